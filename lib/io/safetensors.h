@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * safetensors.h - read and write the safetensors format: u64 header length,
+ * JSON header, tensor bytes (https://github.com/huggingface/safetensors).
+ *
+ * The reader refuses what the reference refuses (holes, overlaps, sizes that
+ * do not match, headers beyond the limit) and duplicate keys. Before any
+ * tensor is handed out every offset is known to lie in the file.
+ */
+#ifndef PT_IO_SAFETENSORS_H
+#define PT_IO_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/file.h"
+
+#define PT_ST_MAX_DIMS 8
+#define PT_ST_MAX_HEADER (100u << 20)
+
+struct pt_st_tensor {
+	const char *name;		/* owned by the struct pt_st */
+	enum pt_dtype dtype;
+	int ndim;
+	int64_t shape[PT_ST_MAX_DIMS];
+	size_t count;			/* elements */
+	size_t bytes;
+	const void *data;		/* little-endian, row-major; may be unaligned in foreign files */
+};
+
+struct pt_st_meta {
+	const char *key;
+	const char *value;
+};
+
+struct pt_st {
+	struct pt_st_tensor *tensor;	/* in the order of their offsets */
+	size_t ntensors;
+	struct pt_st_meta *meta;	/* __metadata__, in the order of the file */
+	size_t nmeta;
+	size_t size;			/* bytes of the whole file */
+	size_t header_size;		/* 8 + length of the JSON */
+	struct pt_mapping map;		/* of pt_st_open(); else empty */
+	void *priv;			/* name index, strings */
+};
+
+/*
+ * Length of the file that starts with these bytes: needs 8 to learn the
+ * header's length, then the header. *need is how many bytes are required for
+ * the next answer; when *total != 0 it is the size of the whole file.
+ */
+int pt_st_extent(const void *data, size_t have, size_t *need, size_t *total, struct pt_error *err);
+
+/* Parse a whole file in memory; size must be exact. Borrows data until release. */
+int pt_st_parse(struct pt_st *st, const void *data, size_t size, struct pt_error *err);
+
+/* Map and parse a file; wrong input is named for what it is (see sniff.h). */
+int pt_st_open(struct pt_st *st, const char *path, struct pt_error *err);
+void pt_st_release(struct pt_st *st);
+
+const struct pt_st_tensor *pt_st_find(const struct pt_st *st, const char *name);
+const char *pt_st_meta(const struct pt_st *st, const char *key);	/* NULL: absent */
+
+/* Find name and require dtype and shape (a negative extent matches any). PT_DATA names it. */
+int pt_st_require(const struct pt_st *st, const char *name, enum pt_dtype dtype, int ndim,
+		  const int64_t *shape, const struct pt_st_tensor **out, struct pt_error *err);
+
+/*
+ * Writer. Tensors are laid out as the reference does it: widest type first,
+ * then by name; metadata sorted by key, except that keys added with
+ * pt_st_build_meta_first() lead. Data is borrowed until the file is written.
+ */
+struct pt_st_build {
+	struct pt_st_item *item;
+	size_t nitems, cap_items;
+	struct pt_st_pair *pair;
+	size_t npairs, cap_pairs;
+	struct pt_error err;		/* first failure; reported when written */
+};
+
+void pt_st_build_init(struct pt_st_build *b);
+void pt_st_build_release(struct pt_st_build *b);
+void pt_st_build_clear(struct pt_st_build *b);		/* keeps the memory */
+void pt_st_build_meta(struct pt_st_build *b, const char *key, const char *value);
+void pt_st_build_meta_first(struct pt_st_build *b, const char *key, const char *value);
+void pt_st_build_tensor(struct pt_st_build *b, const char *name, enum pt_dtype dtype, int ndim,
+			const int64_t *shape, const void *data);
+/* As above with 1-D shape. */
+void pt_st_build_array(struct pt_st_build *b, const char *name, enum pt_dtype dtype, int64_t n,
+		       const void *data);
+
+/* The header alone (8 bytes + JSON padded to a multiple of align), and the sum of the tensors' bytes. */
+int pt_st_build_header(struct pt_st_build *b, size_t align, struct pt_buf *out, size_t *data_bytes,
+		       struct pt_error *err);
+/* The i-th tensor in file order, after pt_st_build_header(). */
+const struct pt_st_tensor *pt_st_build_item(const struct pt_st_build *b, size_t i);
+
+/* A complete file, to appear whole; metadata {"format":"pt"} is added when there is none. */
+int pt_st_build_write(struct pt_st_build *b, const char *path, struct pt_error *err);
+
+#endif
