@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * device.h - a place that has memory and kernels. The CPU is the reference;
+ * "plan" counts memory and computes nothing; "guard" is the CPU with device
+ * memory unreadable outside kernels (for tests); CUDA is a plug-in.
+ *
+ * Above this folder nothing dereferences device memory: what the host needs
+ * comes back through download.
+ */
+#ifndef PT_DEVICE_DEVICE_H
+#define PT_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+#define PT_DEVICE_ABI 1
+
+struct pt_kernels;
+
+struct pt_device {
+	char name[32];			/* "cpu", "plan", "guard", "cuda:0" */
+	char path[160];			/* what computes: "avx2, OpenBLAS 0.3.21 Haswell" */
+	bool plan;			/* kernels do nothing, contents are undefined */
+	const struct pt_kernels *k;
+	size_t used, peak;		/* bytes of alloc() */
+	void *self;
+
+	/* Memory of at least n bytes, 256-aligned; PT_DEVICE or PT_FAIL with the bytes when there is none. */
+	int (*alloc)(struct pt_device *dev, size_t n, void **out, struct pt_error *err);
+	void (*free)(struct pt_device *dev, void *p, size_t n);
+	/* Mapped read-only host bytes (weights) made usable by kernels: on the CPU the address itself. */
+	int (*place)(struct pt_device *dev, const void *host, size_t n, const void **out,
+		     struct pt_error *err);
+	int (*upload)(struct pt_device *dev, void *dst, const void *host, size_t n, struct pt_error *err);
+	/* Waits for the kernels before it. */
+	int (*download)(struct pt_device *dev, void *host, const void *src, size_t n,
+			struct pt_error *err);
+	void (*close)(struct pt_device *dev);
+};
+
+struct pt_device_options {
+	int threads;			/* 0: OMP_NUM_THREADS or all cores this process may use */
+};
+
+/* name: "auto", "cpu", "plan", "guard", "cuda", "cuda:N". PEFT_CPU=generic|avx2|avx512|bf16|amx caps the CPU path. */
+int pt_device_open(struct pt_device **dev, const char *name, const struct pt_device_options *o,
+		   struct pt_error *err);
+void pt_device_close(struct pt_device *dev);
+
+/* True when the device has bf16 products (decides --dtype auto). */
+bool pt_device_has_bf16(const struct pt_device *dev);
+
+#endif

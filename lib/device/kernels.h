@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kernels.h - the one table of functions that a device fills.
+ *
+ * All pointers are device memory unless a comment says host. Matrices are
+ * row-major. Activations and gradients have the type .type (F32 on the CPU);
+ * weights have the type in which they are stored (F32, BF16, F16) and are
+ * converted tile by tile; accumulation is f32. acc_* = true adds to what is
+ * there, false overwrites. Work is cut into blocks that depend on shapes
+ * alone, sums run in a fixed order: the same bits with any number of threads.
+ * round_bf16 asks that operands of products be rounded as bf16 rounds them.
+ *
+ * Letters: N rows (tokens of all sequences), B sequences, C channels,
+ * H heads, G key/value heads, D head size, V vocabulary, R rank.
+ * A kernel returns 0 or a status with err filled.
+ */
+#ifndef PT_DEVICE_KERNELS_H
+#define PT_DEVICE_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+struct pt_device;
+
+/* C[M,N] = alpha op(A)[M,K] op(B)[K,N] + beta C */
+struct pt_k_gemm {
+	int64_t m, n, k;
+	const void *a, *b;
+	void *c;
+	enum pt_dtype at, bt, ct;	/* ct: F32 (or the activations' type) */
+	int64_t lda, ldb, ldc;		/* elements between rows as stored */
+	bool ta, tb;			/* A stored [K,M], B stored [N,K] */
+	float alpha, beta;
+	bool round_bf16;
+};
+
+/* Which random numbers a row takes: key identifies seed, epoch, example and draw; pos the token in it. */
+struct pt_k_rows {
+	const uint64_t *key;		/* [N] */
+	const int32_t *pos;		/* [N] */
+};
+
+/* Keep probability 1-p, scaled by 1/(1-p); element (row, channel) by Philox(key[row] mixed with site; channel/4, pos). */
+struct pt_k_dropout {
+	const void *x;
+	void *y;
+	enum pt_dtype type;
+	int64_t n, c;
+	struct pt_k_rows rows;
+	uint64_t site;
+	float p;
+	bool acc_y;			/* backward adds */
+};
+
+/* A low-rank term of a linear: y += scale * B (A drop(x)) [+ scale * bias]. */
+struct pt_k_lowrank {
+	int64_t r;
+	const float *a;			/* [R,K] */
+	const float *b;			/* [Nout,R] */
+	const float *bias;		/* [Nout] or NULL */
+	float scale;
+	float dropout;			/* 0: none */
+	uint64_t site;			/* random site of the dropout */
+	void *u;			/* [N,R] A drop(x): written by forward, read by backward; NULL in forward: not kept */
+	float *da, *db, *dbias;		/* backward: accumulated into, or NULL */
+};
+
+/* One linear of a group: y = x W' + bias + terms. W [Nout,K], or [K,Nout] where transposed (Conv1D). */
+struct pt_k_linear {
+	int64_t n;			/* outputs */
+	const void *w;
+	enum pt_dtype wtype;
+	bool transposed;
+	const void *bias;		/* [Nout] or NULL */
+	enum pt_dtype btype;
+	void *y;			/* [N,Nout] forward */
+	bool acc_y;
+	const void *dy;			/* [N,Nout] backward */
+	float *dw, *dbias;		/* accumulated into, or NULL */
+	const struct pt_k_lowrank *term;	/* host array */
+	int nterms;
+};
+
+struct pt_k_linear_group {
+	int64_t rows, k;		/* x [rows, K] */
+	const void *x;
+	enum pt_dtype type;
+	struct pt_k_rows rng;		/* for the terms' dropout */
+	const struct pt_k_linear *lin;	/* host array */
+	int n;
+	void *dx;			/* backward: NULL when not wanted */
+	bool acc_dx;
+	bool round_bf16;
+	void *scratch;			/* scratch bytes as linear_scratch() asks */
+};
+
+enum pt_norm_kind { PT_NORM_RMS, PT_NORM_RMS1P, PT_NORM_LAYER };
+
+/* sum = x + delta (delta NULL: x itself, nothing written); y = norm(sum). */
+struct pt_k_norm {
+	enum pt_norm_kind kind;
+	int64_t n, c;
+	enum pt_dtype type;
+	const void *x, *delta;
+	void *sum;			/* [N,C] or NULL when delta is NULL; may be x */
+	const void *w, *b;		/* [C]; b only for LAYER; w may be NULL (no affine) */
+	enum pt_dtype wtype;
+	float eps;
+	void *y;
+	float *stat;			/* [N,2] mean and 1/std, kept for backward; NULL: not kept */
+	/* backward: from dy and the sum; dx is the gradient of the sum */
+	const void *dy;
+	void *dx;
+	bool acc_dx;
+	float *dw, *db;			/* accumulated into, or NULL */
+};
+
+/* Rotary embedding, half-split pairs (i, i + d/2), in place on x [N, H*D]; inverse for backward. */
+struct pt_k_rope {
+	int64_t n;
+	int heads, head_dim, rot_dim;
+	enum pt_dtype type;
+	void *x;
+	const int32_t *pos;		/* [N] */
+	const float *cos, *sin;		/* [positions, rot_dim/2], attention factor included */
+	bool inverse;
+};
+
+enum pt_act { PT_ACT_NONE, PT_ACT_GELU, PT_ACT_GELU_TANH, PT_ACT_SILU, PT_ACT_RELU, PT_ACT_TANH,
+	      PT_ACT_QUICK_GELU, PT_ACT_RELU2, PT_ACT_SIGMOID };
+
+/* y = act(x) [* u]; backward: dx = dy act'(x) [* u], du = dy act(x). */
+struct pt_k_act {
+	enum pt_act act;
+	int64_t n;			/* elements */
+	enum pt_dtype type;
+	const void *x, *u;		/* u NULL: not gated */
+	void *y;
+	const void *dy;
+	void *dx, *du;
+	bool acc_dx, acc_du;
+};
+
+enum pt_attn_bias { PT_BIAS_NONE, PT_BIAS_BUCKETS, PT_BIAS_SLOPES };
+
+/*
+ * softmax(scale q k' [soft cap] + bias + mask) v, blocked, never S x S.
+ * Query i of a sequence with lq queries and lk keys stands at key position
+ * i + (lk - lq) (causal mask aligned at the end); window w > 0 lets it see
+ * keys within w positions back, itself counted (two-sided when not causal).
+ * A prefix of P rows stands before the keys, outside mask, window and bias.
+ */
+struct pt_k_attn {
+	int64_t nq, nk;			/* rows of q and of k, v */
+	int batch, heads, kv_heads, head_dim;
+	enum pt_dtype type;
+	const void *q, *k, *v;		/* [Nq,H*D], [Nk,G*D]; row strides below */
+	int64_t ldq, ldk, ldv, ldo;
+	const int32_t *cu_q, *cu_k;	/* [B+1] device */
+	const int32_t *host_cu_q, *host_cu_k;	/* the same on the host, for scheduling */
+	bool causal;
+	int window;			/* 0: none */
+	float scale, softcap;		/* softcap 0: none */
+	enum pt_attn_bias bias;
+	const float *bias_table;	/* BUCKETS [buckets,H]; SLOPES [H] */
+	int buckets, max_distance;
+	bool bidirectional;		/* BUCKETS: T5's encoder form */
+	int prefixes;			/* entries of the prefix table, 0: none */
+	const void *prefix_k, *prefix_v;	/* [rows, G*D] */
+	const int32_t *cu_prefix, *host_cu_prefix;	/* [prefixes+1] */
+	const int32_t *prefix_index, *host_prefix_index;	/* [B], -1: none */
+	float dropout;
+	uint64_t site;
+	struct pt_k_rows rng;		/* of the query rows */
+	void *o;			/* [Nq,H*D] */
+	float *lse;			/* [H,Nq] log-sum-exp, kept for backward; NULL: not kept */
+	/* backward */
+	const void *doo;		/* gradient of o */
+	void *dq, *dk, *dv;		/* as q, k, v; NULL: not wanted */
+	bool acc_dq, acc_dk, acc_dv;
+	float *dbias;			/* gradient of the table, accumulated into; NULL: not wanted */
+	void *dprefix_k, *dprefix_v;	/* f32, accumulated into; NULL: not wanted */
+	void *scratch;			/* attn_scratch() bytes */
+};
+
+/*
+ * Negative log-likelihood of labelled rows without whole logits:
+ * z = cap(scale (x W' + bias + terms)); nll = (1-s)(lse z - z[label]) + s (lse z - mean z).
+ * Rows are gathered: row[i] indexes x, label[i] is the target.
+ */
+struct pt_k_nll {
+	int64_t rows;			/* labelled rows L */
+	int64_t c, v;
+	const void *x;			/* [N,C] */
+	enum pt_dtype type;
+	const int32_t *row, *label;	/* [L] device */
+	struct pt_k_linear head;	/* w, bias, terms; y, dy unused; dw, dbias, term.da ... accumulated */
+	struct pt_k_rows rng;		/* of x's rows, for the terms' dropout */
+	float scale, cap, smoothing;	/* scale 1, cap 0, smoothing 0: plain */
+	float *nll;			/* [L] */
+	float *lse;			/* [L], kept for backward */
+	int32_t *argmax;		/* [L] or NULL */
+	/* backward: dz = weight[i] * (softmax - target) */
+	const float *weight;		/* [L] */
+	void *dx;			/* [N,C], rows without label untouched unless !acc_dx (then zero) */
+	bool acc_dx;
+	bool round_bf16;
+	void *scratch;			/* nll_scratch() bytes */
+};
+
+enum pt_class_loss { PT_LOSS_CE, PT_LOSS_MSE, PT_LOSS_BCE };
+
+/* Loss of each row of logits z [B,K]: CE against cls, MSE and BCE (mean over K) against target [B,K]. */
+struct pt_k_class {
+	enum pt_class_loss kind;
+	int64_t n, k;
+	const float *z;
+	const int32_t *cls;		/* [B], CE; -100: no loss */
+	const float *target;		/* [B,K], MSE and BCE */
+	float smoothing;
+	float *loss;			/* [B] */
+	const float *weight;		/* backward [B] */
+	float *dz;
+	bool acc_dz;
+};
+
+struct pt_k_embed {
+	int64_t n, c, v;
+	const int32_t *ids;		/* [N] */
+	const void *w;			/* [V,C], or [C,V] where transposed */
+	enum pt_dtype wtype;
+	bool transposed;
+	float scale;
+	void *y;
+	enum pt_dtype type;
+	bool acc_y;
+	const void *dy;
+	float *dw;			/* as w, accumulated in a fixed order */
+};
+
+/* AdamW on f32; g is multiplied by *gscale (device, clip) first. t counts from 1. */
+struct pt_k_adamw {
+	size_t n;
+	float *p, *m, *v;
+	const float *g;
+	float lr, beta1, beta2, eps, decay;
+	int64_t t;
+	const float *gscale;		/* device scalar or NULL */
+};
+
+struct pt_kernels {
+	int abi;			/* PT_DEVICE_ABI */
+	int (*fill)(struct pt_device *, float *x, size_t n, float value, struct pt_error *);
+	int (*copy)(struct pt_device *, void *dst, const void *src, size_t bytes, struct pt_error *);
+	/* y = alpha x + beta y */
+	int (*axpby)(struct pt_device *, size_t n, float alpha, const float *x, float beta, float *y,
+		     struct pt_error *);
+	/* y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x, db += sum_i dy */
+	int (*affine_fwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
+			  const float *b, float *y, struct pt_error *);
+	int (*affine_bwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
+			  const float *dy, float *dx, bool acc_dx, float *dw, float *db,
+			  struct pt_error *);
+	/* y[i,:] = x[idx[i],:]; backward: dx[idx[i],:] += dy[i,:] (indices distinct) */
+	int (*gather_fwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const int32_t *idx,
+			  float *y, struct pt_error *);
+	int (*gather_bwd)(struct pt_device *, int64_t n, int64_t c, const float *dy, const int32_t *idx,
+			  float *dx, struct pt_error *);
+	/* y[b,:] = mean of x[cu[b]..cu[b+1]) */
+	int (*mean_fwd)(struct pt_device *, int batch, int64_t c, const float *x, const int32_t *cu,
+			float *y, struct pt_error *);
+	int (*mean_bwd)(struct pt_device *, int batch, int64_t c, const float *dy, const int32_t *cu,
+			float *dx, bool acc_dx, struct pt_error *);
+	int (*convert)(struct pt_device *, void *dst, enum pt_dtype dt, const void *src,
+		       enum pt_dtype st, size_t n, struct pt_error *);
+	int (*gemm)(struct pt_device *, const struct pt_k_gemm *, struct pt_error *);
+	int (*dropout)(struct pt_device *, const struct pt_k_dropout *, struct pt_error *);
+	size_t (*linear_scratch)(struct pt_device *, const struct pt_k_linear_group *, bool backward);
+	int (*linear_fwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
+	int (*linear_bwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
+	int (*norm_fwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
+	int (*norm_bwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
+	int (*rope)(struct pt_device *, const struct pt_k_rope *, struct pt_error *);
+	int (*act_fwd)(struct pt_device *, const struct pt_k_act *, struct pt_error *);
+	int (*act_bwd)(struct pt_device *, const struct pt_k_act *, struct pt_error *);
+	size_t (*attn_scratch)(struct pt_device *, const struct pt_k_attn *, bool backward);
+	int (*attn_fwd)(struct pt_device *, const struct pt_k_attn *, struct pt_error *);
+	int (*attn_bwd)(struct pt_device *, const struct pt_k_attn *, struct pt_error *);
+	size_t (*nll_scratch)(struct pt_device *, const struct pt_k_nll *, bool backward);
+	int (*nll_fwd)(struct pt_device *, const struct pt_k_nll *, struct pt_error *);
+	int (*nll_bwd)(struct pt_device *, const struct pt_k_nll *, struct pt_error *);
+	int (*class_fwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
+	int (*class_bwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
+	int (*embed_fwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
+	int (*embed_bwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
+	int (*adamw)(struct pt_device *, const struct pt_k_adamw *, struct pt_error *);
+	/* *out (device, f64) = sum x^2 in fixed blocks; NaN and infinity show in it */
+	int (*sumsq)(struct pt_device *, const float *x, size_t n, double *out, struct pt_error *);
+	/* *out (device, i64) = number of elements that are NaN or infinite */
+	int (*nonfinite)(struct pt_device *, const float *x, size_t n, int64_t *out, struct pt_error *);
+};
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ops.h - the differentiable operations. Each returns its output, or NULL
+ * after a failure (run->err). x [N,C] are activations of packed rows; weights
+ * are leaves of any stored type; a leaf with needs_grad gets its gradient
+ * added to leaf->grad.
+ */
+#ifndef PT_TENSOR_OPS_H
+#define PT_TENSOR_OPS_H
+
+#include "device/kernels.h"
+#include "tensor/tape.h"
+#include "tensor/tensor.h"
+
+/* y += scale * b (a drop(x)) [+ scale * bias]. Host struct, copied. */
+struct pt_lowrank {
+	struct pt_tensor *a;		/* [R,K] f32 */
+	struct pt_tensor *b;		/* [Nout,R] f32 */
+	struct pt_tensor *bias;		/* [Nout] f32 or NULL */
+	float scale;
+	float dropout;			/* acts only while run->train */
+	uint64_t site;			/* random site */
+};
+
+struct pt_linear {
+	struct pt_tensor *w;		/* [Nout,K], or [K,Nout] where transposed */
+	struct pt_tensor *bias;		/* [Nout] or NULL */
+	bool transposed;
+	const struct pt_lowrank *term;
+	int nterms;
+};
+
+/* The linears that share x [N,K], as one call: y[i] [N,Nout_i]. Returns 0 or a status (also in run->err). */
+int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
+		       struct pt_tensor **y);
+struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin);
+
+/* scale * w[ids]; ids device [n]. */
+struct pt_tensor *pt_op_embed(struct pt_run *run, struct pt_tensor *w, bool transposed,
+			      const int32_t *ids, const struct pt_rows *rows, float scale);
+
+struct pt_tensor *pt_op_add(struct pt_run *run, struct pt_tensor *a, struct pt_tensor *b);
+struct pt_tensor *pt_op_scale(struct pt_run *run, struct pt_tensor *x, float s);
+/* x[i,j] * w[j] + b[j]; w, b f32 [C] or NULL. */
+struct pt_tensor *pt_op_affine(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *w,
+			       struct pt_tensor *b);
+/* p counts only while run->train; identity (x itself) otherwise. */
+struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p, uint64_t site);
+
+struct pt_norm {
+	enum pt_norm_kind kind;
+	struct pt_tensor *w, *b;	/* [C]; b NULL for RMS */
+	float eps;
+};
+
+struct pt_tensor *pt_op_norm(struct pt_run *run, struct pt_tensor *x, const struct pt_norm *norm);
+/* *sum = x + delta; returns norm(*sum): the fused residual of pre-norm blocks. */
+struct pt_tensor *pt_op_add_norm(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *delta,
+				 const struct pt_norm *norm, struct pt_tensor **sum);
+
+/* Rotary embedding in place on x [N,heads*head_dim]; returns x. */
+struct pt_rope {
+	const float *cos, *sin;		/* device [positions, rot_dim/2] */
+	int64_t positions;
+	int rot_dim;
+};
+struct pt_tensor *pt_op_rope(struct pt_run *run, struct pt_tensor *x, int heads, int head_dim,
+			     const struct pt_rope *rope);
+
+struct pt_tensor *pt_op_act(struct pt_run *run, struct pt_tensor *x, enum pt_act act);
+/* act(gate) * up */
+struct pt_tensor *pt_op_glu(struct pt_run *run, struct pt_tensor *gate, struct pt_tensor *up,
+			    enum pt_act act);
+
+/* A table of key/value prefixes of any lengths, one index (or -1) a sequence. */
+struct pt_prefix {
+	struct pt_tensor *k, *v;	/* [rows, G*D] */
+	int n;				/* entries */
+	const int32_t *cu, *host_cu;	/* [n+1] */
+	const int32_t *index, *host_index;	/* [B] */
+};
+
+struct pt_attn {
+	int heads, kv_heads, head_dim;
+	bool causal;
+	int window;
+	float scale, softcap;
+	enum pt_attn_bias bias;
+	struct pt_tensor *bias_table;	/* BUCKETS [buckets,H] (may train), SLOPES [H] */
+	int buckets, max_distance;
+	bool bidirectional;
+	const struct pt_prefix *prefix;	/* NULL: none */
+	float dropout;
+	uint64_t site;
+};
+
+/* q [Nq,H*D] by q->rows, k and v [Nk,G*D] by k->rows (another packing for cross attention and caches). */
+struct pt_tensor *pt_op_attn(struct pt_run *run, struct pt_tensor *q, struct pt_tensor *k,
+			     struct pt_tensor *v, const struct pt_attn *attn);
+
+/* Rows idx[n] of x; rows describes the result (may be NULL). */
+struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const int32_t *idx, int64_t n,
+			       const struct pt_rows *rows);
+/* Mean over each sequence: [B,C]. */
+struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const struct pt_rows *rows);
+
+/* See struct pt_k_nll. */
+struct pt_nll {
+	struct pt_linear head;		/* w [V,C] */
+	float scale, cap, smoothing;
+	int64_t rows;			/* labelled rows */
+	const int32_t *row, *label;	/* device [rows] */
+	const float *weight;		/* device [rows] or NULL. Given while recording: the gradients are
+					 * computed in the forward pass, and pt_backward() seeds of 1 mean these weights */
+	int32_t *argmax;		/* device [rows] or NULL */
+};
+/* nll [rows] f32. */
+struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const struct pt_nll *nll);
+
+struct pt_class {
+	enum pt_class_loss kind;
+	const int32_t *cls;		/* device [B] */
+	const float *target;		/* device [B,K] */
+	float smoothing;
+};
+/* loss [B] of logits [B,K] f32. */
+struct pt_tensor *pt_op_class_loss(struct pt_run *run, struct pt_tensor *logits,
+				   const struct pt_class *c);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tape.h - reverse-mode differentiation over eager operations, and the scope.
+ *
+ * An operation pushes a node when recording and one of its inputs needs a
+ * gradient. Backward walks the nodes from the last to the first; a gradient
+ * of an activation is written by the first consumer that backward meets,
+ * added to by the others, and released when its producer's backward is done;
+ * then the low end is rewound to where it was before the node.
+ */
+#ifndef PT_TENSOR_TAPE_H
+#define PT_TENSOR_TAPE_H
+
+#include "tensor/tensor.h"
+
+struct pt_node;
+
+/* Backward of one node: reads the gradients of its outputs, writes or adds those of its inputs. */
+typedef int (*pt_backward_fn)(struct pt_run *run, struct pt_node *node);
+
+struct pt_node {
+	pt_backward_fn backward;
+	const char *name;
+	size_t mark;			/* low end before the node's outputs */
+	struct pt_tensor **out;		/* outputs */
+	int nout;
+	struct pt_tensor **in;		/* inputs whose gradients it may write */
+	int nin;
+	void *ctx;			/* host bytes of the operation, from the pool */
+};
+
+/* For implementers of operations. */
+struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_fn fn, size_t mark,
+			     struct pt_tensor *const *in, int nin, struct pt_tensor *const *out,
+			     int nout, size_t ctx_bytes);
+/* Where to write t's gradient: *acc says add (true) or overwrite. NULL when t needs none or on failure. */
+float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc);
+/* In-place operations call this first: refused (PT_FAIL, a bug) when a node saved t's data. */
+int pt_tape_check_inplace(struct pt_run *run, const struct pt_tensor *t);
+
+/*
+ * Run backward from loss [n] with seed weights (device f32 [n]; NULL: ones)
+ * down to the start of the tape. Gradients of external tensors are added up.
+ */
+int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight, struct pt_error *err);
+
+/*
+ * The one primitive for no-grad parts, evaluation, checkpointing, decoding.
+ * fn computes its outputs from in[] inside a scope; they are copied into
+ * outputs reserved before it opened, and all inside is released. With
+ * PT_SCOPE_RECOMPUTE (while recording) the scope becomes one node: backward
+ * runs fn again with recording on, with the same random keys, and goes
+ * through what it recorded. Without it, outputs need no gradient. in[] must
+ * list every activation from outside that fn uses; trainable leaves need not be listed.
+ */
+enum { PT_SCOPE_NOGRAD = 0, PT_SCOPE_RECOMPUTE = 1 };
+
+typedef int (*pt_scope_fn)(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+			   struct pt_tensor **out, int nout);
+
+struct pt_shape {
+	int ndim;
+	int64_t dim[PT_MAX_DIMS];
+	const struct pt_rows *rows;
+};
+
+/* arg is copied (arg_bytes) so that backward can call fn again. */
+int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, size_t arg_bytes,
+	     struct pt_tensor *const *in, int nin, const struct pt_shape *shape,
+	     struct pt_tensor **out, int nout);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tensor.h - tensors, and the run that owns what a step needs: device,
+ * arena, tape, random seed.
+ *
+ * Operations (ops.h) are called eagerly and return their output. The first
+ * failure stays in run->err; after it every operation returns NULL and NULL
+ * inputs are passed through, so that a model's formula is written without
+ * checks and checked once at its end by pt_run_check().
+ */
+#ifndef PT_TENSOR_TENSOR_H
+#define PT_TENSOR_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "device/device.h"
+#include "tensor/arena.h"
+
+#define PT_MAX_DIMS 3
+
+/*
+ * How the rows of an activation belong to sequences: packed, ragged, no
+ * padding. Filled on the host, uploaded once per micro-batch.
+ */
+struct pt_rows {
+	int64_t n;			/* rows */
+	int batch;			/* sequences */
+	int max_len;			/* longest sequence */
+	const int32_t *cu;		/* [B+1] device */
+	const int32_t *host_cu;		/* [B+1] host */
+	const int32_t *pos;		/* [N] device: position inside the sequence (from 0, offset added where decoding) */
+	const uint64_t *key;		/* [N] device: random key of the row's example; NULL when nothing is random */
+};
+
+struct pt_tensor {
+	enum pt_dtype type;
+	int ndim;
+	int64_t shape[PT_MAX_DIMS];
+	void *data;			/* device; NULL only for size 0 */
+	const struct pt_rows *rows;	/* of activations; inherited by operations */
+	bool needs_grad;
+	float *grad;			/* device f32, same shape; activations: NULL until the first consumer wrote it */
+	bool external;			/* grad lives outside the arena (trainable tensors): always added to */
+	const char *name;		/* for messages; borrowed; may be NULL */
+	int saved;			/* nodes that keep the data for backward (in-place check) */
+	struct pt_node *node;		/* producer on the tape, NULL for leaves */
+};
+
+static inline int64_t pt_tensor_count(const struct pt_tensor *t)
+{
+	int64_t n = 1;
+
+	for (int i = 0; i < t->ndim; i++)
+		n *= t->shape[i];
+	return n;
+}
+
+struct pt_tape;
+
+struct pt_run {
+	struct pt_device *dev;
+	struct pt_arena arena;
+	struct pt_tape *tape;
+	bool record;			/* push nodes (false: inference) */
+	bool train;			/* dropout acts */
+	bool round_bf16;		/* operands of products rounded as bf16 (--dtype bf16 on a device without it) */
+	enum pt_dtype act_type;		/* type of activations on this device */
+	struct pt_error err;		/* first failure */
+	void *pool;			/* tensors and nodes, reused from step to step */
+};
+
+/* capacity: bytes of the arena; 0 with a plan device: unbounded, only counted. */
+int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, struct pt_error *err);
+void pt_run_release(struct pt_run *run);
+
+/* Forget all tensors, nodes and arena contents: the start of a micro-batch. */
+void pt_run_reset(struct pt_run *run);
+
+/* The first failure since reset: its status with *err filled, else 0. */
+int pt_run_check(struct pt_run *run, struct pt_error *err);
+
+/* A leaf over memory that the caller owns (weights, uploads, trainable tensors). Valid until reset; for
+ * weights that outlive steps callers keep struct pt_tensor themselves and fill it with pt_tensor_init(). */
+void pt_tensor_init(struct pt_tensor *t, enum pt_dtype type, int ndim, const int64_t *shape, void *data);
+
+/* An activation of the run (low end while recording, so that backward finds it). */
+struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
+				const struct pt_rows *rows);
+
+/* Device bytes that live until reset (or the enclosing scope's end): uploads of a micro-batch. */
+void *pt_run_upload(struct pt_run *run, const void *host, size_t bytes);
+
+/* Copy an activation to host f32. */
+int pt_tensor_read(struct pt_run *run, const struct pt_tensor *t, float *host, struct pt_error *err);
+
+#endif
