@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model.h - a model: its description (config.h), weights, sites, and the
+ * forward pass of its body and head. Families are rows of data (family.c);
+ * one block with switches (block.c) is driven as decoder or encoder.
+ */
+#ifndef PT_MODEL_MODEL_H
+#define PT_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/modeldir.h"
+#include "model/config.h"
+#include "model/site.h"
+#include "tensor/ops.h"
+
+enum pt_task {
+	PT_TASK_NONE,		/* body only */
+	PT_TASK_CAUSAL_LM,
+	PT_TASK_SEQ_CLS,	/* problem: single label, regression, multi-label */
+	PT_TASK_TOKEN_CLS,
+	PT_TASK_MASKED_LM,
+	PT_TASK_SEQ2SEQ_LM,
+};
+
+const char *pt_task_name(enum pt_task t);	/* "causal-lm", "seq-cls", ...: as in HEADs and options */
+const char *pt_task_peft(enum pt_task t);	/* PEFT's task_type: "CAUSAL_LM", "SEQ_CLS", ... */
+int pt_task_parse(const char *name);		/* either spelling; -1: unknown */
+
+struct pt_model_options {
+	enum pt_task task;
+	int num_labels;		/* of a head that the checkpoint lacks; 0: from config.json */
+	bool head_may_lack;	/* a missing task head is created (initialised under seed), not an error */
+	uint64_t seed;
+	bool random;		/* all weights initialised as transformers does, from config.json alone */
+};
+
+struct pt_model {
+	struct pt_config cfg;
+	enum pt_task task;
+	int num_labels;
+	struct pt_device *dev;
+	const struct pt_modeldir *dir;	/* borrowed; stays open: weights are used in place */
+	uint64_t digest;		/* pt_modeldir_digest() */
+	struct pt_weight *weight;	/* all parameters, in HF's order of modules */
+	int nweights;
+	struct pt_site *site;		/* all sites, in HF's order of modules */
+	int nsites;
+	bool recompute;			/* one recomputed scope per block */
+	void *priv;			/* resolved per-layer pointers, rope tables */
+};
+
+int pt_model_open(struct pt_model **m, struct pt_device *dev, const struct pt_modeldir *dir,
+		  const struct pt_model_options *o, struct pt_error *err);
+void pt_model_close(struct pt_model *m);
+
+/* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
+bool pt_model_head_is_new(const struct pt_model *m);
+
+struct pt_site *pt_model_site(const struct pt_model *m, const char *path);	/* NULL: none */
+struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path);
+
+/* A micro-batch as the forward pass reads it. Arrays are device memory unless they say host. */
+struct pt_input {
+	struct pt_rows rows;
+	const int32_t *ids;		/* [N] */
+	const int32_t *types;		/* [N] token type ids, or NULL: zeros */
+	const int32_t *host_ids;	/* [N] host: pooling positions and checks */
+	struct pt_kvcache *cache;	/* decoding: earlier keys and values, extended by this call; else NULL */
+};
+
+/* Final hidden states [N,C], after the last norm where the model has one. */
+struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
+
+/* Class logits [B,K] f32 from the hidden states: pooler, dropout, dense, classifier as the family has them. */
+struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+				    struct pt_tensor *hidden);
+
+/* The language-model head for token_nll: head, scale, cap. term[] is the caller's storage for low-rank terms. */
+void pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_lowrank *term, int max,
+		       struct pt_nll *out);
+
+/* Whole logits [n,V] f32 of rows idx[n] (device): generation. */
+struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
+				  const int32_t *idx, int64_t n);
+
+/* Keys and values of all layers for one sequence up to max_len positions (generation). */
+int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, int max_len, struct pt_error *err);
+void pt_kvcache_free(struct pt_kvcache *c);
+int pt_kvcache_len(const struct pt_kvcache *c);
+void pt_kvcache_reset(struct pt_kvcache *c);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * site.h - the places of a model where a PEFT method may act, and how the
+ * model calls what is hooked in there.
+ *
+ * A site carries its HF module path; fused modules are one site, as HF fuses
+ * them. The model's formulas go through the pt_site_*() calls and know no
+ * method; a method fills a struct pt_hook and knows no model. Several hooks
+ * may be active at one site, applied in order.
+ */
+#ifndef PT_MODEL_SITE_H
+#define PT_MODEL_SITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tensor/ops.h"
+
+enum pt_site_kind {
+	PT_SITE_LINEAR,		/* y = x W' + b */
+	PT_SITE_EMBEDDING,	/* y = E[ids] */
+	PT_SITE_NORM,
+	PT_SITE_KV,		/* keys and values of an attention: prefixes */
+	PT_SITE_BLOCK,		/* output of a sub-block, before the residual is added */
+	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
+};
+
+/* One parameter of the base: where it is stored and what the forward pass reads. */
+struct pt_weight {
+	char *path;		/* HF parameter path in memory, "model.layers.0.self_attn.q_proj.weight" */
+	const char *stored;	/* name in the checkpoint; NULL: not there (a new head) */
+	struct pt_tensor t;	/* the base value, as stored, on the device */
+	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it */
+	struct pt_weight *tied;	/* the weight whose storage this one shares (tied head), or NULL */
+};
+
+struct pt_hook;
+
+struct pt_site {
+	char *path;		/* HF module path, "model.layers.0.self_attn.q_proj" */
+	const char *module;	/* HF class: "Linear", "Conv1D", "Embedding", "LayerNorm", "RMSNorm", ... */
+	enum pt_site_kind kind;
+	int layer;		/* block number, -1 outside blocks */
+	int64_t in, out;	/* features; EMBEDDING: rows (vocabulary) and width */
+	bool transposed;	/* weight stored [in,out] */
+	bool output;		/* the output embedding: all-linear skips it */
+	bool head;		/* a task head (score, classifier) */
+	float embed_scale;	/* EMBEDDING: factor on the output, 1 by default */
+	struct pt_weight *weight, *bias;	/* NULL: none */
+	uint64_t rng;		/* random site: mixed from the path */
+	struct pt_hook **hook;	/* active hooks in order */
+	int nhooks;
+};
+
+/* What a method does at a site; every function is optional. */
+struct pt_hook_ops {
+	/* Replaces the input of a linear (it then leaves the group that shares x). */
+	struct pt_tensor *(*input)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x);
+	/* Low-rank terms, computed inside the product: fills term[], at most max; returns their number. */
+	int (*terms)(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term, int max);
+	/* From the input and the output (base and terms) of a linear to its new output; of a norm or block likewise. */
+	struct pt_tensor *(*output)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
+				    struct pt_tensor *y);
+	struct pt_tensor *(*embed)(struct pt_run *run, struct pt_hook *h, const int32_t *ids,
+				   const struct pt_rows *rows, struct pt_tensor *y);
+	/* KV: the prefix of this attention. */
+	int (*prefix)(struct pt_run *run, struct pt_hook *h, struct pt_prefix *out);
+	/* INPUT: rows put before each sequence; *rows becomes the new packing. */
+	struct pt_tensor *(*prepend)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
+				     const struct pt_rows **rows);
+};
+
+struct pt_hook {
+	const struct pt_hook_ops *ops;
+	struct pt_site *site;
+	bool enabled;		/* false: this adapter is switched off */
+	void *state;		/* the method's, for this site */
+};
+
+int pt_site_add_hook(struct pt_site *s, struct pt_hook *h, struct pt_error *err);
+
+/* The linears that share x: y[i] for site[i], hooks applied. Failure is in run->err. */
+void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+		    struct pt_tensor **y);
+struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x);
+struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const int32_t *ids,
+				const struct pt_rows *rows);
+struct pt_tensor *pt_site_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
+			       float eps, struct pt_tensor *x);
+/* norm(x + delta) with *sum = x + delta, fused while nothing is hooked in. */
+struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
+				   float eps, struct pt_tensor *x, struct pt_tensor *delta,
+				   struct pt_tensor **sum);
+struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+				struct pt_tensor *y);
+/* The head as token_nll wants it: weight, bias, terms (PT_FAIL in run->err when a hook cannot be expressed as terms). */
+void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
+		      struct pt_linear *out);
+
+#endif
