@@ -241,12 +241,15 @@ struct pt_k_embed {
 	float *dw;			/* as w, accumulated in a fixed order */
 };
 
-/* AdamW on f32; g is multiplied by *gscale (device, clip) first. t counts from 1. */
+/*
+ * AdamW on f32; g is multiplied by *gscale (device, clip) first. t counts from 1.
+ * The constants are doubles: 1 - beta2 of an f32 0.999 would be off by 1e-5.
+ */
 struct pt_k_adamw {
 	size_t n;
 	float *p, *m, *v;
 	const float *g;
-	float lr, beta1, beta2, eps, decay;
+	double lr, beta1, beta2, eps, decay;
 	int64_t t;
 	const float *gscale;		/* device scalar or NULL */
 };
