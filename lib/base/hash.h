@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#define XXH_STATIC_LINKING_ONLY	/* the complete type of the state; its layout is stable since 0.8 */
 #include <xxhash.h>
 
 #include "base/error.h"
