@@ -19,7 +19,9 @@
 #include "base/file.h"
 
 #define PT_ST_MAX_DIMS 8
-#define PT_ST_MAX_HEADER (100u << 20)
+#define PT_ST_MAX_HEADER 100000000u	/* as the reference */
+#define PT_ST_MAX_TENSORS (1u << 24)
+#define PT_ST_MAX_NAME 65536u
 
 struct pt_st_tensor {
 	const char *name;		/* owned by the struct pt_st */
@@ -57,12 +59,24 @@ int pt_st_extent(const void *data, size_t have, size_t *need, size_t *total, str
 /* Parse a whole file in memory; size must be exact. Borrows data until release. */
 int pt_st_parse(struct pt_st *st, const void *data, size_t size, struct pt_error *err);
 
+/*
+ * The two halves of pt_st_parse(), for those who have the header first.
+ * data holds the first header_size bytes, 8 + N; afterwards st->size is the
+ * size of the whole file and no tensor has data. Nothing of data is borrowed
+ * (names are copied), so that it may move until pt_st_bind() sets the pointers.
+ */
+int pt_st_parse_header(struct pt_st *st, const void *data, size_t header_size, struct pt_error *err);
+void pt_st_bind(struct pt_st *st, const void *data);
+
 /* Map and parse a file; wrong input is named for what it is (see sniff.h). */
 int pt_st_open(struct pt_st *st, const char *path, struct pt_error *err);
 void pt_st_release(struct pt_st *st);
 
 const struct pt_st_tensor *pt_st_find(const struct pt_st *st, const char *name);
 const char *pt_st_meta(const struct pt_st *st, const char *key);	/* NULL: absent */
+
+/* Appends "F32[2,3]". */
+void pt_st_shape_text(const struct pt_st_tensor *t, struct pt_buf *out);
 
 /* Find name and require dtype and shape (a negative extent matches any). PT_DATA names it. */
 int pt_st_require(const struct pt_st *st, const char *name, enum pt_dtype dtype, int ndim,
@@ -86,6 +100,7 @@ void pt_st_build_release(struct pt_st_build *b);
 void pt_st_build_clear(struct pt_st_build *b);		/* keeps the memory */
 void pt_st_build_meta(struct pt_st_build *b, const char *key, const char *value);
 void pt_st_build_meta_first(struct pt_st_build *b, const char *key, const char *value);
+const char *pt_st_build_get_meta(const struct pt_st_build *b, const char *key);	/* NULL: absent */
 void pt_st_build_tensor(struct pt_st_build *b, const char *name, enum pt_dtype dtype, int ndim,
 			const int64_t *shape, const void *data);
 /* As above with 1-D shape. */
@@ -97,6 +112,12 @@ int pt_st_build_header(struct pt_st_build *b, size_t align, struct pt_buf *out, 
 		       struct pt_error *err);
 /* The i-th tensor in file order, after pt_st_build_header(). */
 const struct pt_st_tensor *pt_st_build_item(const struct pt_st_build *b, size_t i);
+
+/* Some tensors come from elsewhere when the file is written: their data is NULL in the build and asked of
+ * this function, in file order, for as many bytes as the tensor has. It writes by pt_out_write() itself. */
+typedef int (*pt_st_fill_fn)(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err);
+int pt_st_build_write_fill(struct pt_st_build *b, const char *path, pt_st_fill_fn fill, void *arg,
+			   struct pt_error *err);
 
 /* A complete file, to appear whole; metadata {"format":"pt"} is added when there is none. */
 int pt_st_build_write(struct pt_st_build *b, const char *path, struct pt_error *err);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sniff.c - recognise by its first bytes what a user may give by mistake.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "io/sniff.h"
+
+struct magic {
+	const char *bytes;
+	size_t n;
+	const char *what, *hint;
+};
+
+static const char convert_hint[] =
+	"convert it where it is trusted: python -c 'import sys,torch,safetensors.torch as s; "
+	"s.save_file({k: v.contiguous() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
+	"sys.argv[2])' model.bin model.safetensors";
+
+static const struct magic magics[] = {
+	{ "\x1f\x8b", 2, "gzip data", "pipe it through zcat" },
+	{ "BZh", 3, "bzip2 data", "pipe it through bzcat" },
+	{ "\xfd" "7zXZ", 5, "xz data", "pipe it through xzcat" },
+	{ "\x28\xb5\x2f\xfd", 4, "zstd data", "pipe it through zstdcat" },
+	{ "PK\x03\x04", 4, "a zip archive (perhaps a PyTorch .bin)", convert_hint },
+	{ "PK\x05\x06", 4, "an empty zip archive", NULL },
+	{ "\x80\x02", 2, "a Python pickle", convert_hint },
+	{ "\x80\x03", 2, "a Python pickle", convert_hint },
+	{ "\x80\x04", 2, "a Python pickle", convert_hint },
+	{ "\x80\x05", 2, "a Python pickle", convert_hint },
+	{ "GGUF", 4, "GGUF", "name the model directory that it was made from" },
+	{ "\x93NUMPY", 6, "a NumPy array", NULL },
+	{ "\x89HDF\r\n", 6, "HDF5", NULL },
+	{ "ARROW1", 6, "an Arrow file", NULL },
+	{ "PAR1", 4, "Parquet", "write it as JSON lines first" },
+	{ "\x7f" "ELF", 4, "an ELF program", NULL },
+	{ "%PDF", 4, "PDF", NULL },
+	{ "\x89PNG", 4, "a PNG picture", NULL },
+};
+
+static bool is_safetensors(const unsigned char *d, size_t n)
+{
+	uint64_t len = 0;
+
+	if (n < 9 || d[8] != '{')
+		return false;
+	for (int i = 7; i >= 0; i--)
+		len = len << 8 | d[i];
+	return len >= 2 && len <= 100000000u;
+}
+
+static bool is_text(const unsigned char *d, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((d[i] < 0x20 && !(d[i] >= '\t' && d[i] <= '\r') && d[i] != 0x1b) || d[i] == 0x7f)
+			return false;
+	return n > 0;
+}
+
+/* A skippable frame: 50..5f 2a 4d 18. */
+static bool is_skippable(const unsigned char *d, size_t n)
+{
+	return n >= 4 && (d[0] & 0xf0) == 0x50 && d[1] == 0x2a && d[2] == 0x4d && d[3] == 0x18;
+}
+
+const char *pt_sniff(const void *data, size_t n, const char **hint)
+{
+	const unsigned char *d = data;
+	size_t i = 0;
+
+	*hint = NULL;
+	if (!n)
+		return "nothing at all";
+	if (is_safetensors(d, n)) {
+		if (n >= 32 && !memcmp(d + 8, "{\"__metadata__\":{\"pts\":", 23)) {
+			*hint = "peft-view shows what is in it";
+			return "a tensor stream";
+		}
+		return "a safetensors file without stream records";
+	}
+	for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
+		if (n >= magics[k].n && !memcmp(d, magics[k].bytes, magics[k].n)) {
+			*hint = magics[k].hint;
+			return magics[k].what;
+		}
+	if (is_skippable(d, n))
+		return "a skippable zstd frame";
+	if (n >= 262 && !memcmp(d + 257, "ustar", 5)) {
+		*hint = "unpack it first";
+		return "a tar archive";
+	}
+	if (!is_text(d, n))
+		return "unknown data";
+	if (n >= 3 && !memcmp(d, "\xef\xbb\xbf", 3))
+		i = 3;
+	while (i < n && (d[i] == ' ' || (d[i] >= '\t' && d[i] <= '\r')))
+		i++;
+	*hint = "make a stream of it with peft-tokenize";
+	if (i < n && (d[i] == '{' || d[i] == '['))
+		return "JSON";
+	return "text";
+}
