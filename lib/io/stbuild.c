@@ -153,6 +153,10 @@ static int by_key(const void *a, const void *b)
 {
 	const struct pt_st_pair *x = a, *y = b;
 
+	bool pts_x = !strcmp(x->key, "pts"), pts_y = !strcmp(y->key, "pts");
+
+	if (pts_x != pts_y)
+		return pts_x ? -1 : 1;		/* what makes a file a record comes first of all */
 	if (x->first != y->first)
 		return x->first ? -1 : 1;
 	if (x->first)
