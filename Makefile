@@ -1,22 +1,25 @@
 # peft-*: parameter-efficient fine-tuning as a shell pipeline.
 #
 #   make            build the tools into build/bin
-#   make demo       install what is missing, build, train on the carried model
-#   make test       unit, golden and command tests, also under sanitizers
+#   make deps       install what building needs, if something is missing
+#   make demo       make deps, build, train the carried model
+#   make test       unit, golden and command tests, then all again under sanitizers
+#   make check      the same, once, of one build (SAN=1: with sanitizers)
 #   make lint       folder floors, file sizes, man pages
 #   make bench      speed against this machine's own peak (PYTHON=... adds HF PEFT)
 #   make install    DESTDIR, PREFIX honoured
 #
 # BUILD=dir builds elsewhere; SAN=1 builds with address and undefined-behaviour
-# sanitizers (into build/san).
+# sanitizers (into build/san). CC, CFLAGS, CPPFLAGS, LDFLAGS are honoured.
 
 SHELL := /bin/sh
 VERSION := 0.1.0
-CC ?= cc
 ifeq ($(origin CC),default)
 CC := cc
 endif
-AR ?= ar
+ifeq ($(origin AR),default)
+AR := ar
+endif
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
@@ -33,18 +36,25 @@ PKGS := libzstd libcjson libarchive libpcre2-8 libutf8proc libxxhash
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror=implicit-function-declaration
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -Wformat=2 -Werror=format-security
 CFLAGS ?= -O2 -g
-ifneq ($(SAN),)
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror=implicit-function-declaration
+HARDEN := -fstack-protector-strong -fPIE -Wformat=2 -Werror=format-security
+ifeq ($(SAN),)
+# The C library warns of FORTIFY without optimisation, and of a second value.
+ifneq ($(filter -O1 -O2 -O3 -Os -Og -Ofast,$(CFLAGS)),)
+ifeq ($(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),)
+HARDEN += -D_FORTIFY_SOURCE=2
+endif
+endif
+else
 CFLAGS := -O1 -g
 HARDEN := -fPIE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDSAN := -fsanitize=address,undefined
 endif
-ALL_CFLAGS := -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Ilib $(WARN) $(HARDEN) \
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Ilib $(WARN) $(HARDEN) \
 	-ffp-contract=off -fno-math-errno -fopenmp -ffile-prefix-map=$(CURDIR)=. \
-	-DPT_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS := -pie -Wl,--as-needed -Wl,-z,relro,-z,now -fopenmp $(LDSAN) $(LDFLAGS)
+	-DPT_VERSION='"$(VERSION)"' -DPT_LIBDIR='"$(LIBDIR)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,--as-needed -Wl,-z,relro,-z,now -fopenmp $(LDSAN) $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lm -ldl
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c lib/device/*/*.c))
@@ -55,9 +65,14 @@ TOOL_AUX := $(filter-out $(TOOL_SRC),$(sort $(wildcard tools/*.c)))
 TOOLS := $(TOOL_SRC:tools/%.c=$(BUILD)/bin/%)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/unit/%)
+PAGES := $(sort $(wildcard man/*.[1-9]))
 
-.PHONY: all clean test lint demo deps deps-dev bench install uninstall units
-all: $(TOOLS)
+.PHONY: all features units check test lint clean deps deps-dev install uninstall
+all: features $(TOOLS)
+
+# One line for each optional thing that is left out, and for what cannot be.
+features:
+	@sh build-aux/deps report
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -77,16 +92,46 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 
 units: $(UNITS)
 
-# Each runs every unit test (tests/unit/*.c, cmocka) and every tests/t*.sh (TAP) and closes with "N passed, N failed".
-test: deps-dev
-	$(MAKE) all units
+# Every unit test (tests/unit/*.c, cmocka) and every tests/t*.sh, see tests/README.md.
+check: all units
 	BUILD=$(BUILD) sh tests/run
+
+# The last line is "N passed, N failed", over both builds.
+test: deps-dev
+	@rm -f build/tests/result build/san/tests/result
+	@status=0; \
+	$(MAKE) --no-print-directory BUILD=build SAN= check || status=1; \
+	$(MAKE) --no-print-directory BUILD=build/san SAN=1 check || status=1; \
+	sh tests/run --sum $$status build build/san
 
 lint:
 	sh tests/lint
+
+deps:
+	@sh build-aux/deps build
+
+deps-dev: deps
+	@sh build-aux/deps test
+
+install: all
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(DATADIR)'
+	install -m 755 $(TOOLS) '$(DESTDIR)$(BINDIR)'
+	for p in $(PAGES); do \
+		install -d '$(DESTDIR)$(MANDIR)'/man$${p##*.} && \
+		install -m 644 $$p '$(DESTDIR)$(MANDIR)'/man$${p##*.} || exit 1; \
+	done
+	rm -rf '$(DESTDIR)$(DATADIR)/pipelines' '$(DESTDIR)$(DATADIR)/formats'
+	cp -R pipelines formats '$(DESTDIR)$(DATADIR)'
+
+uninstall:
+	for t in $(notdir $(TOOLS)); do rm -f '$(DESTDIR)$(BINDIR)'/$$t; done
+	for p in $(notdir $(PAGES)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${p##*.}/$$p; done
+	rm -rf '$(DESTDIR)$(DATADIR)/pipelines' '$(DESTDIR)$(DATADIR)/formats'
+	-rmdir '$(DESTDIR)$(DATADIR)' 2>/dev/null
 
 clean:
 	rm -rf build
 
 .SECONDARY:
+.DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
