@@ -63,6 +63,7 @@ struct pt_rope {
 	const float *cos, *sin;		/* device [positions, rot_dim/2] */
 	int64_t positions;
 	int rot_dim;
+	const int32_t *pos;		/* device [N]: row of the tables for each row of x; NULL: x->rows->pos */
 };
 struct pt_tensor *pt_op_rope(struct pt_run *run, struct pt_tensor *x, int heads, int head_dim,
 			     const struct pt_rope *rope);
