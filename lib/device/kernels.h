@@ -111,7 +111,7 @@ struct pt_k_norm {
 	float eps;
 	void *y;
 	float *stat;			/* [N,2] mean and 1/std, kept for backward; NULL: not kept */
-	/* backward: from dy and the sum; dx is the gradient of the sum */
+	/* backward: from dy and the sum, passed as x; dx (NULL: not wanted) is the gradient of the sum */
 	const void *dy;
 	void *dx;
 	bool acc_dx;
@@ -193,11 +193,12 @@ struct pt_k_attn {
  */
 struct pt_k_nll {
 	int64_t rows;			/* labelled rows L */
+	int64_t n;			/* rows of x, N */
 	int64_t c, v;
 	const void *x;			/* [N,C] */
 	enum pt_dtype type;
 	const int32_t *row, *label;	/* [L] device */
-	struct pt_k_linear head;	/* w, bias, terms; y, dy unused; dw, dbias, term.da ... accumulated */
+	struct pt_k_linear head;	/* w, bias, terms; y, dy, term.u unused; dw, dbias, term.da ... accumulated */
 	struct pt_k_rows rng;		/* of x's rows, for the terms' dropout */
 	float scale, cap, smoothing;	/* scale 1, cap 0, smoothing 0: plain */
 	float *nll;			/* [L] */
@@ -205,7 +206,7 @@ struct pt_k_nll {
 	int32_t *argmax;		/* [L] or NULL */
 	/* backward: dz = weight[i] * (softmax - target) */
 	const float *weight;		/* [L] */
-	void *dx;			/* [N,C], rows without label untouched unless !acc_dx (then zero) */
+	void *dx;			/* [N,C], rows without label untouched unless !acc_dx (then zero); NULL: not wanted */
 	bool acc_dx;
 	bool round_bf16;
 	void *scratch;			/* nll_scratch() bytes */
@@ -258,10 +259,13 @@ struct pt_kernels {
 	int abi;			/* PT_DEVICE_ABI */
 	int (*fill)(struct pt_device *, float *x, size_t n, float value, struct pt_error *);
 	int (*copy)(struct pt_device *, void *dst, const void *src, size_t bytes, struct pt_error *);
-	/* y = alpha x + beta y */
+	/* y = alpha x + beta y; y is not read where beta is 0 */
 	int (*axpby)(struct pt_device *, size_t n, float alpha, const float *x, float beta, float *y,
 		     struct pt_error *);
-	/* y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x, db += sum_i dy */
+	/*
+	 * y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x,
+	 * db += sum_i dy, each of them NULL where not wanted
+	 */
 	int (*affine_fwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
 			  const float *b, float *y, struct pt_error *);
 	int (*affine_bwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
