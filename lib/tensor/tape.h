@@ -22,25 +22,52 @@ struct pt_node {
 	pt_backward_fn backward;
 	const char *name;
 	size_t mark;			/* low end before the node's outputs */
-	struct pt_tensor **out;		/* outputs */
+	struct pt_tensor **out;		/* outputs; none for an operation in place */
 	int nout;
 	struct pt_tensor **in;		/* inputs whose gradients it may write */
 	int nin;
+	struct pt_tensor **saved;	/* tensors whose data backward reads */
+	int nsaved, max_saved;
 	void *ctx;			/* host bytes of the operation, from the pool */
 };
 
-/* For implementers of operations. */
+struct pt_tape {
+	struct pt_node **node;
+	size_t n, cap;
+};
+
+/* For implementers of operations. The node starts with zeroed ctx; backward runs only if an output got a gradient. */
 struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_fn fn, size_t mark,
 			     struct pt_tensor *const *in, int nin, struct pt_tensor *const *out,
 			     int nout, size_t ctx_bytes);
+/* The node's backward reads t's data: it stays, and may not be changed in place. */
+void pt_tape_save(struct pt_node *node, struct pt_tensor *t);
 /* Where to write t's gradient: *acc says add (true) or overwrite. NULL when t needs none or on failure. */
 float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc);
-/* In-place operations call this first: refused (PT_FAIL, a bug) when a node saved t's data. */
+/* The same for kernels that always add: a fresh gradient is zeroed. t may be NULL. */
+float *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t);
+/* t's gradient += g of the same shape. */
+int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const float *g);
+/* The same from the gradient of out, which is done with: its memory moves where it can. */
+int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out);
+/*
+ * In-place operations call this first: refused (PT_FAIL, a bug) when a node
+ * saved t's data, when t is a leaf, or when it comes from outside the scope
+ * (running the scope again would change it twice).
+ */
 int pt_tape_check_inplace(struct pt_run *run, const struct pt_tensor *t);
+
+/* Walk back down to floor nodes: what pt_backward() and scopes do once gradients are seeded. */
+int pt_tape_walk(struct pt_run *run, size_t floor);
+
+/* Forget the nodes and the gradients they hold; run->record is left alone. */
+void pt_tape_reset(struct pt_tape *tape);
 
 /*
  * Run backward from loss [n] with seed weights (device f32 [n]; NULL: ones)
- * down to the start of the tape. Gradients of external tensors are added up.
+ * down to the start of the tape. Gradients of external tensors are added up;
+ * activations made since the first node are gone afterwards. PT_NUMERIC when
+ * nothing that needs a gradient led to the loss.
  */
 int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight, struct pt_error *err);
 
@@ -64,7 +91,12 @@ struct pt_shape {
 	const struct pt_rows *rows;
 };
 
-/* arg is copied (arg_bytes) so that backward can call fn again. */
+/*
+ * arg is copied (arg_bytes) so that backward can call fn again. out[i] gets
+ * shape[i].rows. What fn sets in run->record and run->train ends with the
+ * scope. In a scope that is not recorded, pt_tensor_done() inside keeps the
+ * peak at what is alive.
+ */
 int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, size_t arg_bytes,
 	     struct pt_tensor *const *in, int nin, const struct pt_shape *shape,
 	     struct pt_tensor **out, int nout);

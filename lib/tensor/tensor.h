@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "device/device.h"
 #include "tensor/arena.h"
+#include "tensor/pool.h"
 
 #define PT_MAX_DIMS 3
 
@@ -46,8 +47,11 @@ struct pt_tensor {
 	float *grad;			/* device f32, same shape; activations: NULL until the first consumer wrote it */
 	bool external;			/* grad lives outside the arena (trainable tensors): always added to */
 	const char *name;		/* for messages; borrowed; may be NULL */
-	int saved;			/* nodes that keep the data for backward (in-place check) */
+	int saved;			/* nodes that keep the data for backward (in-place check, pt_tensor_done) */
 	struct pt_node *node;		/* producer on the tape, NULL for leaves */
+	int depth;			/* scope in which the activation was made */
+	bool owned;			/* an activation of the run: data is a block of its arena */
+	bool unit_grad;			/* grad is exactly the ones that pt_backward() seeded */
 };
 
 static inline int64_t pt_tensor_count(const struct pt_tensor *t)
@@ -67,10 +71,14 @@ struct pt_run {
 	struct pt_tape *tape;
 	bool record;			/* push nodes (false: inference) */
 	bool train;			/* dropout acts */
+	bool trace;			/* first run of a recomputed scope: needs_grad is passed on, no nodes */
 	bool round_bf16;		/* operands of products rounded as bf16 (--dtype bf16 on a device without it) */
 	enum pt_dtype act_type;		/* type of activations on this device */
 	struct pt_error err;		/* first failure */
-	void *pool;			/* tensors and nodes, reused from step to step */
+	struct pt_pool pool;		/* tensors and nodes, reused from step to step */
+	int depth;			/* scopes that are open */
+	void **upload;			/* blocks of pt_run_upload(), released at the end of their scope */
+	size_t nuploads, cap_uploads;
 };
 
 /* capacity: bytes of the arena; 0 with a plan device: unbounded, only counted. */
@@ -83,18 +91,29 @@ void pt_run_reset(struct pt_run *run);
 /* The first failure since reset: its status with *err filled, else 0. */
 int pt_run_check(struct pt_run *run, struct pt_error *err);
 
-/* A leaf over memory that the caller owns (weights, uploads, trainable tensors). Valid until reset; for
- * weights that outlive steps callers keep struct pt_tensor themselves and fill it with pt_tensor_init(). */
+/*
+ * A leaf over memory that the caller owns: weights, uploads, trainable
+ * tensors. The struct is the caller's. With needs_grad set and not external
+ * it gets a gradient in the arena, which lives until reset.
+ */
 void pt_tensor_init(struct pt_tensor *t, enum pt_dtype type, int ndim, const int64_t *shape, void *data);
 
 /* An activation of the run (low end while recording, so that backward finds it). */
 struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
 				const struct pt_rows *rows);
 
+/*
+ * The formula reads t no more. Its memory is free at once unless a node keeps
+ * it for backward; using it again is a failure. Nothing happens for leaves and
+ * for tensors from outside the scope. An operation may return its input itself
+ * (dropout of 0, rope): say it for the result only.
+ */
+void pt_tensor_done(struct pt_run *run, struct pt_tensor *t);
+
 /* Device bytes that live until reset (or the enclosing scope's end): uploads of a micro-batch. */
 void *pt_run_upload(struct pt_run *run, const void *host, size_t bytes);
 
-/* Copy an activation to host f32. */
+/* Copy an activation to host f32. After pt_backward() activations are gone: read a loss before. */
 int pt_tensor_read(struct pt_run *run, const struct pt_tensor *t, float *host, struct pt_error *err);
 
 #endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * select.c - operations on rows: embeddings, gathered rows, means of sequences.
+ */
+#include "tensor/op.h"
+
+static int embed_backward(struct pt_run *run, struct pt_node *node)
+{
+	struct pt_k_embed k = *(struct pt_k_embed *)node->ctx;
+
+	k.y = NULL;
+	k.dy = node->out[0]->grad;
+	k.dw = pt_tape_grad_add(run, node->in[0]);
+	return k.dw ? run->dev->k->embed_bwd(run->dev, &k, &run->err) : run->err.status;
+}
+
+struct pt_tensor *pt_op_embed(struct pt_run *run, struct pt_tensor *w, bool transposed,
+			      const int32_t *ids, const struct pt_rows *rows, float scale)
+{
+	size_t mark = pt_arena_mark(&run->arena);
+	struct pt_node *node;
+	struct pt_tensor *y;
+	struct pt_k_embed k;
+	int64_t shape[2];
+
+	if (!pt_op_in(run, "embed", w, 2))
+		return NULL;
+	shape[0] = rows->n;
+	shape[1] = w->shape[transposed ? 0 : 1];
+	y = pt_tensor_new(run, 2, shape, rows);
+	if (!y)
+		return NULL;
+	k = (struct pt_k_embed){ .n = shape[0], .c = shape[1], .v = w->shape[transposed ? 1 : 0],
+		.ids = ids, .w = w->data, .wtype = w->type, .transposed = transposed, .scale = scale,
+		.y = y->data, .type = y->type };
+	if (run->dev->k->embed_fwd(run->dev, &k, &run->err))
+		return NULL;
+	y->needs_grad = pt_op_wants(run, w);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_op_node1(run, "embed", embed_backward, mark, w, y, sizeof k);
+	if (!node)
+		return NULL;
+	*(struct pt_k_embed *)node->ctx = k;
+	return y;
+}
+
+struct select_ctx {
+	const int32_t *idx;
+	const struct pt_rows *rows;
+};
+
+static int gather_backward(struct pt_run *run, struct pt_node *node)
+{
+	const struct select_ctx *c = node->ctx;
+	const struct pt_tensor *y = node->out[0];
+	float *dx = pt_tape_grad_add(run, node->in[0]);
+
+	return dx ? run->dev->k->gather_bwd(run->dev, y->shape[0], y->shape[1], y->grad, c->idx, dx,
+					    &run->err) : run->err.status;
+}
+
+struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const int32_t *idx, int64_t n,
+			       const struct pt_rows *rows)
+{
+	size_t mark = pt_arena_mark(&run->arena);
+	struct pt_node *node;
+	struct pt_tensor *y;
+	int64_t shape[2];
+
+	if (!pt_op_in(run, "gather", x, 2))
+		return NULL;
+	shape[0] = n;
+	shape[1] = x->shape[1];
+	y = pt_tensor_new(run, 2, shape, rows);
+	if (!y || run->dev->k->gather_fwd(run->dev, n, shape[1], x->data, idx, y->data, &run->err))
+		return NULL;
+	y->needs_grad = pt_op_wants(run, x);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_op_node1(run, "gather", gather_backward, mark, x, y, sizeof(struct select_ctx));
+	if (!node)
+		return NULL;
+	*(struct select_ctx *)node->ctx = (struct select_ctx){ idx, NULL };
+	return y;
+}
+
+static int mean_backward(struct pt_run *run, struct pt_node *node)
+{
+	const struct select_ctx *c = node->ctx;
+	const struct pt_tensor *y = node->out[0];
+	bool acc;
+	float *dx;
+
+	/* The kernel writes the rows of sequences only: others must be zero. */
+	if (node->in[0]->shape[0] != c->rows->host_cu[c->rows->batch]) {
+		dx = pt_tape_grad_add(run, node->in[0]);
+		acc = true;
+	} else {
+		dx = pt_tape_grad(run, node->in[0], &acc);
+	}
+	return dx ? run->dev->k->mean_bwd(run->dev, c->rows->batch, y->shape[1], y->grad, c->rows->cu, dx,
+					  acc, &run->err) : run->err.status;
+}
+
+struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const struct pt_rows *rows)
+{
+	size_t mark = pt_arena_mark(&run->arena);
+	struct pt_node *node;
+	struct pt_tensor *y;
+	int64_t shape[2];
+
+	if (!pt_op_in(run, "mean", x, 2))
+		return NULL;
+	if (!rows || x->shape[0] < rows->host_cu[rows->batch]) {
+		pt_op_fail(run, PT_FAIL, "mean: %lld rows do not fit the sequences", (long long)x->shape[0]);
+		return NULL;
+	}
+	shape[0] = rows->batch;
+	shape[1] = x->shape[1];
+	y = pt_tensor_new(run, 2, shape, NULL);
+	if (!y || run->dev->k->mean_fwd(run->dev, rows->batch, shape[1], x->data, rows->cu, y->data,
+					&run->err))
+		return NULL;
+	y->needs_grad = pt_op_wants(run, x);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_op_node1(run, "mean", mean_backward, mark, x, y, sizeof(struct select_ctx));
+	if (!node)
+		return NULL;
+	*(struct select_ctx *)node->ctx = (struct select_ctx){ NULL, rows };
+	return y;
+}
