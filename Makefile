@@ -51,7 +51,7 @@ CFLAGS := -O1 -g
 HARDEN := -fPIE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDSAN := -fsanitize=address,undefined
 endif
-ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Ilib $(WARN) $(HARDEN) \
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Ilib -Itools $(WARN) $(HARDEN) \
 	-ffp-contract=off -fno-math-errno -fopenmp -ffile-prefix-map=$(CURDIR)=. \
 	-DPT_VERSION='"$(VERSION)"' -DPT_LIBDIR='"$(LIBDIR)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,--as-needed -Wl,-z,relro,-z,now -fopenmp $(LDSAN) $(LDFLAGS)
@@ -65,6 +65,8 @@ TOOL_AUX := $(filter-out $(TOOL_SRC),$(sort $(wildcard tools/*.c)))
 TOOLS := $(TOOL_SRC:tools/%.c=$(BUILD)/bin/%)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/unit/%)
+AUX_SRC := $(sort $(wildcard tests/aux/*.c))
+AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
 .PHONY: all features units check test lint clean deps deps-dev install uninstall
@@ -90,7 +92,12 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
-units: $(UNITS)
+# Programs that command tests run, built as tools are.
+$(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_AUX:%.c=$(BUILD)/%.o) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+units: $(UNITS) $(AUX)
 
 # Every unit test (tests/unit/*.c, cmocka) and every tests/t*.sh, see tests/README.md.
 check: all units
