@@ -14,20 +14,8 @@
 #include "io/modeldir.h"
 #include "model/config.h"
 #include "model/site.h"
+#include "model/task.h"
 #include "tensor/ops.h"
-
-enum pt_task {
-	PT_TASK_NONE,		/* body only */
-	PT_TASK_CAUSAL_LM,
-	PT_TASK_SEQ_CLS,	/* problem: single label, regression, multi-label */
-	PT_TASK_TOKEN_CLS,
-	PT_TASK_MASKED_LM,
-	PT_TASK_SEQ2SEQ_LM,
-};
-
-const char *pt_task_name(enum pt_task t);	/* "causal-lm", "seq-cls", ...: as in HEADs and options */
-const char *pt_task_peft(enum pt_task t);	/* PEFT's task_type: "CAUSAL_LM", "SEQ_CLS", ... */
-int pt_task_parse(const char *name);		/* either spelling; -1: unknown */
 
 struct pt_model_options {
 	enum pt_task task;
@@ -36,6 +24,8 @@ struct pt_model_options {
 	uint64_t seed;
 	bool random;		/* all weights initialised as transformers does, from config.json alone */
 };
+
+struct pt_body;
 
 struct pt_model {
 	struct pt_config cfg;
@@ -49,7 +39,7 @@ struct pt_model {
 	struct pt_site *site;		/* all sites, in HF's order of modules */
 	int nsites;
 	bool recompute;			/* one recomputed scope per block */
-	void *priv;			/* resolved per-layer pointers, rope tables */
+	struct pt_body *body;		/* body.h: parts by role, memory that the model owns */
 };
 
 int pt_model_open(struct pt_model **m, struct pt_device *dev, const struct pt_modeldir *dir,
@@ -59,26 +49,30 @@ void pt_model_close(struct pt_model *m);
 /* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
 bool pt_model_head_is_new(const struct pt_model *m);
 
-struct pt_site *pt_model_site(const struct pt_model *m, const char *path);	/* NULL: none */
+/* First site at a path, NULL: none. Several kinds may share a path: pt_model_site_kind() tells them apart. */
+struct pt_site *pt_model_site(const struct pt_model *m, const char *path);
+struct pt_site *pt_model_site_kind(const struct pt_model *m, const char *path,
+				   enum pt_site_kind kind);
 struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path);
 
-/* A micro-batch as the forward pass reads it. Arrays are device memory unless they say host. */
+/* A micro-batch as the forward pass reads it; it stays in place until backward is done. Arrays are device
+ * memory unless they say host. */
 struct pt_input {
 	struct pt_rows rows;
 	const int32_t *ids;		/* [N] */
 	const int32_t *types;		/* [N] token type ids, or NULL: zeros */
-	const int32_t *host_ids;	/* [N] host: pooling positions and checks */
+	const int32_t *host_ids;	/* [N] host: pooling positions and checks; NULL on the plan device */
 	struct pt_kvcache *cache;	/* decoding: earlier keys and values, extended by this call; else NULL */
 };
 
 /* Final hidden states [N,C], after the last norm where the model has one. */
 struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 
-/* Class logits [B,K] f32 from the hidden states: pooler, dropout, dense, classifier as the family has them. */
+/* Class logits [B,K] f32, one call a micro-batch, from the hidden states: pooler, dropout, dense, classifier as the family has them. */
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden);
 
-/* The language-model head for token_nll: head, scale, cap. term[] is the caller's storage for low-rank terms. */
+/* The language-model head for token_nll: sets head, scale, cap; no other field. term[] is the caller's storage for low-rank terms. */
 void pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_lowrank *term, int max,
 		       struct pt_nll *out);
 

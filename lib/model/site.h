@@ -30,14 +30,18 @@ struct pt_weight {
 	char *path;		/* HF parameter path in memory, "model.layers.0.self_attn.q_proj.weight" */
 	const char *stored;	/* name in the checkpoint; NULL: not there (a new head) */
 	struct pt_tensor t;	/* the base value, as stored, on the device */
-	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it */
+	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it.
+				 * A tied weight does not follow its twin: who trains the base sets both */
 	struct pt_weight *tied;	/* the weight whose storage this one shares (tied head), or NULL */
+	bool fresh;		/* initialised here: the checkpoint has no value */
+	bool norm;		/* of a norm: ones, never decayed */
+	bool bias;
 };
 
 struct pt_hook;
 
 struct pt_site {
-	char *path;		/* HF module path, "model.layers.0.self_attn.q_proj" */
+	char *path;		/* HF module path, "model.layers.0.self_attn.q_proj"; several kinds may stand at one */
 	const char *module;	/* HF class: "Linear", "Conv1D", "Embedding", "LayerNorm", "RMSNorm", ... */
 	enum pt_site_kind kind;
 	int layer;		/* block number, -1 outside blocks */
@@ -77,7 +81,14 @@ struct pt_hook {
 	void *state;		/* the method's, for this site */
 };
 
+/* Most low-rank terms at one site, of all hooks together. */
+#define PT_SITE_MAX_TERMS 16
+/* Most linears that share one input. */
+#define PT_SITE_MAX_GROUP 4
+
+/* Appended; h->site is set. The hook stays the caller's. */
 int pt_site_add_hook(struct pt_site *s, struct pt_hook *h, struct pt_error *err);
+void pt_site_remove_hook(struct pt_site *s, struct pt_hook *h);
 
 /* The linears that share x: y[i] for site[i], hooks applied. Failure is in run->err. */
 void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
@@ -91,8 +102,14 @@ struct pt_tensor *pt_site_norm(struct pt_run *run, struct pt_site *site, enum pt
 struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
 				   float eps, struct pt_tensor *x, struct pt_tensor *delta,
 				   struct pt_tensor **sum);
+/* y, the output of a sub-block before the residual x is added, through the hooks. */
 struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
 				struct pt_tensor *y);
+/* The prefix of an attention: true when a hook gave one. Two at once are a failure. */
+bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *out);
+/* Input embeddings through the hooks; *rows becomes the packing of the result. */
+struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+				const struct pt_rows **rows);
 /* The head as token_nll wants it: weight, bias, terms (PT_FAIL in run->err when a hook cannot be expressed as terms). */
 void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
 		      struct pt_linear *out);

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * body.h - inside of model/: the parts of a model by role, and the pieces of
+ * the forward pass that its files share.
+ */
+#ifndef PT_MODEL_BODY_H
+#define PT_MODEL_BODY_H
+
+#include "model/model.h"
+#include "model/rope.h"
+
+struct pt_layer {
+	struct pt_site *part[PT_ROLES];	/* NULL: this family has none */
+	int index;
+	int window;
+	uint64_t rng_attn, rng_attn_out, rng_ffn_out;	/* random sites of the base's dropouts */
+};
+
+struct pt_owned {
+	void *p;
+	size_t n;
+};
+
+struct pt_body {
+	struct pt_site *part[PT_ROLES];	/* those outside the blocks */
+	struct pt_layer *layer;
+	uint64_t rng_embed, rng_head;
+	struct pt_rope_table rope;
+	struct pt_owned *owned;		/* device memory of weights that are not mapped */
+	size_t nowned, cap_owned;
+	struct pt_rows pooled;		/* packing of the pooled rows of the last pt_model_classify() */
+	bool head_is_new;
+};
+
+/* sites.c: sites and weights of m->task from the family's table; no values yet. */
+int pt_body_build(struct pt_model *m, struct pt_error *err);
+void pt_body_free(struct pt_model *m);
+
+/* weights.c: values of all weights, from the checkpoint or fresh. */
+int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err);
+/* Rows of the weight of a head in the checkpoint; 0: it has none. */
+int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path);
+/* Device memory that the model owns, filled from host. */
+int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err);
+
+/* init.c: as transformers initialises: normal(0, std), ones for norms, zeros for biases; host f32. */
+int pt_weight_fresh(struct pt_model *m, const struct pt_site *s, struct pt_weight *w, uint64_t seed,
+		    struct pt_error *err);
+
+/* What all blocks of a forward pass share. */
+struct pt_pass {
+	struct pt_model *m;
+	const struct pt_rows *rows;
+	struct pt_rope rope;		/* cos NULL: no rotation */
+	struct pt_kvcache *cache;
+};
+
+/* embed.c */
+struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+			   const struct pt_rows **rows);
+
+/* block.c: all blocks in turn, each in a recomputed scope where m->recompute says so; *delta is what is
+ * still to be added to the result (NULL: nothing): pre-norm blocks leave it to the norm that follows. */
+struct pt_tensor *pt_blocks(struct pt_run *run, struct pt_pass *p, struct pt_tensor *x,
+			    struct pt_tensor **delta);
+
+/* decoder.c, encoder.c */
+struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
+struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
+
+/* kvcache.c */
+/* Room for n more positions in every layer; pt_kvcache_end() makes them count. */
+int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows);
+/* Copies k and v of the new rows behind those that are there; *k and *v become all of them. */
+void pt_kvcache_append(struct pt_run *run, struct pt_kvcache *c, int layer, struct pt_tensor **k,
+		       struct pt_tensor **v);
+void pt_kvcache_end(struct pt_kvcache *c);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * embed.c - from token ids to what the first block reads: embeddings of
+ * words, types and positions, their norm and dropout, and the virtual tokens
+ * that a method puts in front.
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "model/body.h"
+
+static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in)
+{
+	for (int64_t i = 0; in->host_ids && i < in->rows.n; i++) {
+		if (in->host_ids[i] < 0 || in->host_ids[i] >= m->cfg.vocab)
+			return pt_error(&run->err, PT_DATA, "token id %d at row %lld is outside the model's vocabulary of %lld",
+					(int)in->host_ids[i], (long long)i, (long long)m->cfg.vocab);
+	}
+	return run->err.status;
+}
+
+static const int32_t *zeros(struct pt_run *run, int64_t n)
+{
+	int32_t *z = pt_calloc((size_t)n, sizeof *z, &run->err);
+	const int32_t *p = z ? pt_run_upload(run, z, (size_t)n * sizeof *z) : NULL;
+
+	free(z);
+	return p;
+}
+
+static struct pt_tensor *add_types(struct pt_run *run, struct pt_site *site, const struct pt_input *in,
+				   const struct pt_rows *rows, struct pt_tensor *x)
+{
+	/* With virtual tokens in front all types are 0, as in PEFT. */
+	const int32_t *types = rows == &in->rows && in->types ? in->types : zeros(run, rows->n);
+
+	return pt_op_add(run, x, pt_site_embed(run, site, types, rows));
+}
+
+static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m, struct pt_site *site,
+				   const struct pt_input *in, const struct pt_rows *rows)
+{
+	int64_t end = rows->max_len + (in->cache ? pt_kvcache_len(in->cache) : 0);
+
+	if (end > m->cfg.positions) {
+		pt_error(&run->err, PT_DATA, "a sequence of %lld tokens; the model has %lld positions (peft-tokenize --max-length)",
+			 (long long)end, (long long)m->cfg.positions);
+		return NULL;
+	}
+	return pt_site_embed(run, site, rows->pos, rows);
+}
+
+struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+			   const struct pt_rows **rows)
+{
+	struct pt_site *const *part = m->body->part;
+	struct pt_tensor *x, *pos = NULL;
+
+	*rows = &in->rows;
+	if (run->err.status || check_input(run, m, in))
+		return NULL;
+	x = pt_site_embed(run, part[PT_ROLE_EMBED], in->ids, *rows);
+	x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
+	if (part[PT_ROLE_TYPE])
+		x = add_types(run, part[PT_ROLE_TYPE], in, *rows, x);
+	if (part[PT_ROLE_POS])
+		pos = positions(run, m, part[PT_ROLE_POS], in, *rows);
+	if (part[PT_ROLE_EMBED_NORM] && pos) {
+		struct pt_tensor *sum = NULL;
+
+		x = pt_site_add_norm(run, part[PT_ROLE_EMBED_NORM], m->cfg.norm, m->cfg.eps, x, pos,
+				     &sum);
+	} else {
+		if (pos)
+			x = pt_op_add(run, x, pos);
+		if (part[PT_ROLE_EMBED_NORM])
+			x = pt_site_norm(run, part[PT_ROLE_EMBED_NORM], m->cfg.norm, m->cfg.eps, x);
+	}
+	return pt_op_dropout(run, x, m->cfg.drop_embed, m->body->rng_embed);
+}

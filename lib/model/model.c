@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model.c - opening a model: description, modules, values.
+ */
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/body.h"
+
+static int check_task(const struct pt_model *m, struct pt_error *err)
+{
+	char name[100];
+
+	if (pt_family_class(m->cfg.family, m->task, name, sizeof name))
+		return 0;
+	return pt_error(err, PT_USAGE, "task %s is not supported for model type %s",
+			pt_task_name(m->task), m->cfg.family->model_type);
+}
+
+/* Labels: rows of the checkpoint's head, else those asked for, else those of config.json. */
+static int count_labels(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
+{
+	int64_t rows;
+
+	m->num_labels = o->num_labels ? o->num_labels : m->cfg.num_labels;
+	if (m->task != PT_TASK_SEQ_CLS || o->random)
+		return 0;
+	rows = pt_weights_head_rows(m, m->cfg.family->seq_cls->out);
+	if (!rows)
+		return 0;
+	if (rows > 1 << 20)
+		return pt_error(err, PT_DATA, "%s: a head of %lld labels", m->dir->given, (long long)rows);
+	if (o->num_labels && rows != o->num_labels)
+		return pt_error(err, PT_USAGE, "%s has a head of %lld labels, %d were asked for; use the model's labels or a base without head",
+				m->dir->given, (long long)rows, o->num_labels);
+	m->num_labels = (int)rows;
+	return 0;
+}
+
+int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_modeldir *dir,
+		  const struct pt_model_options *o, struct pt_error *err)
+{
+	struct pt_model *m;
+	int st;
+
+	*out = NULL;
+	if (!dir->weights && !o->random)
+		return pt_error(err, PT_DATA, "%s has no weights; peft-init -t full makes a model of it",
+				dir->given);
+	m = pt_calloc(1, sizeof *m, err);
+	if (!m)
+		return err->status;
+	m->dev = dev;
+	m->dir = dir;
+	m->task = o->task;
+	st = pt_config_read(&m->cfg, dir->config, err);
+	if (st) {
+		pt_error_prefix(err, "%s", dir->given);
+		goto fail;
+	}
+	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
+	    (st = pt_body_build(m, err)) || (st = pt_weights_load(m, o, err)))
+		goto fail;
+	m->digest = pt_modeldir_digest(dir);
+	*out = m;
+	return 0;
+fail:
+	pt_model_close(m);
+	return st;
+}
+
+void pt_model_close(struct pt_model *m)
+{
+	if (!m)
+		return;
+	pt_body_free(m);
+	pt_config_release(&m->cfg);
+	free(m);
+}
+
+bool pt_model_head_is_new(const struct pt_model *m)
+{
+	return m->body->head_is_new;
+}
+
+struct pt_site *pt_model_site(const struct pt_model *m, const char *path)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		if (!strcmp(m->site[i].path, path))
+			return &m->site[i];
+	}
+	return NULL;
+}
+
+struct pt_site *pt_model_site_kind(const struct pt_model *m, const char *path, enum pt_site_kind kind)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		if (m->site[i].kind == kind && !strcmp(m->site[i].path, path))
+			return &m->site[i];
+	}
+	return NULL;
+}
+
+struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
+{
+	for (int i = 0; i < m->nweights; i++) {
+		if (!strcmp(m->weight[i].path, path))
+			return &m->weight[i];
+	}
+	return NULL;
+}
+
+struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
+{
+	return m->cfg.causal ? pt_decoder(run, m, in) : pt_encoder(run, m, in);
+}

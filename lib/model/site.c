@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * site.c - the model's side of hooks: each call computes the module's formula
+ * and passes it through what is hooked in there, in order.
+ */
+#include "model/site.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+int pt_site_add_hook(struct pt_site *s, struct pt_hook *h, struct pt_error *err)
+{
+	struct pt_hook **list = pt_realloc(s->hook, (size_t)s->nhooks + 1, sizeof(*list), err);
+
+	if (!list)
+		return err->status;
+	s->hook = list;
+	s->hook[s->nhooks++] = h;
+	h->site = s;
+	return 0;
+}
+
+void pt_site_remove_hook(struct pt_site *s, struct pt_hook *h)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->nhooks; i++) {
+		if (s->hook[i] != h)
+			s->hook[n++] = s->hook[i];
+	}
+	s->nhooks = n;
+}
+
+static bool active(const struct pt_hook *h)
+{
+	return h->enabled && h->ops;
+}
+
+static bool replaces_input(const struct pt_site *s)
+{
+	for (int i = 0; i < s->nhooks; i++) {
+		if (active(s->hook[i]) && s->hook[i]->ops->input)
+			return true;
+	}
+	return false;
+}
+
+static bool changes_output(const struct pt_site *s)
+{
+	for (int i = 0; i < s->nhooks; i++) {
+		if (active(s->hook[i]) && s->hook[i]->ops->output)
+			return true;
+	}
+	return false;
+}
+
+static struct pt_tensor *outputs(struct pt_run *run, struct pt_site *s, struct pt_tensor *x,
+				 struct pt_tensor *y)
+{
+	for (int i = 0; y && i < s->nhooks; i++) {
+		if (active(s->hook[i]) && s->hook[i]->ops->output)
+			y = s->hook[i]->ops->output(run, s->hook[i], x, y);
+	}
+	return y;
+}
+
+/* All low-rank terms at s into term[]; their number, -1 after a failure. */
+static int terms(struct pt_run *run, struct pt_site *s, struct pt_lowrank *term, int max)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->nhooks; i++) {
+		int k;
+
+		if (!active(s->hook[i]) || !s->hook[i]->ops->terms)
+			continue;
+		k = s->hook[i]->ops->terms(run, s->hook[i], term + n, max - n);
+		if (run->err.status)
+			return -1;
+		if (k < 0 || k > max - n) {
+			pt_error(&run->err, PT_FAIL, "%s: more than %d low-rank terms", s->path, max);
+			return -1;
+		}
+		n += k;
+	}
+	return n;
+}
+
+static int base_linear(struct pt_run *run, struct pt_site *s, struct pt_lowrank *term, int max,
+		       struct pt_linear *out)
+{
+	int n = terms(run, s, term, max);
+
+	*out = (struct pt_linear){
+		.w = s->weight->use, .bias = s->bias ? s->bias->use : NULL,
+		.transposed = s->transposed, .term = term, .nterms = n < 0 ? 0 : n,
+	};
+	return n < 0 ? run->err.status : 0;
+}
+
+struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x)
+{
+	struct pt_lowrank term[PT_SITE_MAX_TERMS];
+	struct pt_tensor *in = x, *y;
+	struct pt_linear lin;
+
+	for (int i = 0; in && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->input)
+			in = site->hook[i]->ops->input(run, site->hook[i], in);
+	}
+	if (!in || base_linear(run, site, term, PT_SITE_MAX_TERMS, &lin))
+		return NULL;
+	y = pt_op_linear(run, in, &lin);
+	return outputs(run, site, x, y);
+}
+
+void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+		    struct pt_tensor **y)
+{
+	struct pt_lowrank term[PT_SITE_MAX_GROUP][PT_SITE_MAX_TERMS];
+	struct pt_linear lin[PT_SITE_MAX_GROUP];
+	struct pt_tensor *out[PT_SITE_MAX_GROUP];
+	int index[PT_SITE_MAX_GROUP], k = 0;
+
+	for (int i = 0; i < n; i++)
+		y[i] = NULL;
+	if (n > PT_SITE_MAX_GROUP) {
+		pt_error(&run->err, PT_FAIL, "%s: %d linears share an input", site[0]->path, n);
+		return;
+	}
+	if (!x || run->err.status)
+		return;
+	for (int i = 0; i < n; i++) {
+		if (replaces_input(site[i])) {
+			y[i] = pt_site_linear1(run, site[i], x);
+		} else if (base_linear(run, site[i], term[k], PT_SITE_MAX_TERMS, &lin[k]) == 0) {
+			index[k] = i;
+			out[k++] = NULL;
+		}
+	}
+	if (run->err.status || (k && pt_op_linear_group(run, x, lin, k, out)))
+		return;
+	for (int i = 0; i < k; i++)
+		y[index[i]] = outputs(run, site[index[i]], x, out[i]);
+}
+
+struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const int32_t *ids,
+				const struct pt_rows *rows)
+{
+	struct pt_tensor *y = pt_op_embed(run, site->weight->use, site->transposed, ids, rows,
+					  site->embed_scale);
+
+	for (int i = 0; y && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->embed)
+			y = site->hook[i]->ops->embed(run, site->hook[i], ids, rows, y);
+	}
+	return y;
+}
+
+static struct pt_norm norm_of(const struct pt_site *s, enum pt_norm_kind kind, float eps)
+{
+	return (struct pt_norm){
+		.kind = kind, .w = s->weight ? s->weight->use : NULL,
+		.b = s->bias ? s->bias->use : NULL, .eps = eps,
+	};
+}
+
+struct pt_tensor *pt_site_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
+			       float eps, struct pt_tensor *x)
+{
+	struct pt_norm norm = norm_of(site, kind, eps);
+
+	return outputs(run, site, x, pt_op_norm(run, x, &norm));
+}
+
+struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
+				   float eps, struct pt_tensor *x, struct pt_tensor *delta,
+				   struct pt_tensor **sum)
+{
+	struct pt_norm norm = norm_of(site, kind, eps);
+	struct pt_tensor *y = pt_op_add_norm(run, x, delta, &norm, sum);
+
+	return changes_output(site) ? outputs(run, site, *sum, y) : y;
+}
+
+struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+				struct pt_tensor *y)
+{
+	return outputs(run, site, x, y);
+}
+
+bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *out)
+{
+	bool found = false;
+
+	for (int i = 0; i < site->nhooks; i++) {
+		if (!active(site->hook[i]) || !site->hook[i]->ops->prefix)
+			continue;
+		if (found) {
+			pt_error(&run->err, PT_FAIL, "%s: two adapters with prefixes at one attention",
+				 site->path);
+			return false;
+		}
+		found = site->hook[i]->ops->prefix(run, site->hook[i], out) == 0 && !run->err.status;
+	}
+	return found;
+}
+
+struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+				const struct pt_rows **rows)
+{
+	for (int i = 0; x && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->prepend)
+			x = site->hook[i]->ops->prepend(run, site->hook[i], x, rows);
+	}
+	return x;
+}
+
+void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
+		      struct pt_linear *out)
+{
+	if (replaces_input(site) || changes_output(site)) {
+		pt_error(&run->err, PT_FAIL, "%s: this method cannot act on the output embedding",
+			 site->path);
+		return;
+	}
+	base_linear(run, site, term, max, out);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sites.c - the modules of a model from its family's table: sites and
+ * parameters with their paths and shapes, in HF's order, and the parts by
+ * role that the formulas use.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "model/body.h"
+
+/* What a role is: kind of site, shape, and whether it has parameters and a bias. */
+struct shape {
+	enum pt_site_kind kind;
+	int64_t in, out;	/* EMBEDDING: rows and width; NORM: width in .out */
+	bool bias;
+};
+
+static struct shape role_shape(const struct pt_model *m, enum pt_role role)
+{
+	const struct pt_config *c = &m->cfg;
+	const struct pt_head_row *cls = c->family->seq_cls;
+	int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
+	bool ln = c->norm == PT_NORM_LAYER;
+
+	switch (role) {
+	case PT_ROLE_EMBED:
+		return (struct shape){ PT_SITE_EMBEDDING, c->vocab, c->hidden, false };
+	case PT_ROLE_POS:
+		return (struct shape){ PT_SITE_EMBEDDING, c->positions, c->hidden, false };
+	case PT_ROLE_TYPE:
+		return (struct shape){ PT_SITE_EMBEDDING, c->types, c->hidden, false };
+	case PT_ROLE_INPUT:
+		return (struct shape){ PT_SITE_INPUT, c->hidden, c->hidden, false };
+	case PT_ROLE_Q:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, q, c->bias_qkv };
+	case PT_ROLE_K:
+	case PT_ROLE_V:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, kv, c->bias_qkv };
+	case PT_ROLE_O:
+		return (struct shape){ PT_SITE_LINEAR, q, c->hidden, c->bias_o };
+	case PT_ROLE_KV:
+		return (struct shape){ PT_SITE_KV, kv, kv, false };
+	case PT_ROLE_GATE:
+	case PT_ROLE_UP:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->ffn, c->bias_ffn };
+	case PT_ROLE_DOWN:
+		return (struct shape){ PT_SITE_LINEAR, c->ffn, c->hidden, c->bias_ffn };
+	case PT_ROLE_ATTN_OUT:
+	case PT_ROLE_FFN_OUT:
+		return (struct shape){ PT_SITE_BLOCK, c->hidden, c->hidden, false };
+	case PT_ROLE_HEAD_DENSE:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->hidden, true };
+	case PT_ROLE_HEAD_OUT:
+		if (m->task == PT_TASK_CAUSAL_LM)
+			return (struct shape){ PT_SITE_LINEAR, c->hidden, c->vocab, false };
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, m->num_labels, cls && cls->out_bias };
+	default:
+		return (struct shape){ PT_SITE_NORM, c->hidden, c->hidden, ln };
+	}
+}
+
+static const char *module_class(const struct pt_model *m, enum pt_site_kind kind)
+{
+	switch (kind) {
+	case PT_SITE_LINEAR:
+		return "Linear";
+	case PT_SITE_EMBEDDING:
+		return "Embedding";
+	case PT_SITE_NORM:
+		return m->cfg.norm == PT_NORM_LAYER ? "LayerNorm" : "RMSNorm";
+	default:
+		return "";
+	}
+}
+
+/* prefix.path with '#' replaced by the block's number. */
+static char *site_path(const char *prefix, const char *path, int layer, struct pt_error *err)
+{
+	const char *mark = strchr(path, '#');
+	const char *dot = *prefix ? "." : "";
+
+	if (!mark)
+		return pt_format(err, "%s%s%s", prefix, dot, path);
+	return pt_format(err, "%s%s%.*s%d%s", prefix, dot, (int)(mark - path), path, layer, mark + 1);
+}
+
+static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s, bool bias,
+				    struct pt_error *err)
+{
+	struct pt_weight *w = &m->weight[m->nweights];
+	int64_t shape[2] = { s->transposed ? s->in : s->out, s->transposed ? s->out : s->in };
+	int ndim = 2;
+
+	if (s->kind == PT_SITE_EMBEDDING) {
+		shape[0] = s->in;
+		shape[1] = s->out;
+	}
+	if (bias || s->kind == PT_SITE_NORM) {
+		shape[0] = s->out;
+		ndim = 1;
+	}
+	w->path = pt_format(err, "%s.%s", s->path, bias ? "bias" : "weight");
+	if (!w->path)
+		return NULL;
+	m->nweights++;
+	pt_tensor_init(&w->t, PT_F32, ndim, shape, NULL);
+	w->t.name = w->path;
+	w->use = &w->t;
+	w->norm = s->kind == PT_SITE_NORM;
+	w->bias = bias;
+	return w;
+}
+
+static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, const char *path,
+		    int layer, struct pt_error *err)
+{
+	struct pt_site *s = &m->site[m->nsites];
+	struct shape sh = role_shape(m, role);
+
+	s->path = site_path(prefix, path, layer, err);
+	if (!s->path)
+		return err->status;
+	m->nsites++;
+	s->kind = sh.kind;
+	s->module = module_class(m, sh.kind);
+	s->layer = layer;
+	s->in = sh.in;
+	s->out = sh.out;
+	s->embed_scale = 1;
+	s->rng = pt_rng_mix_str(0, s->path);
+	s->head = role == PT_ROLE_HEAD_OUT && m->task != PT_TASK_CAUSAL_LM;
+	s->output = role == PT_ROLE_HEAD_OUT && m->task == PT_TASK_CAUSAL_LM;
+	if (layer < 0)
+		m->body->part[role] = s;
+	else
+		m->body->layer[layer].part[role] = s;
+	if (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM)
+		return 0;
+	s->weight = add_weight(m, s, false, err);
+	if (s->weight && sh.bias)
+		s->bias = add_weight(m, s, true, err);
+	return err->status;
+}
+
+static int add_body(struct pt_model *m, const char *prefix, struct pt_error *err)
+{
+	const struct pt_part *p = m->cfg.family->part, *end;
+
+	while (p->path) {
+		if (!strchr(p->path, '#')) {
+			if (add_site(m, p->role, prefix, p->path, -1, err))
+				return err->status;
+			p++;
+			continue;
+		}
+		for (end = p; end->path && strchr(end->path, '#'); end++)
+			;
+		for (int i = 0; i < m->cfg.layers; i++) {
+			for (const struct pt_part *q = p; q < end; q++) {
+				if (add_site(m, q->role, prefix, q->path, i, err))
+					return err->status;
+			}
+		}
+		p = end;
+	}
+	return 0;
+}
+
+static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err)
+{
+	const struct pt_family *f = m->cfg.family;
+	const struct pt_head_row *h = f->seq_cls;
+
+	if (m->task == PT_TASK_CAUSAL_LM)
+		return add_site(m, PT_ROLE_HEAD_OUT, "", f->lm_head, -1, err);
+	if (m->task != PT_TASK_SEQ_CLS)
+		return 0;
+	if (h->dense && add_site(m, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, err))
+		return err->status;
+	return add_site(m, PT_ROLE_HEAD_OUT, "", h->out, -1, err);
+}
+
+/* A dropout of the base has a random site of its own, apart from that of an adapter at the same module. */
+static uint64_t dropout_site(const struct pt_site *s)
+{
+	return s ? pt_rng_mix_str(s->rng, "dropout") : 0;
+}
+
+static void set_layers(struct pt_model *m)
+{
+	struct pt_body *b = m->body;
+
+	for (int i = 0; i < m->cfg.layers; i++) {
+		struct pt_layer *l = &b->layer[i];
+
+		l->index = i;
+		l->window = m->cfg.window[i];
+		l->rng_attn = dropout_site(l->part[PT_ROLE_KV]);
+		l->rng_attn_out = dropout_site(l->part[PT_ROLE_O]);
+		l->rng_ffn_out = dropout_site(l->part[PT_ROLE_DOWN]);
+	}
+	b->rng_embed = dropout_site(b->part[PT_ROLE_EMBED]);
+	b->rng_head = dropout_site(b->part[PT_ROLE_HEAD_OUT]);
+}
+
+int pt_body_build(struct pt_model *m, struct pt_error *err)
+{
+	/* A bare body's paths have no base prefix. */
+	const char *prefix = m->task == PT_TASK_NONE ? "" : m->cfg.family->prefix;
+	size_t sites = ((size_t)m->cfg.layers + 1) * PT_ROLES;
+
+	m->body = pt_calloc(1, sizeof *m->body, err);
+	if (!m->body)
+		return err->status;
+	m->body->layer = pt_calloc((size_t)m->cfg.layers, sizeof *m->body->layer, err);
+	m->site = pt_calloc(sites, sizeof *m->site, err);
+	m->weight = pt_calloc(2 * sites, sizeof *m->weight, err);
+	if (!m->body->layer || !m->site || !m->weight || add_body(m, prefix, err) ||
+	    add_head(m, prefix, err))
+		return err->status;
+	set_layers(m);
+	return 0;
+}
+
+void pt_body_free(struct pt_model *m)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		free(m->site[i].path);
+		free(m->site[i].hook);
+	}
+	for (int i = 0; i < m->nweights; i++)
+		free(m->weight[i].path);
+	free(m->site);
+	free(m->weight);
+	if (!m->body)
+		return;
+	for (size_t i = 0; i < m->body->nowned; i++)
+		m->dev->free(m->dev, m->body->owned[i].p, m->body->owned[i].n);
+	pt_rope_table_release(&m->body->rope);
+	free(m->body->owned);
+	free(m->body->layer);
+	free(m->body);
+}

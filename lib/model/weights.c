@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weights.c - values of the parameters from a checkpoint: names resolved as
+ * published files spell them, shapes checked, tied embeddings, used in place.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/body.h"
+
+/* A name, and the same with LayerNorm.gamma/beta as BERT's first files have them. */
+static const struct pt_st_tensor *find_spelling(const struct pt_modeldir *d, const char *name,
+						struct pt_buf *buf)
+{
+	static const char *const spelling[][2] = { { "LayerNorm.weight", "LayerNorm.gamma" },
+						   { "LayerNorm.bias", "LayerNorm.beta" } };
+	const struct pt_st_tensor *t = pt_modeldir_find(d, name);
+	size_t n = strlen(name);
+
+	for (int i = 0; !t && i < 2; i++) {
+		size_t k = strlen(spelling[i][0]);
+
+		if (n < k || strcmp(name + n - k, spelling[i][0]) != 0)
+			continue;
+		pt_buf_clear(buf);
+		pt_buf_add(buf, name, n - k);
+		pt_buf_str(buf, spelling[i][1]);
+		if (!buf->failed)
+			t = pt_modeldir_find(d, buf->data);
+	}
+	return t;
+}
+
+/*
+ * A parameter in the checkpoint: its path, without the base prefix (files of
+ * a bare body), with it (a body read from a file with a head), or with
+ * "transformer." in place of "model." (question answering heads).
+ */
+static const struct pt_st_tensor *resolve(const struct pt_model *m, const char *path)
+{
+	struct pt_buf name = PT_BUF_INIT, spell = PT_BUF_INIT;
+	const char *prefix = m->cfg.family->prefix;
+	size_t n = strlen(prefix);
+	bool prefixed = !strncmp(path, prefix, n) && path[n] == '.';
+	const char *rest = prefixed ? path + n + 1 : path;
+	const struct pt_st_tensor *t = find_spelling(m->dir, path, &spell);
+
+	if (!t && prefixed)
+		t = find_spelling(m->dir, rest, &spell);
+	if (!t && !prefixed) {
+		pt_buf_printf(&name, "%s.%s", prefix, path);
+		t = name.failed ? NULL : find_spelling(m->dir, name.data, &spell);
+	}
+	if (!t && !strcmp(prefix, "model") && (prefixed || m->task == PT_TASK_NONE)) {
+		pt_buf_clear(&name);
+		pt_buf_printf(&name, "transformer.%s", rest);
+		t = name.failed ? NULL : find_spelling(m->dir, name.data, &spell);
+	}
+	pt_buf_release(&name);
+	pt_buf_release(&spell);
+	return t;
+}
+
+int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path)
+{
+	struct pt_buf name = PT_BUF_INIT;
+	const struct pt_st_tensor *t = NULL;
+
+	if (!m->dir->weights)
+		return 0;
+	pt_buf_printf(&name, "%s.weight", head_path);
+	if (!name.failed)
+		t = pt_modeldir_find(m->dir, name.data);
+	pt_buf_release(&name);
+	return t && t->ndim == 2 ? t->shape[0] : 0;
+}
+
+int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err)
+{
+	struct pt_body *b = m->body;
+	int st = pt_grow(&b->owned, &b->cap_owned, b->nowned + 1, sizeof *b->owned, err);
+
+	if (st == 0)
+		st = m->dev->alloc(m->dev, bytes, out, err);
+	if (st)
+		return st;
+	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes };
+	return m->dev->upload(m->dev, *out, host, bytes, err);
+}
+
+static void print_shape(char *buf, size_t size, int ndim, const int64_t *shape)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (int i = 0; i < ndim && n < size; i++)
+		n += (size_t)snprintf(buf + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+}
+
+static int check_shape(const struct pt_weight *w, const struct pt_st_tensor *t, struct pt_error *err)
+{
+	char want[100], have[200];
+	bool same = t->ndim == w->t.ndim;
+
+	for (int i = 0; same && i < t->ndim; i++)
+		same = t->shape[i] == w->t.shape[i];
+	if (same)
+		return 0;
+	print_shape(want, sizeof want, w->t.ndim, w->t.shape);
+	print_shape(have, sizeof have, t->ndim, t->shape);
+	return pt_error(err, PT_DATA, "%s has the shape [%s], config.json asks for [%s]", t->name, have,
+			want);
+}
+
+/* In place where the kernels can read it; double precision and unaligned data are copied. */
+static int place(struct pt_model *m, struct pt_weight *w, const struct pt_st_tensor *t,
+		 struct pt_error *err)
+{
+	const void *p = NULL;
+	float *f;
+	int st;
+
+	w->t.type = t->dtype;
+	w->stored = t->name;
+	if (t->dtype == PT_F64) {
+		w->t.type = PT_F32;
+		f = pt_malloc(t->count, sizeof *f, err);
+		if (!f)
+			return err->status;
+		pt_to_f32(f, t->data, PT_F64, t->count);
+		st = pt_body_own(m, f, t->count * sizeof *f, &w->t.data, err);
+		free(f);
+		return st;
+	}
+	if (t->dtype != PT_F32 && t->dtype != PT_BF16 && t->dtype != PT_F16)
+		return pt_error(err, PT_DATA, "%s is stored as %s, which is not supported (F32, BF16 and F16 are)",
+				t->name, pt_dtype_name(t->dtype));
+	if ((uintptr_t)t->data % pt_dtype_size(t->dtype))
+		return pt_body_own(m, t->data, t->bytes, &w->t.data, err);
+	st = m->dev->place(m->dev, t->data, t->bytes, &p, err);
+	w->t.data = (void *)(uintptr_t)p;
+	return st;
+}
+
+static void tie(struct pt_weight *w, struct pt_weight *to)
+{
+	w->t = to->t;
+	w->t.name = w->path;
+	w->stored = NULL;
+	w->tied = to;
+	w->fresh = to->fresh;
+}
+
+static bool equal(const struct pt_st_tensor *a, const struct pt_st_tensor *b)
+{
+	return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
+}
+
+/*
+ * Values of one weight. Tied heads: the file's own where it differs from the
+ * embedding, else the embedding; an embedding that is missing is the head's.
+ */
+static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
+		    const struct pt_model_options *o, struct pt_error *err)
+{
+	const struct pt_site *embed = m->body->part[PT_ROLE_EMBED];
+	const struct pt_site *out = m->body->part[PT_ROLE_HEAD_OUT];
+	const struct pt_st_tensor *t = o->random ? NULL : resolve(m, w->path);
+	const struct pt_st_tensor *twin;
+	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE];
+	int st;
+
+	if (s->output && m->cfg.tie && !w->bias) {
+		twin = o->random ? NULL : resolve(m, embed->weight->path);
+		if (!t || !twin || equal(t, twin)) {
+			tie(w, embed->weight);
+			return 0;
+		}
+	}
+	if (!t && !o->random && m->cfg.tie && s == embed && out && out->output)
+		t = resolve(m, out->weight->path);
+	if (t) {
+		st = check_shape(w, t, err);
+		return st ? st : place(m, w, t, err);
+	}
+	if (o->random || (head && o->head_may_lack)) {
+		m->body->head_is_new |= head;
+		return pt_weight_fresh(m, s, w, o->seed, err);
+	}
+	if (head)
+		return pt_error(err, PT_DATA, "%s: the checkpoint has no %s (%s head); create one with peft-init",
+				m->dir->given, w->path, pt_task_name(m->task));
+	return pt_error(err, PT_DATA, "%s: the checkpoint has no %s%s", m->dir->given, w->path,
+			s->output ? " and config.json does not tie it to the embedding" : "");
+}
+
+int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		struct pt_site *s = &m->site[i];
+
+		if (s->weight && load_one(m, s, s->weight, o, err))
+			return err->status;
+		if (s->bias && load_one(m, s, s->bias, o, err))
+			return err->status;
+	}
+	return 0;
+}
