@@ -107,6 +107,9 @@ void pt_st_build_tensor(struct pt_st_build *b, const char *name, enum pt_dtype d
 void pt_st_build_array(struct pt_st_build *b, const char *name, enum pt_dtype dtype, int64_t n,
 		       const void *data);
 
+size_t pt_st_build_bytes(const struct pt_st_build *b);		/* of all tensors, no padding */
+void pt_st_build_drop(struct pt_st_build *b, const char *name);	/* forget a tensor */
+
 /* The header alone (8 bytes + JSON padded to a multiple of align), and the sum of the tensors' bytes. */
 int pt_st_build_header(struct pt_st_build *b, size_t align, struct pt_buf *out, size_t *data_bytes,
 		       struct pt_error *err);

@@ -137,6 +137,28 @@ void pt_st_build_array(struct pt_st_build *b, const char *name, enum pt_dtype dt
 	pt_st_build_tensor(b, name, dtype, 1, &n, data);
 }
 
+size_t pt_st_build_bytes(const struct pt_st_build *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->nitems; i++)
+		if (!pt_add_size(n, b->item[i].t.bytes, &n))
+			return SIZE_MAX;
+	return n;
+}
+
+void pt_st_build_drop(struct pt_st_build *b, const char *name)
+{
+	for (size_t i = 0; i < b->nitems; i++) {
+		if (strcmp(b->item[i].name, name))
+			continue;
+		free(b->item[i].name);
+		b->nitems--;
+		memmove(b->item + i, b->item + i + 1, (b->nitems - i) * sizeof *b->item);
+		return;
+	}
+}
+
 /* "_tail" is last in every record, whatever its name and type say. */
 static int by_layout(const void *a, const void *b)
 {

@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "io/sthead.h"
 
 struct scan {
@@ -54,30 +55,6 @@ static int expect(struct scan *s, char c)
 	return bad(s, what);
 }
 
-/* Length of the well-formed UTF-8 sequence at p, 0 if it is none (RFC 3629). */
-static int utf8_length(const unsigned char *p, size_t n)
-{
-	if (p[0] < 0x80)
-		return 1;
-	if (p[0] >= 0xc2 && p[0] <= 0xdf)
-		return n >= 2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
-	if (p[0] >= 0xe0 && p[0] <= 0xef) {
-		if (n < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80)
-			return 0;
-		if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0))
-			return 0;
-		return 3;
-	}
-	if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-		if (n < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80)
-			return 0;
-		if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-			return 0;
-		return 4;
-	}
-	return 0;
-}
-
 static int hex4(struct scan *s, unsigned *out)
 {
 	unsigned v = 0;
@@ -98,36 +75,12 @@ static int hex4(struct scan *s, unsigned *out)
 	return 0;
 }
 
-static size_t put_utf8(char *d, unsigned u)
-{
-	if (u < 0x80) {
-		d[0] = (char)u;
-		return 1;
-	}
-	if (u < 0x800) {
-		d[0] = (char)(0xc0 | u >> 6);
-		d[1] = (char)(0x80 | (u & 63));
-		return 2;
-	}
-	if (u < 0x10000) {
-		d[0] = (char)(0xe0 | u >> 12);
-		d[1] = (char)(0x80 | (u >> 6 & 63));
-		d[2] = (char)(0x80 | (u & 63));
-		return 3;
-	}
-	d[0] = (char)(0xf0 | u >> 18);
-	d[1] = (char)(0x80 | (u >> 12 & 63));
-	d[2] = (char)(0x80 | (u >> 6 & 63));
-	d[3] = (char)(0x80 | (u & 63));
-	return 4;
-}
-
 /* After the backslash; never longer than what it stands for. */
 static int escape(struct scan *s, char *d, size_t *n)
 {
 	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
 	const char *f;
-	unsigned u, low;
+	unsigned u = 0, low = 0;
 
 	if (s->p >= s->end)
 		return bad(s, "string does not end");
@@ -157,7 +110,7 @@ static int escape(struct scan *s, char *d, size_t *n)
 	}
 	if (!u)
 		return bad(s, "NUL in a string");
-	*n = put_utf8(d, u);
+	*n = pt_utf8_put(u, d);
 	return 0;
 }
 
@@ -168,7 +121,8 @@ static int escape(struct scan *s, char *d, size_t *n)
 static int string(struct scan *s, const char **out, size_t *len)
 {
 	char *start = s->priv->strings + s->used, *d = start;
-	size_t n;
+	uint32_t cp;
+	size_t n = 0;
 
 	if (expect(s, '"'))
 		return PT_DATA;
@@ -186,8 +140,8 @@ static int string(struct scan *s, const char **out, size_t *len)
 		}
 		if (*s->p < 0x20)
 			return bad(s, "control character in a string");
-		n = (size_t)utf8_length(s->p, (size_t)(s->end - s->p));
-		if (!n)
+		n = pt_utf8_next((const char *)s->p, (size_t)(s->end - s->p), &cp);
+		if (cp == UINT32_MAX)
 			return bad(s, "invalid UTF-8");
 		memcpy(d, s->p, n);
 		d += n;

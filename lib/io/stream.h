@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "io/prov.h"
 #include "io/safetensors.h"
 
 enum pt_record_type { PT_HEAD, PT_RECORD, PT_END, PT_FAILED };
@@ -64,10 +65,17 @@ int pt_reader_head(struct pt_reader *r, const struct pt_record **head, struct pt
 bool pt_reader_ended(const struct pt_reader *r);	/* END of all segments and the physical end were read */
 bool pt_reader_limited(const struct pt_reader *r);	/* some END said "limited" */
 const char *pt_reader_name(const struct pt_reader *r);	/* current input, for messages */
-/* The program and message of the FAIL record that was read; NULL without one. */
-const char *pt_reader_fail_signal(const struct pt_reader *r);	/* "TERM", "INT", ... or NULL */
+bool pt_reader_failed(const struct pt_reader *r);	/* a FAIL record was read */
+const char *pt_reader_fail_signal(const struct pt_reader *r);	/* that it names: "TERM", "INT", ... or NULL */
 /* Sum of what was read so far: the running digest of the canonical form (formats/stream.md). */
 uint64_t pt_reader_digest(const struct pt_reader *r);
+
+/*
+ * What was read so far as provenance: nodes are added to *into, the ids of the
+ * segments (complete where END was read, else preliminary) to *ids (heap, *n of them).
+ */
+int pt_reader_prov(const struct pt_reader *r, struct pt_prov *into, uint64_t **ids, size_t *n,
+		   struct pt_error *err);
 
 /*
  * After an early stop: read on for at most one second or 64 MiB, then close
@@ -87,16 +95,20 @@ struct pt_writer_options {
 
 int pt_writer_open(struct pt_writer **w, const struct pt_writer_options *o, struct pt_error *err);
 
+/* For tools that learn the kind from their input: set it before HEAD (open with kind NULL). */
+int pt_writer_kind(struct pt_writer *w, const char *kind, struct pt_error *err);
+
 /*
  * HEAD: the metadata and tensors of b, plus what the format asks for (pts,
  * kind, versions) and the provenance: parents' entries are passed on and
  * this step is added (io/prov.h). parents may be NULL (a source).
- * options: a canonical text of the options that change the result.
+ * options: a canonical text of the options that change the result; a key
+ * "options" that b holds already (peft-cat) stays in HEAD as it is.
  */
 int pt_writer_head(struct pt_writer *w, struct pt_st_build *b, const struct pt_record *const *parents,
 		   int nparents, const char *options, struct pt_error *err);
 int pt_writer_data(struct pt_writer *w, struct pt_st_build *b, struct pt_error *err);
-/* A record as it stands (peft-head, peft-cat). */
+/* A DATA record as it stands (peft-head, peft-cat). */
 int pt_writer_copy(struct pt_writer *w, const struct pt_record *rec, struct pt_error *err);
 
 /*
@@ -107,15 +119,30 @@ int pt_writer_copy(struct pt_writer *w, const struct pt_record *rec, struct pt_e
 int pt_writer_end(struct pt_writer *w, struct pt_st_build *b, struct pt_reader *const *inputs,
 		  int ninputs, bool limited, struct pt_error *err);
 
-/* FAIL in place of END, naming the first cause; nothing is published. Errors are ignored. */
+/*
+ * FAIL in place of END, if it can be written within a second; nothing is
+ * published. Names the first cause: that of a FAIL which one of the inputs
+ * read, else cause; signal ("TERM") may be NULL. Errors are ignored.
+ */
 void pt_writer_fail(struct pt_writer *w, const struct pt_error *cause, const char *signal);
+void pt_writer_fail_from(struct pt_writer *w, struct pt_reader *const *inputs, int ninputs,
+			 const struct pt_error *cause, const char *signal);
 /* Closes and frees; without an END before it the output is removed. */
 void pt_writer_close(struct pt_writer *w);
 
 /* Flush what is buffered (metrics: once a step). */
 int pt_writer_flush(struct pt_writer *w, struct pt_error *err);
 
-/* Bytes and DATA records written so far. */
-uint64_t pt_writer_count(const struct pt_writer *w);
+uint64_t pt_writer_records(const struct pt_writer *w);	/* DATA records written so far */
+uint64_t pt_writer_bytes(const struct pt_writer *w);	/* bytes, compressed where they are */
+uint64_t pt_writer_digest(const struct pt_writer *w);	/* running digest of the canonical form */
+
+/*
+ * Into a HEAD to be written: what describes the data and is inherited from an
+ * input's HEAD (tokenizer, vocab_size, task, labels, bounds, unknown keys,
+ * tensors), not what describes its writer (tool, version, kind, options, id,
+ * provenance).
+ */
+void pt_head_inherit(struct pt_st_build *b, const struct pt_record *head);
 
 #endif
