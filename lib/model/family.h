@@ -49,11 +49,11 @@ enum pt_window_rule {
 	PT_WINDOW_FROM,		/* with use_sliding_window: layers from max_window_layers on */
 };
 
-enum pt_pool { PT_POOL_LAST, PT_POOL_FIRST };
+enum pt_pooling { PT_POOL_LAST, PT_POOL_FIRST };
 
 /* The head of sequence classification: pool, [dense, act,] [dropout,] out. Its paths are whole. */
 struct pt_head_row {
-	enum pt_pool pool;
+	enum pt_pooling pool;
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
 	enum pt_act act;	/* after dense */
