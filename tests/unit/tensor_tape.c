@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tensor_tape.c - whole blocks: against finite differences, in recomputed and
+ * nested scopes, with evaluation in between, accumulated; and the failures
+ * that the tape must notice.
+ */
+#include "tensor_blocks.h"
+
+#ifdef FIX_REAL_DEVICES
+static const char *const devices[] = { "ref", "cpu", "guard", NULL };
+#else
+static const char *const devices[] = { "ref", NULL };
+#endif
+
+static void decoder_block(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct dec_arg d;
+		struct fix f;
+
+		dec_start(&f, devices[i], FIX_ARENA, &d);
+		fix_check(&f, decoder, 1e-2, 1e-3);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+static void t5_block(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct t5_arg a;
+		struct fix f;
+
+		t5_start(&f, devices[i], &a);
+		fix_check(&f, t5, 1e-2, 1e-3);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+/* Scopes and saying what is done with change the memory, never the bits. */
+static void same_bits(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		size_t peak[6];
+		struct dec_arg d;
+		float *want;
+		struct fix f;
+		size_t n;
+
+		dec_start(&f, devices[i], FIX_ARENA, &d);
+		n = (size_t)pt_params_count(&f.params) * sizeof *want;
+		want = fix_backward(&f, decoder, false);
+		for (int v = 0; v < 6; v++) {
+			float *g;
+
+			d.scopes = v % 3;
+			d.done = v / 3;
+			f.run.arena.peak = 0;
+			g = fix_backward(&f, decoder, false);
+			peak[v] = f.run.arena.peak;
+			assert_memory_equal(g, want, n);
+			free(g);
+		}
+		assert_true(peak[1] < peak[0]);
+		assert_true(peak[3] <= peak[0]);
+		assert_true(peak[4] < peak[1]);
+		free(want);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+/* With frozen weights done() frees more, and what trains nothing keeps nothing. */
+static void frozen(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct dec_arg d;
+		float *want, *g;
+		struct fix f;
+		size_t peak;
+
+		dec_start(&f, devices[i], FIX_ARENA, &d);
+		f.frozen = true;
+		for (int j = 0; j < f.params.n; j++) {
+			const char *s = f.params.item[j]->name;
+
+			/* Only q and v of the last layer have terms that train. */
+			f.params.item[j]->t.needs_grad = !strncmp(s, "1.q", 3) || !strcmp(s, "1.va");
+		}
+		want = fix_backward(&f, decoder, false);
+		peak = f.run.arena.peak;
+		d.done = true;
+		f.run.arena.peak = 0;
+		g = fix_backward(&f, decoder, false);
+		assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
+		assert_true(f.run.arena.peak * 10 < peak * 8);
+		free(g);
+		free(want);
+
+		/* Nothing trains at all: no node. */
+		for (int j = 0; j < f.params.n; j++)
+			f.params.item[j]->t.needs_grad = false;
+		pt_run_reset(&f.run);
+		f.run.record = true;
+		d.scopes = 1;
+		assert_fails(pt_backward(&f.run, decoder(&f), NULL, &f.err), PT_NUMERIC, "nothing", &f.err);
+		assert_int_equal(f.run.tape->n, 0);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+struct eval_arg {
+	struct fix *f;
+	struct dec_arg *d;
+	float *out;
+};
+
+/* Evaluation as the loop does it: no dropout, the result read inside the scope. */
+static int evaluate(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+		    struct pt_tensor **out, int nout)
+{
+	struct eval_arg *e = arg;
+	struct pt_tensor *y;
+
+	(void)in, (void)nin, (void)out, (void)nout;
+	e->d->train = false;
+	y = decoder(e->f);
+	e->d->train = true;
+	assert_false(run->record);
+	assert_false(y && y->needs_grad);
+	return pt_tensor_read(run, y, e->out, &run->err);
+}
+
+static void evaluation_inside_training(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		float alone[4], inside[4], *want, *g, *seed = fix_seed(4);
+		struct eval_arg e;
+		struct dec_arg d;
+		struct fix f;
+		struct pt_tensor *y;
+		size_t low;
+
+		dec_start(&f, devices[i], FIX_ARENA, &d);
+		d.scopes = 1;
+		e = (struct eval_arg){ &f, &d, alone };
+		assert_ok(pt_scope(&f.run, PT_SCOPE_NOGRAD, evaluate, &e, sizeof e, NULL, 0, NULL, NULL, 0),
+			  &f.run.err);
+		assert_int_equal(f.run.arena.low.n + f.run.arena.high.n, 0);
+		want = fix_backward(&f, decoder, false);
+		assert_ok(pt_params_zero_grad(&f.params, &f.err), &f.err);
+		pt_run_reset(&f.run);
+		f.run.record = true;
+		y = decoder(&f);
+		low = f.run.arena.low.extent;
+		e.out = inside;
+		assert_ok(pt_scope(&f.run, PT_SCOPE_NOGRAD, evaluate, &e, sizeof e, NULL, 0, NULL, NULL, 0),
+			  &f.run.err);
+		assert_int_equal(f.run.arena.low.extent, low);
+		assert_true(f.run.record && f.run.train);
+		assert_ok(pt_backward(&f.run, y, pt_run_upload(&f.run, seed, 16), &f.err), &f.err);
+		assert_memory_equal(alone, inside, sizeof alone);
+		g = calloc((size_t)pt_params_count(&f.params), sizeof *g);
+		for (int j = 0, at = 0; j < f.params.n; j++) {
+			float *part = fix_grad(&f, f.params.item[j]);
+
+			memcpy(g + at, part, (size_t)pt_tensor_count(&f.params.item[j]->t) * sizeof *g);
+			at += (int)pt_tensor_count(&f.params.item[j]->t);
+			free(part);
+		}
+		assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
+		free(g);
+		free(want);
+		free(seed);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+/* Two backward calls, without and with reset between them, add up. */
+static void accumulation(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct dec_arg d;
+		struct fix f;
+		float *once;
+		int at = 0;
+
+		dec_start(&f, devices[i], FIX_ARENA, &d);
+		once = fix_backward(&f, decoder, false);	/* leaves its gradients: one call */
+		for (int j = 0; j < 2; j++) {
+			float *seed = fix_seed(4);
+			struct pt_tensor *y;
+
+			if (j)
+				pt_run_reset(&f.run);
+			y = decoder(&f);
+			assert_ok(pt_backward(&f.run, y, pt_run_upload(&f.run, seed, 16), &f.err), &f.err);
+			free(seed);
+		}
+		for (int j = 0; j < f.params.n; j++) {
+			float *g = fix_grad(&f, f.params.item[j]);
+
+			for (int k = 0; k < pt_tensor_count(&f.params.item[j]->t); k++, at++)
+				if (fabsf(g[k] - 3 * once[at]) > 1e-5f * (1 + fabsf(g[k])))
+					fail_msg("%s: %g is not three times %g", f.params.item[j]->name,
+						 (double)g[k], (double)once[at]);
+			free(g);
+		}
+		free(once);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
+/* Too little memory anywhere, forward, backward or in a re-run, is one clean failure. */
+static void every_capacity(void **state)
+{
+	struct dec_arg d;
+	struct fix f;
+	size_t peak, failed = 0;
+	float *want;
+
+	dec_start(&f, "ref", FIX_ARENA, &d);
+	d.scopes = 1;
+	want = fix_backward(&f, decoder, false);
+	peak = f.run.arena.peak;
+	fix_release(&f);
+	for (size_t cap = 256; cap <= peak; cap += 256 * 3) {
+		struct pt_tensor *y;
+		float *g;
+
+		if (cap + 256 * 3 > peak)
+			cap = peak;
+		dec_start(&f, "ref", cap, &d);
+		d.scopes = 1;
+		if (cap == peak) {
+			g = fix_backward(&f, decoder, false);
+			assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
+			free(g);
+		} else {
+			f.run.record = true;
+			y = decoder(&f);
+			if (y)
+				assert_fails(pt_backward(&f.run, y, pt_run_upload(&f.run, want, 16), &f.err),
+					     PT_DEVICE, "bytes wanted", &f.err);
+			assert_int_equal(pt_run_check(&f.run, &f.err), PT_DEVICE);
+			failed++;
+			pt_run_reset(&f.run);
+			assert_int_equal(pt_run_check(&f.run, &f.err), 0);
+		}
+		fix_release(&f);
+	}
+	assert_true(failed > 10);
+	free(want);
+	(void)state;
+}
+
+static int rotate_outside(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+			  struct pt_tensor **out, int nout)
+{
+	const struct dec_arg *d = ((struct fix *)*(void **)arg)->arg;
+
+	(void)nin, (void)nout;
+	out[0] = pt_op_rope(run, in[0], 2, 4, &d->rope);
+	return 0;
+}
+
+static void mistakes(void **state)
+{
+	struct pt_norm n = { PT_NORM_RMS, NULL, NULL, 1e-5f };
+	struct pt_shape shape = { 2, { 11, 8 }, NULL };
+	struct pt_tensor *x, *y;
+	struct dec_arg d;
+	struct fix f;
+	void *arg = &f;
+
+	dec_start(&f, "ref", FIX_ARENA, &d);
+	fix_param(&f, "x", 11, 8, 1);
+	f.run.record = true;
+
+	/* In place: on what backward reads, on a leaf, on what comes from outside a scope. */
+	x = act(&f, "x", &f.rows);
+	pt_op_norm(&f.run, x, &n);
+	assert_null(pt_op_rope(&f.run, x, 2, 4, &d.rope));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "backward reads", &f.err);
+	pt_run_reset(&f.run);
+	par(&f, "x")->rows = &f.rows;
+	assert_null(pt_op_rope(&f.run, par(&f, "x"), 2, 4, &d.rope));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "no activation", &f.err);
+	pt_run_reset(&f.run);
+	x = act(&f, "x", &f.rows);
+	assert_fails(pt_scope(&f.run, PT_SCOPE_RECOMPUTE, rotate_outside, &arg, sizeof arg, &x, 1, &shape, &y, 1),
+		     PT_FAIL, "outside the scope", &f.run.err);
+	assert_null(y);
+
+	/* The first failure stays, and everything after it is quiet. */
+	assert_null(pt_op_add(&f.run, x, x));
+	assert_null(pt_op_act(&f.run, NULL, PT_ACT_GELU));
+	assert_null(pt_run_upload(&f.run, "", 1));
+	assert_fails(pt_backward(&f.run, NULL, NULL, &f.err), PT_FAIL, "outside the scope", &f.err);
+	pt_run_reset(&f.run);
+	assert_int_equal(f.run.depth, 0);
+
+	/* Used after it was done with; done is ignored for what backward reads. */
+	x = act(&f, "x", &f.rows);
+	pt_op_norm(&f.run, x, &n);
+	pt_tensor_done(&f.run, x);
+	assert_non_null(pt_op_add(&f.run, x, x));
+	x = act(&f, "x", &f.rows);
+	pt_tensor_done(&f.run, x);
+	assert_null(pt_op_add(&f.run, x, x));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "done with", &f.err);
+	pt_run_reset(&f.run);
+
+	/* Shapes. */
+	x = act(&f, "x", &f.rows);
+	assert_null(pt_op_linear(&f.run, x, &(struct pt_linear){ .w = lay(&f, 0, "down") }));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "0.down is [8,13]", &f.err);
+	pt_run_reset(&f.run);
+	assert_null(pt_op_add(&f.run, act(&f, "x", NULL), lay(&f, 0, "wk")));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "differ", &f.err);
+	pt_run_reset(&f.run);
+	f.run.train = true;
+	assert_null(pt_op_dropout(&f.run, act(&f, "x", NULL), 0.5f, 1));
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "random keys", &f.err);
+
+	/* A name twice. */
+	assert_fails(pt_params_add(&f.params, "x", 1, shape.dim, NULL, &f.err), PT_FAIL, "twice", &f.err);
+	fix_release(&f);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(decoder_block),
+		cmocka_unit_test(t5_block),
+		cmocka_unit_test(same_bits),
+		cmocka_unit_test(frozen),
+		cmocka_unit_test(evaluation_inside_training),
+		cmocka_unit_test(accumulation),
+		cmocka_unit_test(every_capacity),
+		cmocka_unit_test(mistakes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
