@@ -16,18 +16,6 @@ struct nll_ctx {
 	bool forward_written;
 };
 
-/* Run the gradient kernel; k->weight and k->dx are set. */
-static int nll_gradient(struct pt_run *run, struct nll_ctx *c, struct pt_k_nll *k)
-{
-	pt_op_linear_grads(run, &c->head, &k->head);
-	k->scratch = NULL;
-	if (pt_op_scratch(run, run->dev->k->nll_scratch(run->dev, k, true), &k->scratch))
-		run->dev->k->nll_bwd(run->dev, k, &run->err);
-	pt_op_scratch_drop(run, k->scratch);
-	k->scratch = NULL;
-	return run->err.status;
-}
-
 /* x's gradient is there already, in a pushed block: it becomes x's, or is added to it. */
 static int hand_over(struct pt_run *run, struct nll_ctx *c)
 {
@@ -55,45 +43,50 @@ static int nll_backward(struct pt_run *run, struct pt_node *node)
 	k.x = c->x->data;
 	k.weight = c->nll->grad;
 	k.dx = pt_tape_grad(run, c->x, &k.acc_dx);
-	return nll_gradient(run, c, &k);
+	pt_op_linear_grads(run, &c->head, &k.head);
+	if (pt_op_scratch(run, run->dev->k->nll_scratch(run->dev, &k, true), &k.scratch))
+		run->dev->k->nll_bwd(run->dev, &k, &run->err);
+	pt_op_scratch_drop(run, k.scratch);
+	return run->err.status;
 }
 
-static bool nll_record(struct pt_run *run, size_t mark, struct nll_ctx *c, const float *weight)
+static bool nll_record(struct pt_run *run, size_t mark, struct nll_ctx *c)
 {
-	struct pt_tensor **in, *x = c->x;
-	struct nll_ctx *kept;
+	struct pt_tensor **in;
 	struct pt_node *node;
 	int nin = 0;
 
 	in = pt_pool_alloc(&run->pool, (size_t)(3 + 3 * c->head.nterms) * sizeof *in, &run->err);
 	if (!in)
 		return false;
-	in[nin++] = x;
+	in[nin++] = c->x;
 	nin = pt_op_linear_inputs(&c->head, in, nin);
-	if (weight) {
-		struct pt_k_nll k = c->k;
-
-		c->forward_written = true;
-		if (x->needs_grad) {
-			c->dx = pt_op_keep(run, pt_tensor_count(x), sizeof *c->dx);
-			if (!c->dx)
-				return false;
-		}
-		k.argmax = NULL;
-		k.weight = weight;
-		k.dx = c->dx;
-		k.acc_dx = false;
-		if (nll_gradient(run, c, &k))
-			return false;
-	}
 	node = pt_tape_push(run, "token_nll", nll_backward, mark, in, nin, &c->nll, 1, sizeof *c);
 	if (!node)
 		return false;
-	kept = node->ctx;
-	*kept = *c;
-	for (int i = 0; i < nin && !weight; i++)
+	*(struct nll_ctx *)node->ctx = *c;
+	for (int i = 0; i < nin && !c->forward_written; i++)
 		pt_tape_save(node, in[i]);
 	return true;
+}
+
+/* What the forward pass leaves for backward: x's gradient itself, or the log-sum-exp of each row. */
+static bool nll_keep(struct pt_run *run, struct nll_ctx *c, const float *weight)
+{
+	if (!weight) {
+		c->k.lse = pt_op_keep(run, c->k.rows, sizeof *c->k.lse);
+		return c->k.lse;
+	}
+	c->forward_written = true;
+	c->k.weight = weight;
+	if (c->x->needs_grad) {
+		c->dx = pt_op_keep(run, pt_tensor_count(c->x), sizeof *c->dx);
+		if (!c->dx)
+			return false;
+	}
+	c->k.dx = c->dx;
+	pt_op_linear_grads(run, &c->head, &c->k.head);
+	return !run->err.status;
 }
 
 struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const struct pt_nll *n)
@@ -131,18 +124,15 @@ struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const
 	c.k.nll = c.nll->data;
 	c.k.argmax = n->argmax;
 	c.k.round_bf16 = run->round_bf16;
-	if (run->record && c.nll->needs_grad) {
-		c.k.lse = pt_op_keep(run, n->rows, sizeof *c.k.lse);
-		if (!c.k.lse)
-			return NULL;
-	}
+	if (run->record && c.nll->needs_grad && !nll_keep(run, &c, n->weight))
+		return NULL;
 	if (pt_op_scratch(run, run->dev->k->nll_scratch(run->dev, &c.k, false), &c.k.scratch))
 		run->dev->k->nll_fwd(run->dev, &c.k, &run->err);
 	pt_op_scratch_drop(run, c.k.scratch);
 	c.k.scratch = NULL;
 	if (run->err.status)
 		return NULL;
-	if (run->record && c.nll->needs_grad && !nll_record(run, mark, &c, n->weight))
+	if (run->record && c.nll->needs_grad && !nll_record(run, mark, &c))
 		return NULL;
 	return c.nll;
 }

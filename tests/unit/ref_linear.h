@@ -145,7 +145,7 @@ static int ref_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group 
 static size_t ref_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward)
 {
 	(void)dev;
-	return (size_t)k->v * (backward ? 16 : 8);
+	return (size_t)k->v * (backward || k->weight ? 16 : 8);
 }
 
 /* Logits of labelled row l; returns their log-sum-exp. */
@@ -166,11 +166,40 @@ static double ref_nll_row(const struct pt_k_nll *k, int64_t l, double *z)
 	return max + log(s);
 }
 
+static int ref_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err)
+{
+	double *z = ref_new(k->v), *dx = ref_new(k->c);
+
+	(void)err;
+	ref_scratch_fill(k->scratch, ref_nll_scratch(dev, k, true));
+	for (int64_t i = 0; i < k->n * k->c && k->dx && !k->acc_dx; i++)
+		((float *)k->dx)[i] = 0;
+	for (int64_t l = 0; l < k->rows; l++) {
+		double lse = ref_nll_row(k, l, z);
+
+		lse = (double)(k->lse ? k->lse[l] : (float)lse);
+		for (int64_t i = 0; i < k->v; i++) {
+			double t = k->cap > 0 ? z[i] / k->cap : 0;
+			double p = exp(z[i] - lse);
+
+			p -= (i == k->label[l] ? 1 - (double)k->smoothing : 0) + (double)k->smoothing / (double)k->v;
+			z[i] = p * k->weight[l] * (1 - t * t) * k->scale;
+		}
+		memset(dx, 0, (size_t)k->c * sizeof *dx);
+		ref_lin_row_bwd(&k->head, k->c, (const float *)k->x + k->row[l] * k->c, &k->rng, k->row[l],
+				z, dx);
+		for (int64_t i = 0; i < k->c && k->dx; i++)
+			ref_put((float *)k->dx + k->row[l] * k->c + i, true, dx[i]);
+	}
+	free(z);
+	free(dx);
+	return 0;
+}
+
 static int ref_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err)
 {
 	double *z = ref_new(k->v);
 
-	(void)err;
 	ref_scratch_fill(k->scratch, ref_nll_scratch(dev, k, false));
 	for (int64_t l = 0; l < k->rows; l++) {
 		double lse = ref_nll_row(k, l, z), mean = 0;
@@ -188,35 +217,7 @@ static int ref_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct p
 			k->argmax[l] = best;
 	}
 	free(z);
-	return 0;
-}
-
-static int ref_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err)
-{
-	double *z = ref_new(k->v), *dx = ref_new(k->c);
-
-	(void)err;
-	ref_scratch_fill(k->scratch, ref_nll_scratch(dev, k, true));
-	for (int64_t i = 0; i < k->n * k->c && k->dx && !k->acc_dx; i++)
-		((float *)k->dx)[i] = 0;
-	for (int64_t l = 0; l < k->rows; l++) {
-		ref_nll_row(k, l, z);
-		for (int64_t i = 0; i < k->v; i++) {
-			double t = k->cap > 0 ? z[i] / k->cap : 0;
-			double p = exp(z[i] - (double)k->lse[l]);
-
-			p -= (i == k->label[l] ? 1 - (double)k->smoothing : 0) + (double)k->smoothing / (double)k->v;
-			z[i] = p * k->weight[l] * (1 - t * t) * k->scale;
-		}
-		memset(dx, 0, (size_t)k->c * sizeof *dx);
-		ref_lin_row_bwd(&k->head, k->c, (const float *)k->x + k->row[l] * k->c, &k->rng, k->row[l],
-				z, dx);
-		for (int64_t i = 0; i < k->c && k->dx; i++)
-			ref_put((float *)k->dx + k->row[l] * k->c + i, true, dx[i]);
-	}
-	free(z);
-	free(dx);
-	return 0;
+	return k->weight ? ref_nll_bwd(dev, k, err) : 0;
 }
 
 /* Loss of one row of logits and, where dz is given, weight times its gradient. */

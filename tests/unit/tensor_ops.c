@@ -343,6 +343,13 @@ static void token_nll(void **state)
 	(void)state;
 }
 
+static void near(const float *a, const float *b, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!(fabsf(a[i] - b[i]) <= 1e-6f * (1 + fabsf(a[i]))))
+			fail_msg("element %d: %g is not %g", i, (double)a[i], (double)b[i]);
+}
+
 /* Weights in the forward pass give the gradients that seeds in the backward pass give. */
 static void token_nll_forward_written(void **state)
 {
@@ -381,8 +388,8 @@ static void token_nll_forward_written(void **state)
 				g[fw][0] = fix_grad(&f, f.params.item[0]);
 				g[fw][1] = fix_grad(&f, f.params.item[1]);
 			}
-			assert_memory_equal(g[0][0], g[1][0], N * 5 * 4);
-			assert_memory_equal(g[0][1], g[1][1], 9 * 5 * 4);
+			near(g[0][0], g[1][0], N * 5);
+			near(g[0][1], g[1][1], 9 * 5);
 			for (int j = 0; j < 4; j++)
 				free(g[j / 2][j % 2]);
 			/* Other seeds than ones cannot be honoured. */
