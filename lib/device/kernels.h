@@ -152,6 +152,7 @@ enum pt_attn_bias { PT_BIAS_NONE, PT_BIAS_BUCKETS, PT_BIAS_SLOPES };
  * i + (lk - lq) (causal mask aligned at the end); window w > 0 lets it see
  * keys within w positions back, itself counted (two-sided when not causal).
  * A prefix of P rows stands before the keys, outside mask, window and bias.
+ * Rows of no sequence (behind cu[B]) are left alone, in o and in gradients.
  */
 struct pt_k_attn {
 	int64_t nq, nk;			/* rows of q and of k, v */

@@ -58,6 +58,15 @@ struct attn_ctx {
 	struct pt_tensor *table, *pk, *pv;	/* NULL where there is none */
 };
 
+/* The kernel leaves rows of no sequence alone; what others read there must be zero. */
+static void zero_tail(struct pt_run *run, void *p, const struct pt_rows *rows, int64_t n, int64_t c)
+{
+	int64_t from = rows->host_cu[rows->batch];
+
+	if (p && from < n && !run->err.status)
+		run->dev->k->fill(run->dev, (float *)p + from * c, (size_t)((n - from) * c), 0, &run->err);
+}
+
 static int attn_backward(struct pt_run *run, struct pt_node *node)
 {
 	struct attn_ctx *c = node->ctx;
@@ -67,6 +76,9 @@ static int attn_backward(struct pt_run *run, struct pt_node *node)
 	k.dq = pt_tape_grad(run, c->q, &k.acc_dq);
 	k.dk = pt_tape_grad(run, c->kk, &k.acc_dk);
 	k.dv = pt_tape_grad(run, c->v, &k.acc_dv);
+	zero_tail(run, k.acc_dq ? NULL : k.dq, c->q->rows, k.nq, k.ldq);
+	zero_tail(run, k.acc_dk ? NULL : k.dk, c->kk->rows, k.nk, k.ldk);
+	zero_tail(run, k.acc_dv ? NULL : k.dv, c->kk->rows, k.nk, k.ldv);
 	k.dbias = k.bias == PT_BIAS_BUCKETS ? pt_tape_grad_add(run, c->table) : NULL;
 	k.dprefix_k = pt_tape_grad_add(run, c->pk);
 	k.dprefix_v = pt_tape_grad_add(run, c->pv);
@@ -204,6 +216,7 @@ struct pt_tensor *pt_op_attn(struct pt_run *run, struct pt_tensor *q, struct pt_
 		if (!c.k.lse)
 			return NULL;
 	}
+	zero_tail(run, c.o->data, q->rows, c.k.nq, c.k.ldo);
 	if (pt_op_scratch(run, run->dev->k->attn_scratch(run->dev, &c.k, false), &c.k.scratch))
 		run->dev->k->attn_fwd(run->dev, &c.k, &run->err);
 	pt_op_scratch_drop(run, c.k.scratch);

@@ -104,8 +104,6 @@ static int ref_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct
 {
 	(void)err;
 	ref_scratch_fill(k->scratch, ref_attn_scratch(dev, k, false));
-	for (int64_t i = 0; i < k->nq * k->ldo; i++)
-		((float *)k->o)[i] = 0;
 	for (int b = 0; b < k->batch; b++) {
 		struct ref_keys s = ref_keys(k, b);
 		double *z = ref_new(s.np + s.nk), *o = ref_new(k->head_dim);
@@ -180,6 +178,7 @@ static void ref_attn_row_bwd(const struct pt_k_attn *k, const struct ref_keys *s
 	}
 }
 
+/* Rows of no sequence are left alone. */
 static void ref_attn_store(void *to, int64_t ld, bool acc, const double *from, int64_t rows, int64_t c)
 {
 	for (int64_t i = 0; i < rows * c && to; i++)
@@ -203,9 +202,9 @@ static int ref_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct
 			ref_attn_row_bwd(k, &s, ih / k->heads, (int)(ih % k->heads), z, &d);
 		free(z);
 	}
-	ref_attn_store(k->dq, k->ldq, k->acc_dq, d.q, k->nq, cq);
-	ref_attn_store(k->dk, k->ldk, k->acc_dk, d.k, k->nk, ck);
-	ref_attn_store(k->dv, k->ldv, k->acc_dv, d.v, k->nk, ck);
+	ref_attn_store(k->dq, k->ldq, k->acc_dq, d.q, k->cu_q[k->batch], cq);
+	ref_attn_store(k->dk, k->ldk, k->acc_dk, d.k, k->cu_k[k->batch], ck);
+	ref_attn_store(k->dv, k->ldv, k->acc_dv, d.v, k->cu_k[k->batch], ck);
 	ref_attn_store(k->dprefix_k, ck, true, d.pk, np, ck);
 	ref_attn_store(k->dprefix_v, ck, true, d.pv, np, ck);
 	free(d.q);
