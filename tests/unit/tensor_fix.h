@@ -31,6 +31,8 @@ struct fix {
 	int nmem;
 	void *host[16];			/* host arrays of the rows */
 	int nhost;
+	struct pt_tensor *made[16];	/* by act(), in one call of the formula */
+	int nmade;
 	bool frozen;			/* activations without a node stay until reset */
 	int variant;			/* for formulas with switches */
 	const void *arg;
@@ -162,9 +164,33 @@ static struct pt_tensor *act(struct fix *f, const char *name, const struct pt_ro
 {
 	struct pt_tensor *t = pt_op_scale(&f->run, par(f, name), 1);
 
-	if (t)
-		t->rows = rows;
+	if (!t)
+		return NULL;
+	t->rows = rows;
+	assert_true(f->nmade < 16);
+	f->made[f->nmade++] = t;
 	return t;
+}
+
+/* Say that all activations of the formula are done with, and spoil what is free at the low end. */
+static void fix_spoil(struct fix *f, struct pt_tensor *y)
+{
+	struct pt_arena_end *e = &f->run.arena.low;
+	size_t at = 0;
+
+	for (int i = 0; i < f->nmade; i++)
+		pt_tensor_done(&f->run, f->made[i]);
+	pt_tensor_done(&f->run, y);
+	for (size_t i = 0; i < e->n; i++) {
+		size_t n = e->block[i].off - at;
+		char *nan = malloc(n + 1);
+
+		memset(nan, 0xff, n);
+		if (n && !f->run.arena.poison)
+			f->dev->upload(f->dev, f->run.arena.base + at, nan, n, &f->err);
+		free(nan);
+		at = e->block[i].off + e->block[i].size;
+	}
 }
 
 static float *fix_read(struct fix *f, const struct pt_tensor *t)
@@ -203,6 +229,7 @@ static double fix_value(struct fix *f, fix_fn fn)
 
 	pt_run_reset(&f->run);
 	f->run.record = false;
+	f->nmade = 0;
 	y = fn(f);
 	assert_ok(pt_run_check(&f->run, &f->err), &f->err);
 	v = fix_read(f, y);
@@ -225,13 +252,20 @@ static int fix_inside(struct pt_run *run, void *arg, struct pt_tensor *const *in
 	const struct fix_call *c = arg;
 
 	(void)run, (void)in, (void)nin, (void)nout;
+	c->f->nmade = 0;
 	out[0] = c->fn(c->f);
 	return 0;
 }
 
-/* Gradients of all trainable tensors, one after the other; with the whole formula in a recomputed scope if asked. */
-static float *fix_backward(struct fix *f, fix_fn fn, bool scope)
+/*
+ * Gradients of all trainable tensors, one after the other; with the whole
+ * formula in a recomputed scope if asked, or with all done with before backward.
+ */
+enum fix_how { PLAIN, SCOPE, DONE };
+
+static float *fix_backward(struct fix *f, fix_fn fn, enum fix_how how)
 {
+	bool scope = how == SCOPE;
 	size_t n = (size_t)pt_params_count(&f->params), at = 0;
 	float *all = calloc(n + 1, sizeof *all), *seed;
 	struct fix_call call = { f, fn };
@@ -240,6 +274,7 @@ static float *fix_backward(struct fix *f, fix_fn fn, bool scope)
 
 	assert_ok(pt_params_zero_grad(&f->params, &f->err), &f->err);
 	pt_run_reset(&f->run);
+	f->nmade = 0;
 	if (scope) {
 		f->run.record = false;
 		y = fn(f);
@@ -249,11 +284,15 @@ static float *fix_backward(struct fix *f, fix_fn fn, bool scope)
 		pt_run_reset(&f->run);
 	}
 	f->run.record = true;
+	f->nmade = 0;
 	if (scope)
 		pt_scope(&f->run, PT_SCOPE_RECOMPUTE, fix_inside, &call, sizeof call, NULL, 0, &shape, &y, 1);
 	else
 		y = fn(f);
 	assert_ok(pt_run_check(&f->run, &f->err), &f->err);
+	assert_int_equal(f->run.depth, 0);
+	if (how == DONE)
+		fix_spoil(f, y);
 	seed = fix_seed(pt_tensor_count(y));
 	assert_ok(pt_backward(&f->run, y, pt_run_upload(&f->run, seed, (size_t)pt_tensor_count(y) * 4),
 			      &f->err), &f->err);
@@ -291,15 +330,18 @@ static double fix_moved(struct fix *f, fix_fn fn, struct pt_param *p, const floa
 /*
  * Directional derivatives of fn along two random directions per trainable
  * tensor, by central differences with one extrapolation, against backward;
- * and backward through a recomputed scope must give the same bits.
+ * and backward through a recomputed scope, or when all was said to be done
+ * with, must give the same bits.
  */
 static void fix_check(struct fix *f, fix_fn fn, double h, double tol) REF_UNUSED;
 static void fix_check(struct fix *f, fix_fn fn, double h, double tol)
 {
-	float *g = fix_backward(f, fn, false), *g2 = fix_backward(f, fn, true);
+	float *g = fix_backward(f, fn, PLAIN), *g2 = fix_backward(f, fn, SCOPE);
+	float *g3 = fix_backward(f, fn, DONE);
 	size_t at = 0;
 
 	assert_memory_equal(g, g2, (size_t)pt_params_count(&f->params) * sizeof *g);
+	assert_memory_equal(g, g3, (size_t)pt_params_count(&f->params) * sizeof *g);
 	for (int i = 0; i < f->params.n; i++) {
 		struct pt_param *p = f->params.item[i];
 		size_t n = (size_t)pt_tensor_count(&p->t);
@@ -316,7 +358,7 @@ static void fix_check(struct fix *f, fix_fn fn, double h, double tol)
 			d1 = (fix_moved(f, fn, p, v, d, h) - fix_moved(f, fn, p, v, d, -h)) / (2 * h);
 			d2 = (fix_moved(f, fn, p, v, d, h / 2) - fix_moved(f, fn, p, v, d, -h / 2)) / h;
 			got = (4 * d2 - d1) / 3;
-			if (fabs(got - want) > tol * (sqrt(norm) + 1e-3))
+			if (!(fabs(got - want) <= tol * (sqrt(norm) + 1e-3)))
 				fail_msg("%s: derivative %.9g, backward %.9g, gradient's norm %.3g", p->name,
 					 got, want, sqrt(norm));
 		}
@@ -326,6 +368,7 @@ static void fix_check(struct fix *f, fix_fn fn, double h, double tol)
 	}
 	free(g);
 	free(g2);
+	free(g3);
 }
 
 #endif

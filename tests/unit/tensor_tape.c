@@ -55,7 +55,7 @@ static void devices_agree(void **state)
 				t5_start(&f, devices[i], &a);
 			else
 				dec_start(&f, devices[i], FIX_ARENA, &d);
-			g = fix_backward(&f, m ? t5 : decoder, false);
+			g = fix_backward(&f, m ? t5 : decoder, PLAIN);
 			if (!i)
 				want[m] = g;
 			for (int j = 0; j < f.params.n; j++) {
@@ -93,14 +93,14 @@ static void same_bits(void **state)
 
 		dec_start(&f, devices[i], FIX_ARENA, &d);
 		n = (size_t)pt_params_count(&f.params) * sizeof *want;
-		want = fix_backward(&f, decoder, false);
+		want = fix_backward(&f, decoder, PLAIN);
 		for (int v = 0; v < 6; v++) {
 			float *g;
 
 			d.scopes = v % 3;
 			d.done = v / 3;
 			f.run.arena.peak = 0;
-			g = fix_backward(&f, decoder, false);
+			g = fix_backward(&f, decoder, PLAIN);
 			peak[v] = f.run.arena.peak;
 			assert_memory_equal(g, want, n);
 			free(g);
@@ -131,11 +131,11 @@ static void frozen(void **state)
 			/* Only q and v of the last layer have terms that train. */
 			f.params.item[j]->t.needs_grad = !strncmp(s, "1.q", 3) || !strcmp(s, "1.va");
 		}
-		want = fix_backward(&f, decoder, false);
+		want = fix_backward(&f, decoder, PLAIN);
 		peak = f.run.arena.peak;
 		d.done = true;
 		f.run.arena.peak = 0;
-		g = fix_backward(&f, decoder, false);
+		g = fix_backward(&f, decoder, PLAIN);
 		assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
 		assert_true(f.run.arena.peak * 10 < peak * 8);
 		free(g);
@@ -192,7 +192,7 @@ static void evaluation_inside_training(void **state)
 		assert_ok(pt_scope(&f.run, PT_SCOPE_NOGRAD, evaluate, &e, sizeof e, NULL, 0, NULL, NULL, 0),
 			  &f.run.err);
 		assert_int_equal(f.run.arena.low.n + f.run.arena.high.n, 0);
-		want = fix_backward(&f, decoder, false);
+		want = fix_backward(&f, decoder, PLAIN);
 		assert_ok(pt_params_zero_grad(&f.params, &f.err), &f.err);
 		pt_run_reset(&f.run);
 		f.run.record = true;
@@ -232,7 +232,7 @@ static void accumulation(void **state)
 		int at = 0;
 
 		dec_start(&f, devices[i], FIX_ARENA, &d);
-		once = fix_backward(&f, decoder, false);	/* leaves its gradients: one call */
+		once = fix_backward(&f, decoder, PLAIN);	/* leaves its gradients: one call */
 		for (int j = 0; j < 2; j++) {
 			float *seed = fix_seed(4);
 			struct pt_tensor *y;
@@ -268,7 +268,7 @@ static void every_capacity(void **state)
 
 	dec_start(&f, "ref", FIX_ARENA, &d);
 	d.scopes = 1;
-	want = fix_backward(&f, decoder, false);
+	want = fix_backward(&f, decoder, PLAIN);
 	peak = f.run.arena.peak;
 	fix_release(&f);
 	for (size_t cap = 256; cap <= peak; cap += 256 * 3) {
@@ -280,7 +280,7 @@ static void every_capacity(void **state)
 		dec_start(&f, "ref", cap, &d);
 		d.scopes = 1;
 		if (cap == peak) {
-			g = fix_backward(&f, decoder, false);
+			g = fix_backward(&f, decoder, PLAIN);
 			assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
 			free(g);
 		} else {
@@ -298,6 +298,86 @@ static void every_capacity(void **state)
 	}
 	assert_true(failed > 10);
 	free(want);
+	(void)state;
+}
+
+static int dropped(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+		   struct pt_tensor **out, int nout)
+{
+	struct pt_lowrank term = { par(*(struct fix **)arg, "a"), par(*(struct fix **)arg, "b"), NULL, 1, 0.5f, 7 };
+	struct pt_linear lin = { .w = par(*(struct fix **)arg, "w"), .term = &term, .nterms = 1 };
+
+	(void)nin, (void)nout;
+	out[0] = pt_op_linear(run, pt_op_dropout(run, in[0], 0.5f, 3), &lin);
+	return 0;
+}
+
+/* Dropout acts in training alone, the re-run remembers which it was, and scopes leave nothing behind. */
+static void training_mode(void **state)
+{
+	static const int lens[] = { 3, 4 };
+
+	for (int i = 0; devices[i]; i++) {
+		struct pt_shape shape = { 2, { 7, 5 }, NULL };
+		float *y[3], *g[3], *seed = fix_seed(35);
+		struct pt_tensor *x, *t;
+		struct fix f, *arg = &f;
+		size_t chunks;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_rows(&f, &f.rows, lens, 2, 0);
+		fix_param(&f, "x", 7, 5, 1);
+		fix_param(&f, "w", 5, 5, 0);
+		fix_param(&f, "a", 2, 5, 1);
+		fix_param(&f, "b", 5, 2, 1);
+		for (int v = 0; v < 3; v++) {
+			pt_run_reset(&f.run);
+			assert_ok(pt_params_zero_grad(&f.params, &f.err), &f.err);
+			f.run.record = true;
+			f.run.train = v > 0;
+			x = pt_op_scale(&f.run, par(&f, "x"), 1);
+			x->rows = &f.rows;
+			if (v < 2)
+				dropped(&f.run, &arg, &x, 1, &t, 1);
+			else
+				pt_scope(&f.run, PT_SCOPE_RECOMPUTE, dropped, &arg, sizeof arg, &x, 1, &shape, &t, 1);
+			y[v] = fix_read(&f, t);
+			f.run.train = false;
+			assert_ok(pt_backward(&f.run, t, pt_run_upload(&f.run, seed, 140), &f.err), &f.err);
+			g[v] = fix_grad(&f, pt_params_find(&f.params, "x"));
+		}
+		assert_memory_not_equal(y[0], y[1], 35 * sizeof(float));
+		assert_memory_equal(y[1], y[2], 35 * sizeof(float));
+		assert_memory_equal(g[1], g[2], 35 * sizeof(float));
+		for (int v = 0; v < 3; v++) {
+			int zero = 0;
+
+			for (int j = 0; j < 35; j++)
+				zero += g[v][j] == 0;
+			assert_true(v ? zero > 5 : zero == 0);
+			free(y[v]);
+			free(g[v]);
+		}
+		free(seed);
+
+		f.run.record = false;
+		chunks = f.run.pool.n;
+		for (int j = 0; j < 1000; j++) {
+			pt_run_reset(&f.run);
+			for (int k = 0; k < 2; k++) {
+				struct pt_pool_mark m;
+
+				x = pt_op_scale(&f.run, par(&f, "x"), 1);
+				x->rows = &f.rows;
+				pt_scope(&f.run, PT_SCOPE_NOGRAD, dropped, &arg, sizeof arg, &x, 1, &shape, &t, 1);
+				m = pt_pool_mark(&f.run.pool);
+				pt_scope(&f.run, PT_SCOPE_NOGRAD, dropped, &arg, sizeof arg, &x, 1, &shape, &t, 1);
+				assert_true(pt_pool_mark(&f.run.pool).used - m.used < 300);
+			}
+		}
+		assert_int_equal(f.run.pool.n, chunks);
+		fix_release(&f);
+	}
 	(void)state;
 }
 
@@ -386,6 +466,7 @@ int main(void)
 		cmocka_unit_test(frozen),
 		cmocka_unit_test(evaluation_inside_training),
 		cmocka_unit_test(accumulation),
+		cmocka_unit_test(training_mode),
 		cmocka_unit_test(every_capacity),
 		cmocka_unit_test(mistakes),
 	};
