@@ -71,6 +71,7 @@ static struct pt_tensor *embed(struct fix *f)
 
 	f->run.train = true;
 	y = pt_op_dropout(&f->run, y, 0.4f, 3);
+	f->made[f->nmade++] = y;
 	return pt_op_mean(&f->run, pt_op_affine(&f->run, y, par(f, "s"), par(f, "b")), &f->rows);
 }
 

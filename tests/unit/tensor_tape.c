@@ -301,10 +301,12 @@ static void every_capacity(void **state)
 	(void)state;
 }
 
+static float dropped_p = 0.5f;		/* of the term */
+
 static int dropped(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
 		   struct pt_tensor **out, int nout)
 {
-	struct pt_lowrank term = { par(*(struct fix **)arg, "a"), par(*(struct fix **)arg, "b"), NULL, 1, 0.5f, 7 };
+	struct pt_lowrank term = { par(*(struct fix **)arg, "a"), par(*(struct fix **)arg, "b"), NULL, 1, dropped_p, 7 };
 	struct pt_linear lin = { .w = par(*(struct fix **)arg, "w"), .term = &term, .nterms = 1 };
 
 	(void)nin, (void)nout;
@@ -319,7 +321,7 @@ static void training_mode(void **state)
 
 	for (int i = 0; devices[i]; i++) {
 		struct pt_shape shape = { 2, { 7, 5 }, NULL };
-		float *y[3], *g[3], *seed = fix_seed(35);
+		float *y[4], *g[4], *seed = fix_seed(35);
 		struct pt_tensor *x, *t;
 		struct fix f, *arg = &f;
 		size_t chunks;
@@ -330,14 +332,15 @@ static void training_mode(void **state)
 		fix_param(&f, "w", 5, 5, 0);
 		fix_param(&f, "a", 2, 5, 1);
 		fix_param(&f, "b", 5, 2, 1);
-		for (int v = 0; v < 3; v++) {
+		for (int v = 0; v < 4; v++) {
+			dropped_p = v < 3 ? 0.5f : 0;
 			pt_run_reset(&f.run);
 			assert_ok(pt_params_zero_grad(&f.params, &f.err), &f.err);
 			f.run.record = true;
 			f.run.train = v > 0;
 			x = pt_op_scale(&f.run, par(&f, "x"), 1);
 			x->rows = &f.rows;
-			if (v < 2)
+			if (v != 2)
 				dropped(&f.run, &arg, &x, 1, &t, 1);
 			else
 				pt_scope(&f.run, PT_SCOPE_RECOMPUTE, dropped, &arg, sizeof arg, &x, 1, &shape, &t, 1);
@@ -349,7 +352,8 @@ static void training_mode(void **state)
 		assert_memory_not_equal(y[0], y[1], 35 * sizeof(float));
 		assert_memory_equal(y[1], y[2], 35 * sizeof(float));
 		assert_memory_equal(g[1], g[2], 35 * sizeof(float));
-		for (int v = 0; v < 3; v++) {
+		assert_memory_not_equal(y[1], y[3], 35 * sizeof(float));
+		for (int v = 0; v < 4; v++) {
 			int zero = 0;
 
 			for (int j = 0; j < 35; j++)
