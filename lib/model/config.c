@@ -287,8 +287,6 @@ static int read_ids(struct pt_config *c, const cJSON *json, struct pt_error *err
 
 static int read_labels(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	static const char *const names[] = { "regression", "single_label_classification",
-					     "multi_label_classification" };
 	const cJSON *map = pt_json_get(json, "id2label");
 	int64_t n = cJSON_IsObject(map) ? cJSON_GetArraySize(map) : 0;
 	const char *s;
@@ -299,12 +297,10 @@ static int read_labels(struct pt_config *c, const cJSON *json, struct pt_error *
 		st = pt_json_str(json, "problem_type", NULL, &s, err);
 	if (st)
 		return st;
-	for (int i = 0; s && i < 3; i++) {
-		if (!strcmp(s, names[i]))
-			c->problem = (enum pt_problem)(PT_PROBLEM_REGRESSION + i);
-	}
-	if (s && c->problem == PT_PROBLEM_UNSET)
+	if (s && pt_problem_type_parse(s) < 0)
 		return pt_error(err, PT_DATA, "problem_type \"%.40s\" is not known", s);
+	if (s)
+		c->problem = (enum pt_problem)pt_problem_type_parse(s);
 	c->num_labels = (int)n;
 	if (!cJSON_IsObject(map) || cJSON_GetArraySize(map) != n)
 		return 0;

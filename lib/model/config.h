@@ -31,11 +31,6 @@ struct pt_rope_config {
 	int dims;			/* of a head that are rotated */
 };
 
-enum pt_problem {
-	PT_PROBLEM_UNSET,	/* one label: regression; else decided by the labels' type */
-	PT_PROBLEM_REGRESSION, PT_PROBLEM_SINGLE, PT_PROBLEM_MULTI,
-};
-
 #define PT_CONFIG_MAX_EOS 16
 
 struct pt_config {

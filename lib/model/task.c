@@ -1,27 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task.c - one table of task names.
+ * task.c - tables of the names of tasks and problems.
  */
 #include "model/task.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static const struct {
 	const char *name, *peft, *ending;
 } tasks[] = {
 	[PT_TASK_NONE] = { "none", NULL, "Model" },
-	[PT_TASK_CAUSAL_LM] = { "causal-lm", "CAUSAL_LM", "ForCausalLM" },
-	[PT_TASK_SEQ_CLS] = { "seq-cls", "SEQ_CLS", "ForSequenceClassification" },
-	[PT_TASK_TOKEN_CLS] = { "token-cls", "TOKEN_CLS", "ForTokenClassification" },
-	[PT_TASK_MASKED_LM] = { "masked-lm", "MASKED_LM", "ForMaskedLM" },
-	[PT_TASK_SEQ2SEQ_LM] = { "seq2seq-lm", "SEQ_2_SEQ_LM", "ForConditionalGeneration" },
+	[PT_TASK_CAUSAL_LM] = { "lm", "CAUSAL_LM", "ForCausalLM" },
+	[PT_TASK_SEQ_CLS] = { "class", "SEQ_CLS", "ForSequenceClassification" },
+	[PT_TASK_TOKEN_CLS] = { "token-class", "TOKEN_CLS", "ForTokenClassification" },
+	[PT_TASK_MASKED_LM] = { "mlm", "MASKED_LM", "ForMaskedLM" },
+	[PT_TASK_SEQ2SEQ_LM] = { "seq2seq", "SEQ_2_SEQ_LM", "ForConditionalGeneration" },
 };
 
 enum { NTASKS = sizeof tasks / sizeof tasks[0] };
 
+/* Problems of PT_TASK_SEQ_CLS. */
+static const struct {
+	const char *name, *type;
+} problems[] = {
+	[PT_PROBLEM_UNSET] = { NULL, NULL },
+	[PT_PROBLEM_REGRESSION] = { "regression", "regression" },
+	[PT_PROBLEM_SINGLE] = { "class", "single_label_classification" },
+	[PT_PROBLEM_MULTI] = { "multilabel", "multi_label_classification" },
+};
+
+enum { NPROBLEMS = sizeof problems / sizeof problems[0] };
+
 const char *pt_task_name(enum pt_task t)
 {
 	return tasks[t].name;
+}
+
+const char *pt_task_problem_name(enum pt_task t, enum pt_problem p)
+{
+	return t == PT_TASK_SEQ_CLS && problems[p].name ? problems[p].name : tasks[t].name;
 }
 
 const char *pt_task_peft(enum pt_task t)
@@ -38,6 +56,29 @@ int pt_task_parse(const char *name)
 {
 	for (int i = 0; i < NTASKS; i++) {
 		if (!strcmp(name, tasks[i].name) || (tasks[i].peft && !strcmp(name, tasks[i].peft)))
+			return i;
+	}
+	return pt_task_parse_problem(name) == PT_PROBLEM_UNSET ? -1 : PT_TASK_SEQ_CLS;
+}
+
+enum pt_problem pt_task_parse_problem(const char *name)
+{
+	for (int i = PT_PROBLEM_UNSET + 1; i < NPROBLEMS; i++) {
+		if (!strcmp(name, problems[i].name))
+			return (enum pt_problem)i;
+	}
+	return PT_PROBLEM_UNSET;
+}
+
+const char *pt_problem_type(enum pt_problem p)
+{
+	return problems[p].type;
+}
+
+int pt_problem_type_parse(const char *s)
+{
+	for (int i = PT_PROBLEM_UNSET + 1; i < NPROBLEMS; i++) {
+		if (!strcmp(s, problems[i].type))
 			return i;
 	}
 	return -1;

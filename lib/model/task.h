@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task.h - what a model is used for, and the names that options, HEADs, PEFT
- * and transformers have for it.
+ * task.h - what a model is used for, and the names that options, HEADs
+ * (formats/stream.md), PEFT and transformers have for it.
  */
 #ifndef PT_MODEL_TASK_H
 #define PT_MODEL_TASK_H
@@ -15,9 +15,26 @@ enum pt_task {
 	PT_TASK_SEQ2SEQ_LM,
 };
 
-const char *pt_task_name(enum pt_task t);	/* "causal-lm", "seq-cls", ...: as in HEADs and options */
+/* problem_type of config.json: what the logits of PT_TASK_SEQ_CLS mean. */
+enum pt_problem {
+	PT_PROBLEM_UNSET,	/* one label: regression; else decided by the labels' type */
+	PT_PROBLEM_REGRESSION, PT_PROBLEM_SINGLE, PT_PROBLEM_MULTI,
+};
+
+/* As in HEADs and options: "lm", "class", "token-class", "mlm", "seq2seq"; "none" of a body. */
+const char *pt_task_name(enum pt_task t);
+/* The same where the problem tells more: "regression", "multilabel". */
+const char *pt_task_problem_name(enum pt_task t, enum pt_problem p);
 const char *pt_task_peft(enum pt_task t);	/* PEFT's task_type: "CAUSAL_LM", ...; NULL: body only */
-int pt_task_parse(const char *name);		/* either spelling; -1: unknown */
+
+/* HEAD's or PEFT's spelling; -1: unknown. "regression" and "multilabel" are PT_TASK_SEQ_CLS. */
+int pt_task_parse(const char *name);
+/* What such a name says of the problem; PT_PROBLEM_UNSET where nothing. */
+enum pt_problem pt_task_parse_problem(const char *name);
+
+/* As config.json spells it: "regression", "single_label_classification", ...; NULL: unset. */
+const char *pt_problem_type(enum pt_problem p);
+int pt_problem_type_parse(const char *s);	/* -1: unknown */
 
 /* Of a transformers class name, "LlamaForCausalLM"; -1: none that is known. */
 int pt_task_of_class(const char *architecture);
