@@ -58,7 +58,17 @@ ALL_LDFLAGS = -pie -Wl,--as-needed -Wl,-z,relro,-z,now -fopenmp $(LDSAN) $(LDFLA
 LIBS := $(PKG_LIBS) -lm -ldl
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c lib/device/*/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+# Kernels of the CPU are compiled once for each instruction set (lib/device/cpu/cpu.h).
+ISA_SRC := $(sort $(wildcard lib/device/cpu/kernels/*.c))
+ISAS := generic
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+ISAS += avx2 avx512
+endif
+ISA_avx2 := -mavx2 -mfma -mf16c -mbmi2
+ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+ISA_CFLAGS := -ffp-contract=fast -fno-trapping-math $(if $(filter -O2,$(CFLAGS)),-O3)
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) \
+	$(foreach isa,$(ISAS),$(ISA_SRC:lib/device/cpu/kernels/%.c=$(BUILD)/lib/device/cpu/$(isa)/%.o))
 LIB := $(BUILD)/libpeft.a
 TOOL_SRC := $(sort $(wildcard tools/peft-*.c))
 TOOL_AUX := $(filter-out $(TOOL_SRC),$(sort $(wildcard tools/*.c)))
@@ -79,6 +89,13 @@ features:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define isa_rule
+$(BUILD)/lib/device/cpu/$(1)/%.o: lib/device/cpu/kernels/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(ISA_CFLAGS) $$(ISA_$(1)) -DPT_ISA=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@

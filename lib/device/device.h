@@ -25,6 +25,7 @@ struct pt_device {
 	char name[32];			/* "cpu", "plan", "guard", "cuda:0" */
 	char path[160];			/* what computes: "avx2, OpenBLAS 0.3.21 Haswell" */
 	bool plan;			/* kernels do nothing, contents are undefined */
+	bool bf16;			/* has products of bf16 */
 	const struct pt_kernels *k;
 	size_t used, peak;		/* bytes of alloc() */
 	void *self;

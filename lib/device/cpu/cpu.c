@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cpu.c - the CPU as a device: memory, threads, and the path, which is the
+ * best instruction set that processor and operating system have and PEFT_CPU
+ * allows. The kernels of a path are those of its table.
+ */
+#include "device/cpu/cpu.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "base/mem.h"
+#include "device/open.h"
+
+#define HUGE ((size_t)2 << 20)
+
+extern const struct pt_kernels pt_cpu_table_generic, pt_cpu_table_avx2, pt_cpu_table_avx512;
+
+static const char *const path_names[PT_CPU_PATHS] = { "generic", "avx2", "avx512", "bf16", "amx" };
+
+#if defined(__x86_64__)
+static enum pt_cpu_path best_path(void)
+{
+	unsigned a, b, c, d, xcr0 = 0, high, b7, c7, d7, a71;
+	bool fma, f16c;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return PT_CPU_GENERIC;
+	fma = c & bit_FMA;
+	f16c = c & bit_F16C;
+	__asm__("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+	if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || (xcr0 & 6) != 6 || !fma || !f16c ||
+	    !(b7 & bit_AVX2) || !(b7 & bit_BMI2))
+		return PT_CPU_GENERIC;
+	if ((xcr0 & 0xe6) != 0xe6 || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) ||
+	    !(b7 & bit_AVX512DQ) || !(b7 & bit_AVX512VL))
+		return PT_CPU_AVX2;
+	if (!__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !(a71 & 1 << 5))
+		return PT_CPU_AVX512;
+	/* AMX: bf16 and tiles in the processor, tile state kept by the system. */
+	if (!(d7 & 1 << 22) || !(d7 & 1 << 24) || (xcr0 & 0x60000) != 0x60000)
+		return PT_CPU_BF16;
+	return PT_CPU_AMX;
+}
+
+static const struct pt_kernels *path_table(enum pt_cpu_path p)
+{
+	return p >= PT_CPU_AVX512 ? &pt_cpu_table_avx512 :
+	       p == PT_CPU_AVX2 ? &pt_cpu_table_avx2 : &pt_cpu_table_generic;
+}
+#else
+static enum pt_cpu_path best_path(void)
+{
+	return PT_CPU_GENERIC;
+}
+
+static const struct pt_kernels *path_table(enum pt_cpu_path p)
+{
+	(void)p;
+	return &pt_cpu_table_generic;
+}
+#endif
+
+static int choose_path(enum pt_cpu_path *out, struct pt_error *err)
+{
+	const char *cap = getenv("PEFT_CPU");
+
+	*out = best_path();
+	if (!cap || !*cap)
+		return 0;
+	for (int p = 0; p < PT_CPU_PATHS; p++) {
+		if (strcmp(cap, path_names[p]))
+			continue;
+		if (p < (int)*out)
+			*out = (enum pt_cpu_path)p;
+		return 0;
+	}
+	return pt_error(err, PT_USAGE, "PEFT_CPU=%s: generic, avx2, avx512, bf16 or amx", cap);
+}
+
+static int cpu_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+{
+	size_t align = n >= HUGE ? HUGE : 256, size;
+
+	if (!pt_add_size(n ? n : 1, align - 1, &size) || !(*out = aligned_alloc(align, size & ~(align - 1))))
+		return pt_error(err, PT_FAIL, "no memory for %zu bytes", n);
+	if (align == HUGE)
+		madvise(*out, size & ~(align - 1), MADV_HUGEPAGE);
+	dev->used += n;
+	if (dev->used > dev->peak)
+		dev->peak = dev->used;
+	return 0;
+}
+
+static void cpu_free(struct pt_device *dev, void *p, size_t n)
+{
+	if (!p)
+		return;
+	dev->used -= n;
+	free(p);
+}
+
+static int cpu_place(struct pt_device *dev, const void *host, size_t n, const void **out,
+		     struct pt_error *err)
+{
+	(void)dev, (void)n, (void)err;
+	*out = host;
+	return 0;
+}
+
+static int cpu_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	if (n)
+		memcpy(dst, src, n);
+	return 0;
+}
+
+static void cpu_close(struct pt_device *dev)
+{
+	free(dev->self);
+	free(dev);
+}
+
+int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struct pt_error *err)
+{
+	struct pt_device *dev = pt_calloc(1, sizeof *dev, err);
+	struct pt_cpu *cpu = pt_calloc(1, sizeof *cpu, err);
+
+	if (!dev || !cpu || choose_path(&cpu->path, err)) {
+		free(cpu);
+		free(dev);
+		return err->status;
+	}
+	cpu->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
+	*dev = (struct pt_device){ .name = "cpu", .k = path_table(cpu->path), .self = cpu,
+		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .upload = cpu_move,
+		.download = cpu_move, .close = cpu_close };
+	snprintf(dev->path, sizeof dev->path, "%s", path_names[cpu->path]);
+	*out = dev;
+	return 0;
+}

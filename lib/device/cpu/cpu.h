@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cpu.h - the CPU device: its state, its instruction set paths, its kernels.
+ *
+ * How kernels are written. Every file of cpu/kernels is compiled once for
+ * each instruction set (Makefile, ISA_*): plain C which the compiler
+ * vectorises under that set's flags, with -O3, fused multiply-adds, no
+ * reassociation. Its public functions carry the names declared below; macros
+ * give each copy its own (pt_cpu_rope becomes pt_cpu_rope_avx2), so one binary
+ * holds all copies, and pt_kernels of a path points at those of its set. So
+ * a kernel file
+ *  - has external functions only from this header (a new one: a line in both
+ *    lists below), all else static; what files share is static inline in a
+ *    header beside them;
+ *  - may ask PT_VL, the f32 lanes of a vector, and use pt_vf, a vector of them
+ *    (operators work on it, GCC's vector extension); intrinsics only under
+ *    PT_ISA_AVX2 or PT_ISA_AVX512, with a measured gain in the commit;
+ *  - sums in a fixed order: no reduction whose order the thread count decides.
+ *    Work is cut into blocks by shape alone, and a loop over blocks runs as
+ *        #pragma omp parallel for num_threads(pt_cpu_threads(dev)) schedule(dynamic)
+ *    Sums over blocks are stored per block and added up by one thread in order.
+ *    "#pragma omp simd reduction(+:s)" inside a block is a fixed order too;
+ *  - allocates nothing: scratch comes from the caller, small fixed arrays from
+ *    the stack (below 64 KiB a thread).
+ */
+#ifndef PT_DEVICE_CPU_CPU_H
+#define PT_DEVICE_CPU_CPU_H
+
+#include "device/device.h"
+#include "device/kernels.h"
+
+enum pt_cpu_path { PT_CPU_GENERIC, PT_CPU_AVX2, PT_CPU_AVX512, PT_CPU_BF16, PT_CPU_AMX, PT_CPU_PATHS };
+
+struct pt_cpu {
+	enum pt_cpu_path path;
+	int threads;
+};
+
+static inline int pt_cpu_threads(const struct pt_device *dev)
+{
+	return ((const struct pt_cpu *)dev->self)->threads;
+}
+
+#ifdef PT_ISA	/* set by the Makefile: generic, avx2, avx512 */
+
+#define PT_CPU_CAT_(name, isa) name ## _ ## isa
+#define PT_CPU_CAT(name, isa) PT_CPU_CAT_(name, isa)
+#define PT_CPU_NAME(name) PT_CPU_CAT(name, PT_ISA)
+
+#if defined(__AVX512F__)
+#define PT_ISA_AVX512 1
+#define PT_VL 16
+#elif defined(__AVX2__)
+#define PT_ISA_AVX2 1
+#define PT_VL 8
+#else
+#define PT_VL 4
+#endif
+
+/* PT_VL floats and 32-bit integers; pt_vf_u at any address. */
+typedef float pt_vf __attribute__((vector_size(4 * PT_VL)));
+typedef float pt_vf_u __attribute__((vector_size(4 * PT_VL), aligned(4), may_alias));
+typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
+
+#define pt_cpu_table		PT_CPU_NAME(pt_cpu_table)
+#define pt_cpu_fill		PT_CPU_NAME(pt_cpu_fill)
+#define pt_cpu_copy		PT_CPU_NAME(pt_cpu_copy)
+#define pt_cpu_axpby		PT_CPU_NAME(pt_cpu_axpby)
+#define pt_cpu_affine_fwd	PT_CPU_NAME(pt_cpu_affine_fwd)
+#define pt_cpu_affine_bwd	PT_CPU_NAME(pt_cpu_affine_bwd)
+#define pt_cpu_gather_fwd	PT_CPU_NAME(pt_cpu_gather_fwd)
+#define pt_cpu_gather_bwd	PT_CPU_NAME(pt_cpu_gather_bwd)
+#define pt_cpu_mean_fwd		PT_CPU_NAME(pt_cpu_mean_fwd)
+#define pt_cpu_mean_bwd		PT_CPU_NAME(pt_cpu_mean_bwd)
+#define pt_cpu_convert		PT_CPU_NAME(pt_cpu_convert)
+#define pt_cpu_gemm		PT_CPU_NAME(pt_cpu_gemm)
+#define pt_cpu_dropout		PT_CPU_NAME(pt_cpu_dropout)
+#define pt_cpu_linear_scratch	PT_CPU_NAME(pt_cpu_linear_scratch)
+#define pt_cpu_linear_fwd	PT_CPU_NAME(pt_cpu_linear_fwd)
+#define pt_cpu_linear_bwd	PT_CPU_NAME(pt_cpu_linear_bwd)
+#define pt_cpu_norm_fwd		PT_CPU_NAME(pt_cpu_norm_fwd)
+#define pt_cpu_norm_bwd		PT_CPU_NAME(pt_cpu_norm_bwd)
+#define pt_cpu_rope		PT_CPU_NAME(pt_cpu_rope)
+#define pt_cpu_act_fwd		PT_CPU_NAME(pt_cpu_act_fwd)
+#define pt_cpu_act_bwd		PT_CPU_NAME(pt_cpu_act_bwd)
+#define pt_cpu_attn_scratch	PT_CPU_NAME(pt_cpu_attn_scratch)
+#define pt_cpu_attn_fwd		PT_CPU_NAME(pt_cpu_attn_fwd)
+#define pt_cpu_attn_bwd		PT_CPU_NAME(pt_cpu_attn_bwd)
+#define pt_cpu_nll_scratch	PT_CPU_NAME(pt_cpu_nll_scratch)
+#define pt_cpu_nll_fwd		PT_CPU_NAME(pt_cpu_nll_fwd)
+#define pt_cpu_nll_bwd		PT_CPU_NAME(pt_cpu_nll_bwd)
+#define pt_cpu_class_fwd	PT_CPU_NAME(pt_cpu_class_fwd)
+#define pt_cpu_class_bwd	PT_CPU_NAME(pt_cpu_class_bwd)
+#define pt_cpu_embed_fwd	PT_CPU_NAME(pt_cpu_embed_fwd)
+#define pt_cpu_embed_bwd	PT_CPU_NAME(pt_cpu_embed_bwd)
+#define pt_cpu_adamw		PT_CPU_NAME(pt_cpu_adamw)
+#define pt_cpu_sumsq		PT_CPU_NAME(pt_cpu_sumsq)
+#define pt_cpu_nonfinite	PT_CPU_NAME(pt_cpu_nonfinite)
+
+/* What they do is said in kernels.h. */
+int pt_cpu_fill(struct pt_device *dev, float *x, size_t n, float value, struct pt_error *err);
+int pt_cpu_copy(struct pt_device *dev, void *dst, const void *src, size_t bytes, struct pt_error *err);
+int pt_cpu_axpby(struct pt_device *dev, size_t n, float alpha, const float *x, float beta, float *y,
+		 struct pt_error *err);
+int pt_cpu_affine_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
+		      const float *b, float *y, struct pt_error *err);
+int pt_cpu_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
+		      const float *dy, float *dx, bool acc_dx, float *dw, float *db, struct pt_error *err);
+int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const int32_t *idx,
+		      float *y, struct pt_error *err);
+int pt_cpu_gather_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *dy, const int32_t *idx,
+		      float *dx, struct pt_error *err);
+int pt_cpu_mean_fwd(struct pt_device *dev, int batch, int64_t c, const float *x, const int32_t *cu,
+		    float *y, struct pt_error *err);
+int pt_cpu_mean_bwd(struct pt_device *dev, int batch, int64_t c, const float *dy, const int32_t *cu,
+		    float *dx, bool acc_dx, struct pt_error *err);
+int pt_cpu_convert(struct pt_device *dev, void *dst, enum pt_dtype dt, const void *src,
+		   enum pt_dtype st, size_t n, struct pt_error *err);
+int pt_cpu_gemm(struct pt_device *dev, const struct pt_k_gemm *k, struct pt_error *err);
+int pt_cpu_dropout(struct pt_device *dev, const struct pt_k_dropout *k, struct pt_error *err);
+size_t pt_cpu_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward);
+int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
+int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
+int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
+int pt_cpu_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
+int pt_cpu_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);
+int pt_cpu_act_fwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
+int pt_cpu_act_bwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
+size_t pt_cpu_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward);
+int pt_cpu_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err);
+int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err);
+size_t pt_cpu_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward);
+int pt_cpu_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err);
+int pt_cpu_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err);
+int pt_cpu_class_fwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
+int pt_cpu_class_bwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
+int pt_cpu_embed_fwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
+int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
+int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err);
+int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err);
+int pt_cpu_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err);
+
+extern const struct pt_kernels pt_cpu_table;
+
+#endif
+#endif
