@@ -8,7 +8,7 @@
  * scratch memory and a cache of words; results never depend on it.
  *
  * Text goes in as UTF-8 with a length and may hold NUL bytes. Invalid UTF-8
- * is refused with PT_DATA (text/utf8.h checks and replaces it beforehand).
+ * is refused with PT_DATA (base/utf8.h checks it, text/utf8.h replaces it beforehand).
  * The truncation and padding stored in a tokenizer.json are ignored.
  */
 #ifndef PT_TEXT_TOKENIZER_H

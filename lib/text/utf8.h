@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * utf8.h - UTF-8 as Python has it: surrogates, overlong forms and anything
- * above U+10FFFF are invalid.
+ * utf8.h - UTF-8 as Python has it, beside base/utf8.h (pt_utf8_valid() checks, pt_utf8_next() steps through
+ * anything): replacement of what is invalid, and fast steps through text that is known to be valid.
  */
 #ifndef PT_TEXT_UTF8_H
 #define PT_TEXT_UTF8_H
@@ -10,9 +10,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-
-/* Offset of the first byte that is not part of valid UTF-8; n when all is. */
-size_t pt_utf8_check(const char *s, size_t n);
+#include "base/utf8.h"
 
 /* Append s with invalid sequences as U+FFFD, as bytes.decode("utf-8", errors="replace"); returns how many. */
 size_t pt_utf8_replace(struct pt_buf *out, const char *s, size_t n);
@@ -46,29 +44,14 @@ static inline unsigned pt_utf8_len(char c)
 	return u < 0x80 ? 1 : u < 0xe0 ? 2 : u < 0xf0 ? 3 : 4;
 }
 
-/* Writes 1..4 bytes; returns how many. c is a valid scalar value. */
-static inline unsigned pt_utf8_put(char *s, uint32_t c)
+/* The code point that ends before s[end], end > 0. */
+static inline uint32_t pt_utf8_before(const char *s, size_t end, unsigned *len)
 {
-	if (c < 0x80) {
-		s[0] = (char)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		s[0] = (char)(0xc0 | c >> 6);
-		s[1] = (char)(0x80 | (c & 0x3f));
-		return 2;
-	}
-	if (c < 0x10000) {
-		s[0] = (char)(0xe0 | c >> 12);
-		s[1] = (char)(0x80 | (c >> 6 & 0x3f));
-		s[2] = (char)(0x80 | (c & 0x3f));
-		return 3;
-	}
-	s[0] = (char)(0xf0 | c >> 18);
-	s[1] = (char)(0x80 | (c >> 12 & 0x3f));
-	s[2] = (char)(0x80 | (c >> 6 & 0x3f));
-	s[3] = (char)(0x80 | (c & 0x3f));
-	return 4;
+	size_t i = end - 1;
+
+	while (((unsigned char)s[i] & 0xc0) == 0x80)
+		i--;
+	return pt_utf8_get(s + i, len);
 }
 
 #endif
