@@ -25,6 +25,7 @@ enum { N_STOP = sizeof stop_signals / sizeof *stop_signals };
 static const char *tool_name = "peft";
 static const struct pt_tool *tool;
 static volatile sig_atomic_t caught;
+static bool briefly;
 static struct timespec caught_at;
 static int wake_pipe[2] = { -1, -1 };
 
@@ -122,6 +123,8 @@ static void on_stop(int sig)
 	if (!caught) {
 		caught = sig;
 		caught_at = now;
+		if (briefly)
+			alarm(1);
 		if (wake_pipe[1] >= 0 && write(wake_pipe[1], "", 1) < 0)
 			errno = saved;
 	} else if (sig == SIGINT) {
@@ -146,6 +149,19 @@ void tool_catch_signals(void)
 	}
 	for (int i = 0; i < N_STOP; i++)
 		install(stop_signals[i].number, on_stop, SA_RESTART, true);
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	tool_die_of(caught);
+}
+
+void tool_catch_signals_briefly(void)
+{
+	briefly = true;
+	install(SIGALRM, on_alarm, 0, false);
+	tool_catch_signals();
 }
 
 int tool_signal(void)

@@ -45,6 +45,11 @@ int tool_finish(struct pt_error *err);
  * tool_catch_signals() the first one only sets a flag.
  */
 void tool_catch_signals(void);
+/*
+ * The same for programs without state to save: a second after the signal they die of it, whatever
+ * they wait for. That second is for FAIL.
+ */
+void tool_catch_signals_briefly(void);
 int tool_signal(void);			/* number of the signal that came, or 0 */
 const char *tool_signal_name(int sig);	/* "TERM" */
 void tool_die_of(int sig) __attribute__((noreturn));	/* restore the default and raise */

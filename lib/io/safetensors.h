@@ -109,6 +109,7 @@ void pt_st_build_array(struct pt_st_build *b, const char *name, enum pt_dtype dt
 
 size_t pt_st_build_bytes(const struct pt_st_build *b);		/* of all tensors, no padding */
 void pt_st_build_drop(struct pt_st_build *b, const char *name);	/* forget a tensor */
+void pt_st_build_drop_meta(struct pt_st_build *b, const char *key);
 
 /* The header alone (8 bytes + JSON padded to a multiple of align), and the sum of the tensors' bytes. */
 int pt_st_build_header(struct pt_st_build *b, size_t align, struct pt_buf *out, size_t *data_bytes,

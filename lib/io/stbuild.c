@@ -159,6 +159,19 @@ void pt_st_build_drop(struct pt_st_build *b, const char *name)
 	}
 }
 
+void pt_st_build_drop_meta(struct pt_st_build *b, const char *key)
+{
+	for (size_t i = 0; i < b->npairs; i++) {
+		if (strcmp(b->pair[i].key, key))
+			continue;
+		free(b->pair[i].key);
+		free(b->pair[i].value);
+		b->npairs--;
+		memmove(b->pair + i, b->pair + i + 1, (b->npairs - i) * sizeof *b->pair);
+		return;
+	}
+}
+
 /* "_tail" is last in every record, whatever its name and type say. */
 static int by_layout(const void *a, const void *b)
 {

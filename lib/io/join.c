@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * join.c - see join.h. The index is moved by the largest one seen, not by the
+ * number of examples: what a filter or a split left over has gaps.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/opt.h"
+#include "io/join.h"
+
+static const char *const moved_name[PT_JOIN_STEP] = { "index", "group", "source" };
+
+void pt_join_init(struct pt_join *j, enum pt_kind kind)
+{
+	*j = (struct pt_join){ .kind = kind };
+	j->next[PT_JOIN_STEP] = 1;
+}
+
+void pt_join_release(struct pt_join *j)
+{
+	for (int i = 0; i < PT_JOIN_STEP; i++)
+		free(j->moved[i]);
+	memset(j, 0, sizeof *j);
+}
+
+static const char *const bounds[] = {
+	"max_tokens", "max_seqs", "max_len", "max_decoder_tokens", "max_decoder_len",
+};
+enum { N_BOUNDS = sizeof bounds / sizeof *bounds };
+
+/* A number of a HEAD; -1: absent. */
+static int head_number(const char *text, const char *key, int64_t *v, struct pt_error *err)
+{
+	*v = -1;
+	if (text && pt_parse_int(text, 0, INT64_MAX, v, err)) {
+		err->status = PT_DATA;
+		return pt_error_prefix(err, "HEAD: %s", key);
+	}
+	return 0;
+}
+
+static void put_number(struct pt_st_build *b, const char *key, int64_t v)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%lld", (long long)v);
+	pt_st_build_meta(b, key, text);
+}
+
+int pt_join_segment(struct pt_join *j, const struct pt_st_build *made, const struct pt_record *head,
+		    struct pt_error *err)
+{
+	int64_t v, promised;
+
+	memcpy(j->base, j->next, sizeof j->base);
+	j->base[PT_JOIN_STEP]--;	/* steps count from 1 */
+	for (int i = 0; i < N_BOUNDS; i++) {
+		if (head_number(pt_st_meta(&head->st, bounds[i]), bounds[i], &v, err) ||
+		    head_number(pt_st_build_get_meta(made, bounds[i]), bounds[i], &promised, err))
+			return err->status;
+		if (promised >= 0 && (v < 0 || v > promised))
+			return pt_error(err, PT_DATA, "a further segment has a larger %s than the %lld that was "
+					"promised: name all streams as operands, they are looked at first",
+					bounds[i], (long long)promised);
+	}
+	return 0;
+}
+
+int pt_join_heads(struct pt_st_build *made, const struct pt_record *const *heads, int n, bool known,
+		  struct pt_error *err)
+{
+	int64_t v, most, total = 0;
+
+	pt_head_inherit(made, heads[0]);
+	for (int k = 0; k < N_BOUNDS; k++) {
+		most = 0;
+		for (int i = 0; i < n && most >= 0; i++) {
+			if (head_number(pt_st_meta(&heads[i]->st, bounds[k]), bounds[k], &v, err))
+				return err->status;
+			most = v < 0 ? -1 : v > most ? v : most;
+		}
+		if (most < 0)
+			pt_st_build_drop_meta(made, bounds[k]);
+		else
+			put_number(made, bounds[k], most);
+	}
+	for (int i = 0; i < n && total >= 0; i++) {
+		if (head_number(pt_st_meta(&heads[i]->st, "total_steps"), "total_steps", &v, err))
+			return err->status;
+		if (v < 0 || !known || __builtin_add_overflow(total, v, &total))
+			total = -1;
+	}
+	if (total < 0)
+		pt_st_build_drop_meta(made, "total_steps");
+	else
+		put_number(made, "total_steps", total);
+	return 0;
+}
+
+int64_t pt_join_count(const struct pt_join *j, const struct pt_record *rec)
+{
+	const struct pt_kind_tensor *table = pt_kind_table(j->kind);
+
+	/* The first of each table is [n]. */
+	return table && j->kind != PT_KIND_BATCH ? pt_st_find(&rec->st, table[0].name)->shape[0] : 1;
+}
+
+/* v + base, and what comes after it. */
+static int move(struct pt_join *j, int counter, int64_t *v, struct pt_error *err)
+{
+	int64_t after;
+
+	if (__builtin_add_overflow(*v, j->base[counter], v) || __builtin_add_overflow(*v, 1, &after))
+		return pt_error(err, PT_DATA, "numbers of examples are too large to be joined");
+	if (after > j->next[counter])
+		j->next[counter] = after;
+	return 0;
+}
+
+/* The first n values of a tensor that is numbered, moved into scratch. */
+static int move_all(struct pt_join *j, int counter, const struct pt_st_tensor *t, int64_t n, struct pt_error *err)
+{
+	int64_t *v;
+
+	if (pt_grow(&j->moved[counter], &j->cap[counter], (size_t)n + 1, sizeof *v, err))
+		return err->status;
+	v = j->moved[counter];
+	if (n)
+		memcpy(v, t->data, (size_t)n * sizeof *v);
+	for (int64_t i = 0; i < n; i++)
+		if (move(j, counter, &v[i], err))
+			return err->status;
+	return 0;
+}
+
+static int64_t end_of(const struct pt_st *st, const char *offsets, int64_t n)
+{
+	const struct pt_st_tensor *t = pt_st_find(st, offsets);
+
+	return t ? ((const int64_t *)t->data)[n] : 0;
+}
+
+/* Rows of a tensor of the table that belong to the first n examples. */
+static int64_t rows_of(const struct pt_st *st, enum pt_kind_shape shape, int64_t n)
+{
+	switch (shape) {
+	case PT_PER_TOKEN:
+		return end_of(st, "offsets", n);
+	case PT_PER_DECODER:
+		return end_of(st, "decoder_offsets", n);
+	case PT_OFFSETS:
+	case PT_DECODER_OFFSETS:
+		return n + 1;
+	default:
+		return n;
+	}
+}
+
+static const struct pt_kind_tensor *entry(enum pt_kind kind, const char *name)
+{
+	const struct pt_kind_tensor *k = pt_kind_table(kind);
+
+	while (k && k->name && strcmp(k->name, name))
+		k++;
+	return k && k->name ? k : NULL;
+}
+
+static void add_tensor(struct pt_join *j, struct pt_st_build *b, const struct pt_record *rec,
+		       const struct pt_st_tensor *t, int64_t n, bool all)
+{
+	const struct pt_kind_tensor *k = entry(j->kind, t->name);
+	int64_t shape[PT_ST_MAX_DIMS];
+	const void *data = t->data;
+
+	memcpy(shape, t->shape, sizeof shape);
+	/* What the format does not know is kept where the record stays whole. */
+	if (!all && !k && t->name[0] == '_')
+		return;
+	if (!all)
+		shape[0] = k ? rows_of(&rec->st, k->shape, n) : n;
+	for (int i = 0; k && i < PT_JOIN_STEP; i++)
+		if (!strcmp(t->name, moved_name[i]))
+			data = j->moved[i];
+	pt_st_build_tensor(b, t->name, t->dtype, t->ndim, shape, data);
+}
+
+static void add_meta(struct pt_join *j, struct pt_st_build *b, const struct pt_record *rec, int64_t step)
+{
+	for (size_t i = 0; i < rec->st.nmeta; i++)
+		if (strcmp(rec->st.meta[i].key, "pts"))
+			pt_st_build_meta(b, rec->st.meta[i].key, rec->st.meta[i].value);
+	if (j->kind == PT_KIND_BATCH)
+		put_number(b, "step", step);
+}
+
+int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record *rec, int64_t n,
+		  struct pt_error *err)
+{
+	const struct pt_st *st = &rec->st;
+	int64_t step = 0, rows = n;
+	bool all = n == pt_join_count(j, rec), still = true;
+	const struct pt_st_tensor *t;
+	struct pt_st_build b;
+	struct pt_examples x;
+	int status;
+
+	if (j->kind == PT_KIND_BATCH) {
+		if (pt_examples_view(&x, j->kind, st, err))
+			return err->status;
+		step = x.step;
+		rows = x.n;
+		if (move(j, PT_JOIN_STEP, &step, err))
+			return err->status;
+		still = step == x.step;
+	}
+	for (int i = 0; j->kind != PT_KIND_OTHER && j->kind != PT_KIND_METRICS && i < PT_JOIN_STEP; i++) {
+		t = pt_st_find(st, moved_name[i]);
+		if (t && move_all(j, i, t, rows, err))
+			return err->status;
+		still = still && (!t || !j->base[i]);
+	}
+	if (all && still)
+		return pt_writer_copy(w, rec, err);
+	pt_st_build_init(&b);
+	for (size_t i = 0; i < st->ntensors; i++)
+		add_tensor(j, &b, rec, &st->tensor[i], n, all);
+	add_meta(j, &b, rec, step);
+	status = pt_writer_data(w, &b, err);
+	pt_st_build_release(&b);
+	return status;
+}
