@@ -232,3 +232,20 @@ int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record
 	pt_st_build_release(&b);
 	return status;
 }
+
+int pt_join_view(struct pt_join *j, const struct pt_record *rec, struct pt_examples *x, struct pt_error *err)
+{
+	const struct pt_st_tensor *t;
+
+	if (pt_examples_view(x, j->kind, &rec->st, err))
+		return err->status;
+	for (int i = 0; i < PT_JOIN_STEP; i++) {
+		t = pt_st_find(&rec->st, moved_name[i]);
+		if (t && move_all(j, i, t, x->n, err))
+			return err->status;
+	}
+	x->index = j->moved[PT_JOIN_INDEX];
+	x->group = x->group ? j->moved[PT_JOIN_GROUP] : NULL;
+	x->source = x->source ? j->moved[PT_JOIN_SOURCE] : NULL;
+	return 0;
+}

@@ -50,4 +50,10 @@ int64_t pt_join_count(const struct pt_join *j, const struct pt_record *rec);
 int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record *rec, int64_t n,
 		  struct pt_error *err);
 
+/*
+ * Typed pointers to a DATA record of examples with what must move moved; valid until the next call
+ * or that of the record. For programs that read examples and write something else.
+ */
+int pt_join_view(struct pt_join *j, const struct pt_record *rec, struct pt_examples *x, struct pt_error *err);
+
 #endif

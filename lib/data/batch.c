@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * batch.c - see batch.h. All examples are read first (store.h), each epoch's
+ * order is a permutation of the units keyed by seed and epoch, and the plan
+ * (plan.h) is made twice: to learn the bounds and the number of steps for
+ * HEAD, which needs lengths only, and to write. With stream the plan is made
+ * once, while the examples come.
+ */
+#include "data/batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "base/rng.h"
+#include "data/plan.h"
+#include "io/join.h"
+
+struct bounds {
+	int64_t tokens, seqs, len, decoder_tokens, decoder_len;	/* -1: unknown */
+	int64_t steps;						/* -1: unknown */
+};
+
+struct batcher {
+	const struct pt_batch_options *o;
+	struct pt_reader *in;
+	struct pt_writer *out;
+	const struct pt_record *head;
+	struct pt_join join;
+	struct pt_st_build none;	/* no bounds are promised by what is read */
+	bool started;			/* the tensors are known, store and plan are made */
+	struct pt_store store;
+	struct pt_plan plan;
+	struct pt_gather gather;
+	struct bounds bounds;
+	bool more;			/* kept: there are more steps than are wanted */
+	int64_t last;			/* stream: last example of the unit that may go on, -1: none */
+	int64_t unit;			/* stream: its first */
+};
+
+static const char *const bound_name[] = { "max_tokens", "max_seqs", "max_len", "max_decoder_tokens",
+					  "max_decoder_len", "total_steps" };
+
+static void put_int(struct pt_st_build *b, const char *key, int64_t v)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%lld", (long long)v);
+	pt_st_build_meta(b, key, text);
+}
+
+/* The options that change the result, in a fixed order and spelling. */
+static void canonical_options(const struct pt_batch_options *o, struct pt_buf *b)
+{
+	if (o->tokens)
+		pt_buf_printf(b, "--tokens %lld", (long long)o->tokens);
+	else
+		pt_buf_printf(b, "-b %lld", (long long)o->examples);
+	if (o->accumulate != 1)
+		pt_buf_printf(b, " --accumulate %lld", (long long)o->accumulate);
+	if (o->epochs != 1)
+		pt_buf_printf(b, " -e %lld", (long long)o->epochs);
+	if (o->shuffle)
+		pt_buf_printf(b, " -s %llu", (unsigned long long)o->seed);
+	if (o->part != PT_PART_ALL)
+		pt_buf_printf(b, " --split %.17g --part %s --split-seed %llu", o->split,
+			      o->part == PT_PART_HELD ? "held" : "train", (unsigned long long)o->split_seed);
+	if (o->stream)
+		pt_buf_str(b, " --stream");
+	if (o->steps)
+		pt_buf_printf(b, " -n %lld", (long long)o->steps);
+}
+
+static int write_head(struct batcher *b, struct pt_error *err)
+{
+	const int64_t v[] = { b->bounds.tokens, b->bounds.seqs, b->bounds.len, b->bounds.decoder_tokens,
+			      b->bounds.decoder_len, b->bounds.steps };
+	struct pt_buf options = PT_BUF_INIT;
+	struct pt_st_build head;
+
+	pt_st_build_init(&head);
+	pt_head_inherit(&head, b->head);
+	for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+		pt_st_build_drop_meta(&head, bound_name[i]);
+		if (v[i] >= 0)
+			put_int(&head, bound_name[i], v[i]);
+	}
+	canonical_options(b->o, &options);
+	if (!pt_buf_check(&options, err))
+		pt_writer_head(b->out, &head, &b->head, 1, options.data, err);
+	pt_buf_release(&options);
+	pt_st_build_release(&head);
+	return err->status;
+}
+
+/* Does this example belong to the part that is wanted? Both parts decide alike, without a file. */
+static bool wanted(const struct pt_batch_options *o, const struct pt_examples *x, int64_t i)
+{
+	uint64_t key, id = (uint64_t)(x->group ? x->group[i] : x->index[i]);
+	bool held;
+
+	if (o->part == PT_PART_ALL)
+		return true;
+	key = pt_rng_mix(pt_rng_mix_str(o->split_seed, "split"), id);
+	held = (double)(key >> 11) * 0x1p-53 < o->split;
+	return held == (o->part == PT_PART_HELD);
+}
+
+static int64_t head_bound(const struct pt_record *head, const char *key)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+	const char *text = pt_st_meta(&head->st, key);
+	int64_t v;
+
+	return text && !pt_parse_int(text, 0, INT64_MAX, &v, &ignored) ? v : -1;
+}
+
+/* What --stream can promise before it has seen the examples. */
+static void promise(struct batcher *b, const struct pt_examples *x)
+{
+	const struct pt_batch_options *o = b->o;
+	int64_t len = head_bound(b->head, "max_len"), dlen = head_bound(b->head, "max_decoder_len"), tokens;
+	bool decoder = x && x->decoder_ids;
+
+	b->bounds = (struct bounds){ -1, o->tokens ? o->tokens : o->examples, len, -1, -1, -1 };
+	if (o->tokens) {
+		/* A longer example would be a micro-batch of its own. */
+		b->bounds.len = len < 0 ? o->tokens : len;
+		b->bounds.tokens = b->bounds.len > o->tokens ? b->bounds.len : o->tokens;
+		if (decoder) {
+			b->bounds.decoder_len = dlen < 0 ? o->tokens : dlen;
+			b->bounds.decoder_tokens = b->bounds.decoder_len > o->tokens ? b->bounds.decoder_len
+				: o->tokens;
+		}
+		return;
+	}
+	if (len >= 0 && !__builtin_mul_overflow(len, o->examples, &tokens))
+		b->bounds.tokens = tokens;
+	else
+		pt_log(PT_WARN, "the input does not say how long its examples may be: no bound of memory is promised");
+	if (decoder && dlen >= 0 && !__builtin_mul_overflow(dlen, o->examples, &tokens)) {
+		b->bounds.decoder_len = dlen;
+		b->bounds.decoder_tokens = tokens;
+	}
+}
+
+static int broken_promise(int64_t is, int64_t bound, const char *what, struct pt_error *err)
+{
+	if (bound < 0 || is <= bound)
+		return 0;
+	return pt_error(err, PT_DATA, "a %s of %lld, but --stream has promised at most %lld: larger micro-batches, "
+			"or no --stream", what, (long long)is, (long long)bound);
+}
+
+static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, struct pt_error *err)
+{
+	const struct pt_extent *e = &s->micro[i];
+	const struct bounds *m = &b->bounds;
+	struct pt_st_build rec;
+	struct pt_examples x;
+	int status;
+
+	if (broken_promise(e->len, m->len, "sequence", err) ||
+	    broken_promise(e->tokens, m->tokens, "number of tokens", err) ||
+	    broken_promise(e->examples, m->seqs, "group", err) ||
+	    broken_promise(e->decoder_len, m->decoder_len, "decoder sequence", err) ||
+	    broken_promise(e->decoder_tokens, m->decoder_tokens, "number of decoder tokens", err))
+		return err->status;
+	pt_gather_clear(&b->gather);
+	for (size_t k = i ? s->end[i - 1] : 0; k < s->end[i]; k++)
+		if (pt_store_take(&b->store, s->unit[k], &b->gather, err))
+			return err->status;
+	if (pt_gather_view(&b->gather, &x, err))
+		return err->status;
+	x.step = s->step;
+	x.micro = i + 1;
+	x.micros = s->nmicros;
+	x.epoch = s->epoch;
+	x.step_examples = s->sum.examples;
+	x.step_tokens = s->sum.loss;
+	x.step_weight = s->sum.weight;
+	pt_st_build_init(&rec);
+	pt_examples_build(&x, PT_KIND_BATCH, &rec);
+	status = pt_writer_data(b->out, &rec, err);
+	pt_st_build_release(&rec);
+	return status;
+}
+
+static int write_step(void *arg, const struct pt_plan_step *s, bool *stop, struct pt_error *err)
+{
+	struct batcher *b = arg;
+
+	for (int i = 0; i < s->nmicros; i++)
+		if (write_micro(b, s, i, err))
+			return err->status;
+	*stop = s->step == b->o->steps;
+	return 0;
+}
+
+static void raise_to(int64_t *max, int64_t v)
+{
+	if (v > *max)
+		*max = v;
+}
+
+static int count_step(void *arg, const struct pt_plan_step *s, bool *stop, struct pt_error *err)
+{
+	struct batcher *b = arg;
+	struct bounds *m = &b->bounds;
+
+	(void)err;
+	*stop = b->more = b->o->steps && s->step > b->o->steps;
+	if (*stop)
+		return 0;
+	for (int i = 0; i < s->nmicros; i++) {
+		raise_to(&m->tokens, s->micro[i].tokens);
+		raise_to(&m->seqs, s->micro[i].examples);
+		raise_to(&m->len, s->micro[i].len);
+		if (b->store.decoder_len) {
+			raise_to(&m->decoder_tokens, s->micro[i].decoder_tokens);
+			raise_to(&m->decoder_len, s->micro[i].decoder_len);
+		}
+	}
+	m->steps = s->step;
+	return 0;
+}
+
+/* The first record tells which tensors there are. */
+static int start(struct batcher *b, const struct pt_examples *x, struct pt_error *err)
+{
+	const char *task = pt_st_meta(&b->head->st, "task");
+	/* Causal language models shift: they learn the next token. */
+	bool shift = task && (!strcmp(task, "lm") || !strcmp(task, "preference"));
+	uint32_t have = x ? pt_gather_have(x) : 0;
+
+	b->started = true;
+	pt_store_init(&b->store, !b->o->stream, shift, have, b->o->memory);
+	pt_gather_init(&b->gather, have, x ? x->k : 0);
+	if (pt_plan_init(&b->plan, &b->store, b->o->examples, b->o->tokens, b->o->accumulate, err))
+		return err->status;
+	if (!b->o->stream)
+		return 0;
+	promise(b, x);
+	pt_plan_start(&b->plan, write_step, b);
+	return write_head(b, err);
+}
+
+/* Stream: the unit that the last examples made is complete. */
+static int close_unit(struct batcher *b, struct pt_error *err)
+{
+	int64_t unit = b->unit;
+
+	if (b->last < 0)
+		return 0;
+	b->last = -1;
+	return pt_plan_push(&b->plan, unit, err);
+}
+
+static int add_example(struct batcher *b, const struct pt_examples *x, int64_t i, struct pt_error *err)
+{
+	int64_t id;
+	bool more;
+
+	if (pt_store_add(&b->store, x, i, &id, err) || b->store.keep)
+		return err->status;
+	more = b->last >= 0 && x->group && b->store.group[b->last] == x->group[i];
+	if (more)
+		pt_store_chain(&b->store, b->last, id);
+	else if (close_unit(b, err))
+		return err->status;
+	if (!more)
+		b->unit = id;
+	b->last = id;
+	/* Without groups nothing can follow. */
+	return x->group ? 0 : close_unit(b, err);
+}
+
+static int add_record(struct batcher *b, const struct pt_record *rec, struct pt_error *err)
+{
+	struct pt_examples x;
+
+	if (pt_join_view(&b->join, rec, &x, err))
+		return err->status;
+	if (!b->started && start(b, &x, err))
+		return err->status;
+	if (pt_gather_have(&x) != b->store.have || x.k != b->gather.k)
+		return pt_error(err, PT_DATA, "a further segment has other tensors than the first");
+	for (int64_t i = 0; i < x.n && !b->plan.stopped; i++)
+		if (wanted(b->o, &x, i) && add_example(b, &x, i, err))
+			return err->status;
+	return 0;
+}
+
+static int read_all(struct batcher *b, struct pt_error *err)
+{
+	const struct pt_record *rec = NULL;
+
+	while (!b->plan.stopped) {
+		if (pt_reader_next(b->in, &rec, err) || !rec)
+			break;
+		if (rec->type == PT_HEAD && pt_join_segment(&b->join, &b->none, rec, err))
+			return pt_error_prefix(err, "%s", pt_reader_name(b->in));
+		if (rec->type == PT_RECORD && add_record(b, rec, err))
+			return err->status;
+	}
+	if (!err->status && !b->started)
+		start(b, NULL, err);
+	return err->status;
+}
+
+/* Every epoch in its order. */
+static int run_epochs(struct batcher *b, const int64_t *units, int64_t n, int64_t *order, struct pt_error *err)
+{
+	for (int64_t e = 1; e <= b->o->epochs && !b->plan.stopped; e++) {
+		if (order)
+			pt_rng_shuffle(pt_rng_mix(pt_rng_mix_str(b->o->seed, "shuffle"), (uint64_t)e), order, n);
+		for (int64_t i = 0; i < n && !b->plan.stopped; i++)
+			if (pt_plan_push(&b->plan, units[order ? order[i] : i], err))
+				return err->status;
+		if (pt_plan_end_epoch(&b->plan, err))
+			return err->status;
+	}
+	return 0;
+}
+
+static int write_kept(struct batcher *b, bool *limited, struct pt_error *err)
+{
+	bool decoder = b->store.have && b->store.decoder_len;
+	int64_t *units, *order = NULL, n;
+
+	if (pt_store_group(&b->store, &units, &n, err))
+		goto out;
+	if (b->o->shuffle) {
+		order = pt_malloc((size_t)n, sizeof *order, err);
+		if (!order)
+			goto out;
+	}
+	b->bounds = (struct bounds){ 0, 0, 0, decoder ? 0 : -1, decoder ? 0 : -1, 0 };
+	pt_plan_start(&b->plan, count_step, b);
+	if (run_epochs(b, units, n, order, err))
+		goto out;
+	if (!b->bounds.steps)
+		pt_log(PT_WARN, "no examples%s", b->store.n || b->o->part == PT_PART_ALL ? "" : " in this part");
+	if (write_head(b, err))
+		goto out;
+	pt_plan_start(&b->plan, write_step, b);
+	run_epochs(b, units, n, order, err);
+	*limited = b->more;
+out:
+	free(units);
+	free(order);
+	return err->status;
+}
+
+static int check_options(const struct pt_batch_options *o, struct pt_error *err)
+{
+	if (o->stream && o->epochs > 1)
+		return pt_error(err, PT_USAGE, "--stream keeps nothing: -e needs all of the input");
+	if (o->stream && o->shuffle)
+		return pt_error(err, PT_USAGE, "--stream keeps nothing: -s needs all of the input");
+	if (!o->examples == !o->tokens)
+		return pt_error(err, PT_USAGE, "-b and --tokens both say what a micro-batch holds");
+	return 0;
+}
+
+int pt_batch_run(const struct pt_batch_options *o, struct pt_reader *in, struct pt_writer *out,
+		 struct pt_error *err)
+{
+	struct batcher b = { .o = o, .in = in, .out = out, .last = -1 };
+	bool limited = false;
+
+	pt_join_init(&b.join, PT_KIND_EXAMPLES);
+	pt_st_build_init(&b.none);
+	if (check_options(o, err) || pt_reader_head(in, &b.head, err) || read_all(&b, err))
+		goto out;
+	if (!o->stream) {
+		write_kept(&b, &limited, err);
+	} else if (!b.plan.stopped && !close_unit(&b, err)) {
+		pt_plan_end_epoch(&b.plan, err);
+	}
+	if (o->stream)
+		limited = b.plan.stopped && !pt_reader_ended(in);
+	if (!err->status && !pt_writer_end(out, NULL, &in, 1, limited, err) && limited)
+		pt_reader_drain(in);
+out:
+	pt_join_release(&b.join);
+	pt_st_build_release(&b.none);
+	pt_plan_release(&b.plan);
+	pt_store_release(&b.store);
+	pt_gather_release(&b.gather);
+	return err->status;
+}
