@@ -26,7 +26,8 @@ cJSON *pt_model_save_config(const struct pt_model *m, const struct pt_model_save
 
 /*
  * All parameters of m to s, a tied one once, without data: fill is asked.
- * dtype: of all; -1: as each is stored (fresh ones: f32).
+ * dtype: of all; -1: of what the forward pass reads (f32 where it trained or is
+ * fresh, else as stored).
  */
 int pt_model_save_list(const struct pt_model *m, int dtype, struct pt_modelsave *s, struct pt_error *err);
 

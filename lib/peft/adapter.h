@@ -1,49 +1,85 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * adapter.h - an adapter: a method's configuration bound to the sites of a
- * model, with its trainable tensors; read from and written to HF PEFT's
- * directory (adapter_config.json, adapter_model.safetensors) plus our
- * labels.json and provenance.json. "-t full" is the same interface over a
- * model directory: named base weights train themselves.
+ * model, with its tensors; read from and written to HF PEFT's directory
+ * (adapter_config.json, adapter_model.safetensors) plus our labels.json,
+ * provenance.json and peft_state.safetensors; formats/adapter.md has them.
+ *
+ * Full training is the same interface over a model directory: base weights
+ * train themselves. The model must have been opened from that directory.
  */
 #ifndef PT_PEFT_ADAPTER_H
 #define PT_PEFT_ADAPTER_H
 
+#include "io/prov.h"
 #include "peft/method.h"
+
+/* A tensor of the files. */
+struct pt_adapter_tensor {
+	char *key;			/* name in the file */
+	struct pt_param *param;
+	bool state;			/* in peft_state.safetensors */
+	bool twin;			/* the same values under a second name (tied weights) */
+};
+
+/* A weight of the base that an adapter replaces: modules_to_save, biases, all of full training. */
+struct pt_adapter_weight {
+	struct pt_weight *weight;
+	struct pt_param *param;
+};
 
 struct pt_adapter {
 	const struct pt_method *method;	/* NULL: full training */
 	struct pt_model *model;
-	cJSON *config;			/* adapter_config.json as read, unknown keys kept; NULL: full */
-	void *config_state;		/* the method's parsed keys */
-	struct pt_adapter_site *site;
+	cJSON *config;			/* adapter_config.json, unknown keys kept; NULL: full */
+	void *state;			/* the method's */
+	struct pt_adapter_site *site;	/* in the order of the model's sites */
 	int nsites;
-	struct pt_params params;	/* everything that trains, modules_to_save and biases included */
+	struct pt_adapter_weight *weight;
+	size_t nweights, cap_weights;
+	struct pt_adapter_tensor *tensor;	/* all of the files, in the order of creation */
+	size_t ntensors, cap_tensors;
+	struct pt_params params;	/* what trains */
+	struct pt_params frozen;	/* what does not: everything when opened for inference */
 	char **labels;			/* class names by id, or NULL */
 	int nlabels;
 	enum pt_task task;
+	enum pt_problem problem;	/* full: problem_type that is written */
 	bool full;
-	void *priv;
+	bool trainable;
+	bool fresh;			/* made now, not read */
+	char **modules;			/* full: modules that train; NULL: all */
+	int nmodules;
+	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
+	uint64_t prov_id;
+	const struct pt_st *file, *state_file;	/* while it is being opened */
 };
 
 /*
  * What -a names, before the model is opened: reads the configuration only.
  * Tells the task, the number of labels and whether it is an adapter or a
- * (full) model directory.
+ * (full) model directory. PT_DATA where dir is neither.
  */
 struct pt_adapter_info {
 	bool full;
 	enum pt_task task;
-	char **labels;
-	int nlabels;
+	char **labels;			/* NULL: none are named */
+	int nlabels;			/* also without names: rows of the head; 0: no head */
 	char *base;			/* base_model_name_or_path, may be NULL */
 };
 int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err);
 void pt_adapter_info_release(struct pt_adapter_info *info);
 
-/* A fresh adapter from a configuration (the JSON text's meaning is adapter_config.json's). seed: initialisation. */
+/*
+ * A fresh adapter from a configuration, which is completed by the method's
+ * defaults and taken over, also on failure. seed: initialisation. PT_USAGE
+ * names the entry that matches nothing.
+ */
 int pt_adapter_new(struct pt_adapter **a, struct pt_model *m, cJSON *config_take, uint64_t seed,
 		   struct pt_error *err);
+/* Full training of m: of the modules whose names end in one of these; n = 0: of all. */
+int pt_adapter_new_full(struct pt_adapter **a, struct pt_model *m, const char *const *modules, int n,
+			struct pt_error *err);
 
 /* Read dir, match sites, load tensors, hook in. trainable: make gradients (else inference only). Errors
  * name the unknown peft_type, the missing or mis-shaped tensor, the key that nothing uses. */
@@ -51,19 +87,35 @@ int pt_adapter_open(struct pt_adapter **a, struct pt_model *m, const char *dir, 
 		    struct pt_error *err);
 void pt_adapter_close(struct pt_adapter *a);
 
+/* Class names by id: copied. */
+int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n, struct pt_error *err);
+
 /* Switch all hooks (and modules_to_save, biases) on or off: evaluation of the bare base. */
 void pt_adapter_enable(struct pt_adapter *a, bool on);
 
 /*
  * Write the directory's files one by one, each to appear whole,
- * adapter_model.safetensors (of a full model: its only shard or index) last.
- * last = false leaves that one out (call again with only_last).
+ * adapter_model.safetensors (of a full model: model.safetensors) last. dir
+ * exists. PT_SAVE_BUT_LAST leaves that one out, PT_SAVE_LAST writes it alone.
  */
 enum { PT_SAVE_ALL, PT_SAVE_BUT_LAST, PT_SAVE_LAST };
 int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err);
 
-/* Digest of configuration (without names of bases) and tensors: identity for resume and provenance. */
-uint64_t pt_adapter_digest(const struct pt_adapter *a);
+/* Digest of configuration (without names of bases), labels and tensors: identity for resume and provenance. */
+int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err);
+
+/*
+ * The value of one weight of the base with everything of the adapter merged
+ * into it, in f32, in place: value holds the base's own, as stored. *changed
+ * is false where the adapter leaves it alone. PT_USAGE: the method cannot be merged.
+ */
+int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *value, bool *changed,
+		     struct pt_error *err);
+
+/* The method's part of a step, where it has one: see struct pt_method. */
+struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a);	/* NULL: none, or run->err */
+int pt_adapter_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
+int pt_adapter_after_step(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
 
 /* The table of what was matched, as text: sites, shapes, trainable parameters, share. */
 void pt_adapter_describe(const struct pt_adapter *a, struct pt_buf *out);

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * method.h - a PEFT method is one file with one const struct pt_method; the
- * registry lists them. Formulas act through the hooks of model/site.h and
- * differentiate themselves.
+ * registry lists them.
+ *
+ * A method says which sites it acts on and which tensors it has there, under
+ * the names of HF PEFT's files; everything else about files, sites, training
+ * and switching off is done for it (adapter.h). Its formulas act through the
+ * hooks of model/site.h and differentiate themselves.
+ *
+ * What is unlike LoRA has its place too: tensors that sites share (prepare),
+ * methods without target modules (match), tensors that do not train or that
+ * PEFT's file cannot hold (PT_TENSOR_FROZEN, PT_TENSOR_STATE), files that
+ * hold something else than what trains (save, and create by what is stored).
  */
 #ifndef PT_PEFT_METHOD_H
 #define PT_PEFT_METHOD_H
@@ -11,19 +20,22 @@
 #include <stdint.h>
 
 #include "base/json.h"
+#include "io/safetensors.h"
 #include "model/model.h"
 #include "tensor/param.h"
 
 struct pt_adapter;
 
+#define PT_SITE_MAX_TENSORS 12
+
 /* An adapter's part at one site. */
 struct pt_adapter_site {
 	struct pt_site *site;
-	struct pt_hook hook;
-	struct pt_param **param;	/* the method's tensors here, by role */
+	struct pt_hook hook;		/* .ops is set by create; .state is this struct */
+	struct pt_param *param[PT_SITE_MAX_TENSORS];	/* the method's tensors here, in order of pt_adapter_tensor_at() */
 	int nparams;
-	int rank;			/* after rank_pattern; 0 where there is none */
-	float scale;			/* after alpha_pattern */
+	int rank;			/* 0 where there is none */
+	float scale;
 	void *state;			/* the method's */
 };
 
@@ -33,29 +45,74 @@ struct pt_method {
 	const char *paper;
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
-	/* Method-specific keys of adapter_config.json into a->config_state, checked; unknown keys survive elsewhere. */
-	int (*parse)(struct pt_adapter *a, const cJSON *config, struct pt_error *err);
-	/* The same keys written (a fresh object holds the common ones). */
-	int (*print)(const struct pt_adapter *a, cJSON *config, struct pt_error *err);
-	/* Parameters and hook of one matched site; *taken false: this kind of site is not for it. */
-	int (*create)(struct pt_adapter *a, struct pt_adapter_site *s, bool *taken, struct pt_error *err);
-	/* Fresh values, from a key mixed from seed and path. */
-	int (*init)(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t key, struct pt_error *err);
-	/* HF's key (after "base_model.model.") of parameter i at s into buf; the loader and writer share it. */
-	int (*key)(const struct pt_adapter *a, const struct pt_adapter_site *s, int i, struct pt_buf *out);
-	/* delta: the base weight w [out,in] f32 (as stored: transposed where the site is) becomes the merged one, in place; bias likewise or NULL. */
-	int (*merge)(const struct pt_adapter *a, const struct pt_adapter_site *s, float *w, float *bias,
-		     struct pt_error *err);
-	/* Optional, for methods to come: loss of parameters alone, per step; after the optimiser's step. */
+
+	/* Its adapter_config.json with all defaults, as PEFT writes it: a JSON text. */
+	const char *defaults;
+	/* Default target_modules of a model, separated by commas; NULL: there are none. */
+	const char *(*targets)(const struct pt_model *m);
+	/* Optional: the sites it acts on, instead of those that the configuration's target_modules name. */
+	bool (*match)(const struct pt_adapter *a, const struct pt_site *s);
+
+	/* The method's keys of a->config into a->state, checked: PT_DATA names the key. */
+	int (*parse)(struct pt_adapter *a, struct pt_error *err);
+	/* Optional: tensors that sites share; a->site[] is known. Values too where a->fresh. */
+	int (*prepare)(struct pt_adapter *a, struct pt_error *err);
+	/* Tensors and hook of one site. Shapes that a file decides are asked of pt_adapter_stored(). */
+	int (*create)(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+	/* Fresh values; seed is the run's, to be mixed with the names of tensors. */
+	int (*init)(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
+
+	/* The value of w, the site's weight or bias (f32, as stored: transposed where the site is), becomes the merged one. */
+	int (*merge)(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
+		     float *value, struct pt_error *err);
+
+	/* Optional: what the directory holds differs from what trains: more tensors of adapter_model.safetensors
+	 * (their data lives until the release of a) and other values in config, a copy. */
+	int (*save)(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
+
+	/* Optional, called by the loop at every step: a loss of parameters alone; after backward, before the update;
+	 * after the update. */
 	struct pt_tensor *(*loss)(struct pt_run *run, struct pt_adapter *a);
+	int (*gradient)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
 	int (*after_step)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
-	float (*lr_scale)(const struct pt_adapter *a, const struct pt_param *p);
+
+	/* Frees a->state and what hangs on sites. */
 	void (*release)(struct pt_adapter *a);
 };
 
-/* By -t name or by peft_type; NULL: unknown. i-th of all; NULL past the end. */
+/* By -t name; by the peft_type of a configuration (PT_DATA: none, unknown). i-th of all; NULL past the end. */
 const struct pt_method *pt_method_find(const char *name);
-const struct pt_method *pt_method_by_type(const char *peft_type);
+int pt_method_of_config(const cJSON *config, const struct pt_method **out, struct pt_error *err);
 const struct pt_method *pt_method_at(int i);
+
+/* For methods: */
+
+enum {
+	PT_TENSOR_FROZEN = 1,		/* does not train */
+	PT_TENSOR_STATE = 2,		/* stands in peft_state.safetensors */
+};
+
+/*
+ * A tensor of the adapter under its name in the file, zeroed; values come
+ * from the file that is being opened or from init. It trains unless it is
+ * frozen or the adapter was opened for inference.
+ */
+int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
+		      struct pt_param **out, struct pt_error *err);
+/* The same as the next of s->param, named "base_model.model.PATH.NAME". */
+int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags,
+			 int ndim, const int64_t *shape, struct pt_error *err);
+/* What the directory that is being opened holds under a name, in either file; NULL: nothing, or a is fresh. */
+const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key);
+/* Host values of a tensor, count elements of caller's memory. */
+int pt_adapter_get(struct pt_adapter *a, const struct pt_param *p, float *host, struct pt_error *err);
+int pt_adapter_set(struct pt_adapter *a, struct pt_param *p, const float *host, struct pt_error *err);
+
+/*
+ * The value of the first key of patterns (rank_pattern, alpha_pattern, ...)
+ * that matches a path as PEFT matches them, NULL: none. PT_USAGE: a pattern
+ * is no regular expression.
+ */
+int pt_pattern_find(const cJSON *patterns, const char *path, const cJSON **value, struct pt_error *err);
 
 #endif

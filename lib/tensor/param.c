@@ -70,7 +70,7 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 	int r = PT_FAIL;
 
 	if (pt_params_find(p, name))
-		return pt_error(err, PT_FAIL, "trainable tensor %s exists twice", name);
+		return pt_error(err, PT_FAIL, "tensor %s exists twice", name);
 	for (int i = 0; i < ndim; i++)
 		if (shape[i] < 0 || !pt_mul_size(n, (size_t)shape[i], &n))
 			return pt_error(err, PT_FAIL, "size of %s overflows", name);
@@ -85,11 +85,11 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 	p->cap = (int)cap;
 	r = zeroed(p->dev, n, &data, err);
 	x->t.data = data;
-	if (!r)
+	if (!r && !p->frozen)
 		r = zeroed(p->dev, n, &x->t.grad, err);
 	if (r)
 		goto fail;
-	x->t.needs_grad = true;
+	x->t.needs_grad = !p->frozen;
 	x->t.external = true;
 	x->t.name = x->name;
 	x->decay = true;

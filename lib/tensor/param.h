@@ -2,6 +2,7 @@
 /*
  * param.h - trainable tensors: f32 values, gradient and optimiser state in
  * device memory outside the arena, under the path that files and messages use.
+ * A frozen list holds values alone.
  */
 #ifndef PT_TENSOR_PARAM_H
 #define PT_TENSOR_PARAM_H
@@ -11,7 +12,7 @@
 
 struct pt_param {
 	char *name;			/* unique path, for example "model.layers.0.self_attn.q_proj.lora_A.weight" */
-	struct pt_tensor t;		/* F32, needs_grad, external */
+	struct pt_tensor t;		/* F32, external; needs_grad unless the list is frozen */
 	float *m, *v;			/* AdamW's moments, made by pt_params_optimizer() */
 	bool decay;			/* weight decay applies (false: biases and norms) */
 	float lr_scale;			/* rate relative to the run's, 1 by default */
@@ -21,12 +22,13 @@ struct pt_params {
 	struct pt_device *dev;
 	struct pt_param **item;		/* in creation order: the order of sums and files */
 	int n, cap;
+	bool frozen;			/* tensors of this list have no gradient and do not train */
 };
 
 int pt_params_init(struct pt_params *p, struct pt_device *dev);
 void pt_params_release(struct pt_params *p);
 
-/* A new trainable tensor, zeroed; duplicates of a name are a failure. Owned by the list. */
+/* A new tensor, zeroed; duplicates of a name are a failure. Owned by the list. */
 int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t *shape,
 		  struct pt_param **out, struct pt_error *err);
 struct pt_param *pt_params_find(const struct pt_params *p, const char *name);

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * adapter.c - the life of an adapter: made or opened, switched, merged,
+ * closed.
+ */
+#include "peft/adapter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+static int start(struct pt_adapter **out, struct pt_model *m, bool trainable, struct pt_error *err)
+{
+	struct pt_adapter *a = pt_calloc(1, sizeof *a, err);
+
+	*out = a;
+	if (!a)
+		return err->status;
+	a->model = m;
+	a->task = m->task;
+	a->trainable = trainable;
+	a->prov = (struct pt_prov)PT_PROV_INIT;
+	if (pt_params_init(&a->params, m->dev) || pt_params_init(&a->frozen, m->dev))
+		return PT_FAIL;
+	a->frozen.frozen = true;
+	return 0;
+}
+
+/* a->site[] from what the configuration, or the method, names. */
+static int select_sites(struct pt_adapter *a, struct pt_error *err)
+{
+	const struct pt_model *m = a->model;
+	bool *matched = pt_calloc((size_t)m->nsites, sizeof *matched, err);
+	int st = matched ? 0 : err->status, n = 0;
+
+	if (!st && !a->method->match)
+		st = pt_targets_select(a, matched, err);
+	for (int i = 0; i < m->nsites && !st && a->method->match; i++)
+		matched[i] = a->method->match(a, &m->site[i]);
+	for (int i = 0; i < m->nsites && !st; i++)
+		n += matched[i];
+	if (!st) {
+		a->site = pt_calloc((size_t)n, sizeof *a->site, err);
+		st = a->site ? 0 : err->status;
+	}
+	for (int i = 0; i < m->nsites && !st; i++) {
+		struct pt_adapter_site *s = &a->site[a->nsites];
+
+		if (!matched[i])
+			continue;
+		*s = (struct pt_adapter_site){ .site = &m->site[i], .scale = 1 };
+		s->hook.state = s;
+		a->nsites++;
+	}
+	free(matched);
+	return st;
+}
+
+static int create(struct pt_adapter *a, struct pt_error *err)
+{
+	int st = select_sites(a, err);
+
+	if (!st && a->method->prepare)
+		st = a->method->prepare(a, err);
+	for (int i = 0; i < a->nsites && !st; i++)
+		st = a->method->create(a, &a->site[i], err);
+	return st ? st : pt_adapter_replace_all(a, err);
+}
+
+static int hook_in(struct pt_adapter *a, struct pt_error *err)
+{
+	int st = 0;
+
+	for (int i = 0; i < a->nsites && !st; i++) {
+		struct pt_adapter_site *s = &a->site[i];
+
+		if (s->hook.ops)
+			st = pt_site_add_hook(s->site, &s->hook, err);
+	}
+	pt_adapter_enable(a, true);
+	return st;
+}
+
+/*
+ * A head that the model had to make up must come from the adapter: a fresh
+ * one trains and saves it, whatever the configuration says.
+ */
+static int check_fresh(const struct pt_adapter *a, struct pt_error *err)
+{
+	for (int i = 0; i < a->model->nweights; i++) {
+		const struct pt_weight *w = &a->model->weight[i];
+
+		if (w->fresh && !pt_adapter_replaced(a, w))
+			return pt_error(err, PT_DATA, "neither the base nor the adapter has %s", w->path);
+	}
+	return 0;
+}
+
+/* Append a name to the list under key, which may be null. */
+static int append_name(cJSON *config, const char *key, const char *name, struct pt_error *err)
+{
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(config, key), *item = cJSON_CreateString(name);
+
+	if (list && !cJSON_IsArray(list)) {
+		cJSON_DeleteItemFromObjectCaseSensitive(config, key);
+		list = NULL;
+	}
+	if (!list)
+		list = cJSON_AddArrayToObject(config, key);
+	if (!list || !item || !cJSON_AddItemToArray(list, item)) {
+		cJSON_Delete(item);
+		return pt_error(err, PT_FAIL, "out of memory");
+	}
+	return 0;
+}
+
+static bool is_listed(const cJSON *list, const char *name)
+{
+	const char *have;
+
+	for (int i = 0; (have = pt_config_item(list, i)); i++) {
+		if (!strcmp(have, name))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What modules_to_save holds without being asked: as in PEFT the names of
+ * heads, and of a fresh adapter every module that the model had to make up.
+ */
+static int save_heads(struct pt_adapter *a, struct pt_error *err)
+{
+	static const char key[] = "modules_to_save";
+	static const char *const head[] = { "classifier", "score" };
+	const char *name;
+	int st = 0;
+
+	for (int i = 0; i < 2 && !st; i++) {
+		if (a->task == PT_TASK_SEQ_CLS && !is_listed(pt_json_get(a->config, key), head[i]))
+			st = append_name(a->config, key, head[i], err);
+	}
+	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {
+		const struct pt_weight *w = &a->model->weight[i];
+		bool found = false;
+		char *module;
+
+		for (int k = 0; (name = pt_config_item(pt_json_get(a->config, key), k)); k++)
+			found |= pt_module_holds(name, w);
+		if (!w->fresh || found)
+			continue;
+		module = pt_strndup(w->path, (size_t)(strrchr(w->path, '.') - w->path), err);
+		st = module ? append_name(a->config, key, module, err) : err->status;
+		free(module);
+	}
+	return st;
+}
+
+/* task_type of the model; a configuration that names another contradicts it. */
+static int set_task(struct pt_adapter *a, struct pt_error *err)
+{
+	const char *given, *own = pt_task_peft(a->task);
+	cJSON *v;
+
+	if (pt_json_str(a->config, "task_type", NULL, &given, err))
+		return err->status;
+	if (given)
+		return own && !strcmp(given, own) ? 0 :
+		       pt_error(err, PT_USAGE, "task_type %s, but the model was opened for task %s", given,
+				pt_task_name(a->task));
+	v = own ? cJSON_CreateString(own) : cJSON_CreateNull();
+	if (!v || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "task_type", v)) {
+		cJSON_Delete(v);
+		return pt_error(err, PT_FAIL, "out of memory");
+	}
+	return 0;
+}
+
+static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
+{
+	int st = pt_adapter_config_complete(a->config, a->method->defaults, err);
+
+	if (!st)
+		st = set_task(a, err);
+	if (!st)
+		st = save_heads(a, err);
+	if (!st)
+		st = a->method->parse(a, err);
+	if (!st)
+		st = create(a, err);
+	for (int i = 0; i < a->nsites && !st; i++)
+		st = a->method->init(a, &a->site[i], seed, err);
+	return st;
+}
+
+static int open_file(const char *dir, const char *name, struct pt_st *st, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, name, err);
+	int status = path ? pt_st_open(st, path, err) : PT_FAIL;
+
+	free(path);
+	return status;
+}
+
+static bool has_file(const char *dir, const char *name)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	char *path = pt_path_join(dir, name, &err);
+	bool yes = path && pt_is_file(path);
+
+	free(path);
+	return yes;
+}
+
+static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *err)
+{
+	struct pt_st file = { 0 }, state = { 0 };
+	int st;
+
+	if (!has_file(dir, PT_ADAPTER_FILE) && has_file(dir, "adapter_model.bin"))
+		return pt_error(err, PT_DATA, "%s: adapter_model.bin is a pickle, which is a program and never read; convert it: PeftModel.from_pretrained(...).save_pretrained(...)",
+				dir);
+	st = open_file(dir, PT_ADAPTER_FILE, &file, err);
+	a->file = &file;
+	if (!st && has_file(dir, PT_ADAPTER_STATE)) {
+		st = open_file(dir, PT_ADAPTER_STATE, &state, err);
+		a->state_file = &state;
+	}
+	if (!st)
+		st = create(a, err);
+	if (!st)
+		st = pt_adapter_load(a, dir, err);
+	a->file = a->state_file = NULL;
+	pt_st_release(&file);
+	pt_st_release(&state);
+	return st;
+}
+
+static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
+{
+	char *prov = pt_path_join(dir, PT_ADAPTER_PROV, err);
+	int st = prov ? pt_prov_read(&a->prov, prov, &a->prov_id, err) : PT_FAIL;
+
+	free(prov);
+	if (!st)
+		st = pt_labels_read(dir, &a->labels, &a->nlabels, err);
+	if (st || a->full)
+		return st ? st : pt_full_open(a, dir, err);
+	st = save_heads(a, err);
+	if (!st)
+		st = a->method->parse(a, err);
+	if (!st)
+		st = read_tensors(a, dir, err);
+	return st ? st : check_fresh(a, err);
+}
+
+int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
+		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed, struct pt_error *err)
+{
+	struct pt_adapter *a;
+	int st = start(&a, m, trainable, err);
+
+	*out = NULL;
+	if (st) {
+		pt_json_free(config_take);
+		return st;
+	}
+	a->method = method;
+	a->config = config_take;
+	a->full = !method;
+	a->fresh = !dir;
+	st = dir ? read_dir(a, dir, err) : make_fresh(a, seed, err);
+	/* What is misuse in options is bad data in a file. */
+	if (st == PT_USAGE && dir)
+		st = err->status = PT_DATA;
+	if (st == PT_DATA && dir && strncmp(err->msg, dir, strlen(dir)) != 0)
+		pt_error_prefix(err, "%s", dir);
+	if (!st)
+		st = hook_in(a, err);
+	if (st) {
+		pt_adapter_close(a);
+		return st;
+	}
+	*out = a;
+	return 0;
+}
+
+int pt_adapter_new(struct pt_adapter **out, struct pt_model *m, cJSON *config_take, uint64_t seed,
+		   struct pt_error *err)
+{
+	const struct pt_method *method;
+	int st = pt_method_of_config(config_take, &method, err);
+
+	*out = NULL;
+	if (!st)
+		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, err);
+	pt_json_free(config_take);
+	return st;
+}
+
+int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char *const *modules, int n,
+			struct pt_error *err)
+{
+	struct pt_adapter *a;
+	int st = start(&a, m, true, err);
+
+	*out = NULL;
+	if (!st) {
+		a->fresh = true;
+		st = pt_full_names(a, modules, n, err);
+	}
+	if (!st)
+		st = pt_full_make(a, err);
+	if (st) {
+		pt_adapter_close(a);
+		return st;
+	}
+	pt_adapter_enable(a, true);
+	*out = a;
+	return 0;
+}
+
+int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir, bool trainable,
+		    struct pt_error *err)
+{
+	const struct pt_method *method;
+	cJSON *config;
+	char *path;
+
+	*out = NULL;
+	if (!has_file(dir, PT_ADAPTER_CONFIG))
+		return pt_adapter_make(out, m, NULL, NULL, dir, trainable, 0, err);
+	path = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
+	config = path ? pt_json_read(path, 0, err) : NULL;
+	free(path);
+	if (!config)
+		return err->status;
+	if (pt_method_of_config(config, &method, err)) {
+		pt_json_free(config);
+		return pt_error_prefix(err, "%s", dir);
+	}
+	return pt_adapter_make(out, m, method, config, dir, trainable, 0, err);
+}
+
+void pt_adapter_close(struct pt_adapter *a)
+{
+	if (!a)
+		return;
+	pt_adapter_enable(a, false);
+	for (int i = 0; i < a->nsites; i++)
+		pt_site_remove_hook(a->site[i].site, &a->site[i].hook);
+	if (a->method && a->method->release)
+		a->method->release(a);
+	for (size_t i = 0; i < a->ntensors; i++)
+		free(a->tensor[i].key);
+	free(a->tensor);
+	free(a->weight);
+	free(a->site);
+	pt_params_release(&a->params);
+	pt_params_release(&a->frozen);
+	pt_labels_free(a->labels, a->nlabels);
+	pt_labels_free(a->modules, a->nmodules);
+	pt_prov_release(&a->prov);
+	pt_json_free(a->config);
+	free(a);
+}
+
+int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n, struct pt_error *err)
+{
+	char **copy = pt_calloc((size_t)n, sizeof(char *), err);
+
+	for (int i = 0; copy && i < n; i++) {
+		copy[i] = pt_strdup(labels[i], err);
+		if (!copy[i]) {
+			pt_labels_free(copy, n);
+			copy = NULL;
+		}
+	}
+	if (!copy)
+		return err->status;
+	pt_labels_free(a->labels, a->nlabels);
+	a->labels = copy;
+	a->nlabels = n;
+	return 0;
+}
+
+void pt_adapter_enable(struct pt_adapter *a, bool on)
+{
+	for (int i = 0; i < a->nsites; i++)
+		a->site[i].hook.enabled = on;
+	for (size_t i = 0; i < a->nweights; i++)
+		a->weight[i].weight->use = on ? &a->weight[i].param->t : &a->weight[i].weight->t;
+}
+
+int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *value, bool *changed,
+		     struct pt_error *err)
+{
+	const struct pt_adapter_weight *r = pt_adapter_replaced(a, w);
+	int st = r ? pt_adapter_get(a, r->param, value, err) : 0;
+
+	*changed = r != NULL;
+	for (int i = 0; i < a->nsites && !st; i++) {
+		const struct pt_adapter_site *s = &a->site[i];
+
+		if (s->site->weight != w && s->site->bias != w)
+			continue;
+		if (!a->method->merges)
+			return pt_error(err, PT_USAGE, "%s cannot be merged into a model", a->method->name);
+		st = a->method->merge(a, s, w, value, err);
+		*changed = true;
+	}
+	return st;
+}
+
+struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a)
+{
+	return a->method && a->method->loss ? a->method->loss(run, a) : NULL;
+}
+
+int pt_adapter_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err)
+{
+	return a->method && a->method->gradient ? a->method->gradient(a, step, total, err) : 0;
+}
+
+int pt_adapter_after_step(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err)
+{
+	return a->method && a->method->after_step ? a->method->after_step(a, step, total, err) : 0;
+}

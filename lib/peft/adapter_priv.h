@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * adapter_priv.h - inside of peft/: what the files of the adapter share.
+ */
+#ifndef PT_PEFT_ADAPTER_PRIV_H
+#define PT_PEFT_ADAPTER_PRIV_H
+
+#include "peft/adapter.h"
+
+#define PT_ADAPTER_CONFIG "adapter_config.json"
+#define PT_ADAPTER_FILE "adapter_model.safetensors"
+#define PT_ADAPTER_STATE "peft_state.safetensors"
+#define PT_ADAPTER_LABELS "labels.json"
+#define PT_ADAPTER_PROV "provenance.json"
+#define PT_FULL_CONFIG "full.json"
+#define PT_KEY_PREFIX "base_model.model."
+
+/*
+ * adapter.c: an adapter of this method, fresh (dir NULL) or from dir.
+ * config_take is taken over, also on failure.
+ */
+int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
+		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed, struct pt_error *err);
+
+/* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
+int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);
+/* A list of strings, or one string: item i, NULL past the end. */
+const char *pt_config_item(const cJSON *v, int i);
+
+/* target.c: matched[i] for each site of the model, by the configuration; the default targets are written into it. */
+int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err);
+/* Whether a regular expression matches all of text. */
+int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err);
+
+/* weights.c: weights of the base that the adapter replaces. */
+int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *key, int flags,
+		       struct pt_error *err);
+int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err);	/* modules_to_save, bias */
+struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w);
+/* Whether a module path names w's module or one around it, matched by its end as PEFT's modules_to_save are. */
+bool pt_module_holds(const char *name, const struct pt_weight *w);
+/* A base value as f32 on the host; count elements. */
+int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *out, struct pt_error *err);
+
+/* tensors.c: values of all tensors from the open files; every key must be used. */
+int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err);
+
+/* full.c: weights that train, the names of their modules */
+int pt_full_make(struct pt_adapter *a, struct pt_error *err);
+int pt_full_names(struct pt_adapter *a, const char *const *name, int n, struct pt_error *err);
+int pt_full_open(struct pt_adapter *a, const char *dir, struct pt_error *err);
+int pt_full_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err);
+int pt_full_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err);
+
+/* save.c */
+int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err);
+
+/* labels.c */
+int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err);	/* absent: none */
+int pt_labels_write(const char *dir, char *const *labels, int n, struct pt_error *err);
+void pt_labels_free(char **labels, int n);
+
+#endif

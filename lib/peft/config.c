@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.c - adapter_config.json: completing one, and what can be said of an
+ * adapter directory before its model is open.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+const char *pt_config_item(const cJSON *v, int i)
+{
+	if (cJSON_IsString(v))
+		return i == 0 ? v->valuestring : NULL;
+	if (!cJSON_IsArray(v))
+		return NULL;
+	v = cJSON_GetArrayItem(v, i);
+	return cJSON_IsString(v) ? v->valuestring : NULL;
+}
+
+/* Members in the order of their names. Insertion: the lists are short. */
+static void sort_members(cJSON *obj)
+{
+	cJSON *sorted = NULL, *last = NULL, *v = obj->child, *next, *at;
+
+	for (; v; v = next) {
+		next = v->next;
+		for (at = last; at && strcmp(at->string, v->string) > 0; at = at == sorted ? NULL : at->prev)
+			;
+		v->prev = at;
+		v->next = at ? at->next : sorted;
+		if (v->next)
+			v->next->prev = v;
+		else
+			last = v;
+		if (at)
+			at->next = v;
+		else
+			sorted = v;
+	}
+	/* cJSON's first child points back at the last. */
+	obj->child = sorted;
+	if (sorted)
+		sorted->prev = last;
+}
+
+int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err)
+{
+	cJSON *def = pt_json_parse(defaults, strlen(defaults), 0, "defaults", err), *v, *next;
+
+	if (!def)
+		return err->status;
+	for (v = def->child; v; v = next) {
+		next = v->next;
+		if (cJSON_GetObjectItemCaseSensitive(given, v->string))
+			continue;
+		cJSON_DetachItemViaPointer(def, v);
+		if (!cJSON_AddItemToObject(given, v->string, v)) {
+			cJSON_Delete(v);
+			pt_json_free(def);
+			return pt_error(err, PT_FAIL, "out of memory");
+		}
+	}
+	pt_json_free(def);
+	sort_members(given);
+	return 0;
+}
+
+/* Task of a configuration: PEFT's task_type, else the class of the model it was made on. */
+static int config_task(const cJSON *config, enum pt_task *task, struct pt_error *err)
+{
+	const char *type, *cls;
+	int t = PT_TASK_NONE;
+
+	if (pt_json_str(config, "task_type", NULL, &type, err) ||
+	    pt_json_str(pt_json_get(config, "auto_mapping"), "base_model_class", NULL, &cls, err))
+		return err->status;
+	if (type && strcmp(type, "FEATURE_EXTRACTION") != 0)
+		t = pt_task_parse(type);
+	else if (!type && cls)
+		t = pt_task_of_class(cls);
+	if (t < 0)
+		return pt_error(err, PT_DATA, "task %s is not supported", type ? type : cls);
+	*task = (enum pt_task)t;
+	return 0;
+}
+
+/* Rows of a task head among the tensors, whatever the family. */
+static int head_rows(const char *dir, int *rows, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, PT_ADAPTER_FILE, err);
+	const struct pt_family *f;
+	struct pt_st st;
+	char key[100];
+	int status;
+
+	if (!path)
+		return err->status;
+	status = pt_st_open(&st, path, err);
+	free(path);
+	if (status)
+		return status;
+	for (int i = 0; (f = pt_family_at(i)); i++) {
+		const struct pt_st_tensor *t;
+
+		if (!f->seq_cls)
+			continue;
+		snprintf(key, sizeof key, PT_KEY_PREFIX "%s.weight", f->seq_cls->out);
+		t = pt_st_find(&st, key);
+		if (t && t->ndim == 2 && t->shape[0] <= 1 << 20)
+			*rows = (int)t->shape[0];
+	}
+	pt_st_release(&st);
+	return 0;
+}
+
+static int peek_adapter(const char *dir, const char *path, struct pt_adapter_info *info, struct pt_error *err)
+{
+	cJSON *config = pt_json_read(path, 0, err);
+	const struct pt_method *method;
+	const char *base;
+	int st = config ? 0 : err->status;
+
+	if (!st)
+		st = pt_method_of_config(config, &method, err);
+	if (!st)
+		st = config_task(config, &info->task, err);
+	if (!st)
+		st = pt_json_str(config, "base_model_name_or_path", NULL, &base, err);
+	if (!st && base && !(info->base = pt_strdup(base, err)))
+		st = err->status;
+	if (st == PT_DATA && config)
+		pt_error_prefix(err, "%s", path);
+	if (!st)
+		st = pt_labels_read(dir, &info->labels, &info->nlabels, err);
+	if (!st && !info->labels && info->task == PT_TASK_SEQ_CLS)
+		st = head_rows(dir, &info->nlabels, err);
+	pt_json_free(config);
+	return st;
+}
+
+int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err)
+{
+	char *config = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
+	char *model = pt_path_join(dir, "config.json", err);
+	int st = config && model ? 0 : PT_FAIL;
+
+	*info = (struct pt_adapter_info){ .task = PT_TASK_NONE };
+	if (!st && pt_is_file(config))
+		st = peek_adapter(dir, config, info, err);
+	else if (!st && pt_is_file(model))
+		st = pt_full_peek(dir, info, err);
+	else if (!st && pt_is_dir(dir))
+		st = pt_error(err, PT_DATA, "%s: neither %s nor config.json in it; peft-init makes an adapter", dir,
+			      PT_ADAPTER_CONFIG);
+	else if (!st)
+		st = pt_error(err, PT_FAIL, "%s: no such directory; peft-init makes an adapter", dir);
+	free(config);
+	free(model);
+	if (st)
+		pt_adapter_info_release(info);
+	return st;
+}
+
+void pt_adapter_info_release(struct pt_adapter_info *info)
+{
+	pt_labels_free(info->labels, info->nlabels);
+	free(info->base);
+	*info = (struct pt_adapter_info){ .task = PT_TASK_NONE };
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * labels.c - labels.json: the class names of an adapter, an array in the
+ * order of their ids. HF's file has no place for them.
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+enum { MAX_LABELS = 1 << 20 };
+
+void pt_labels_free(char **labels, int n)
+{
+	for (int i = 0; labels && i < n; i++)
+		free(labels[i]);
+	free(labels);
+}
+
+static int read_list(const cJSON *j, const char *path, char ***labels, int *n, struct pt_error *err)
+{
+	int count = cJSON_IsArray(j) ? cJSON_GetArraySize(j) : 0, i = 0;
+	char **l;
+
+	if (count < 1 || count > MAX_LABELS)
+		return pt_error(err, PT_DATA, "%s: not an array of class names", path);
+	l = pt_calloc((size_t)count, sizeof(char *), err);
+	for (const cJSON *v = j->child; l && v; v = v->next, i++) {
+		if (!cJSON_IsString(v))
+			pt_error(err, PT_DATA, "%s: class name %d is not a string", path, i);
+		else
+			l[i] = pt_strdup(v->valuestring, err);
+		if (!l[i]) {
+			pt_labels_free(l, count);
+			return err->status;
+		}
+	}
+	*labels = l;
+	*n = l ? count : 0;
+	return l ? 0 : err->status;
+}
+
+int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, PT_ADAPTER_LABELS, err);
+	cJSON *j = NULL;
+	int st = path ? 0 : PT_FAIL;
+
+	*labels = NULL;
+	*n = 0;
+	if (!st && pt_is_file(path)) {
+		j = pt_json_read(path, 0, err);
+		st = j ? read_list(j, path, labels, n, err) : err->status;
+	}
+	pt_json_free(j);
+	free(path);
+	return st;
+}
+
+int pt_labels_write(const char *dir, char *const *labels, int n, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, PT_ADAPTER_LABELS, err);
+	cJSON *j = cJSON_CreateStringArray((const char *const *)labels, n);
+	struct pt_buf b = PT_BUF_INIT;
+	int st = path ? 0 : PT_FAIL;
+
+	if (!st && !j)
+		st = pt_error(err, PT_FAIL, "out of memory");
+	if (!st) {
+		pt_json_print(&b, j, 2);
+		pt_buf_char(&b, '\n');
+		st = pt_buf_check(&b, err);
+	}
+	if (!st)
+		st = pt_file_write(path, b.data, b.len, err);
+	pt_buf_release(&b);
+	cJSON_Delete(j);
+	free(path);
+	return st;
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lora.c - LoRA: y += s B A drop(x), with s = alpha/r, or alpha/sqrt(r)
+ * (rsLoRA), on linears and embeddings.
+ *
+ * Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models";
+ * Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning
+ * with LoRA".
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "peft/adapter.h"
+
+enum init { INIT_DEFAULT, INIT_FALSE, INIT_GAUSSIAN, INIT_ORTHOGONAL, INIT_OTHER };
+enum { A, B, B_BIAS };		/* places in pt_adapter_site.param */
+
+struct lora {
+	int64_t r;
+	double alpha, dropout;
+	bool rslora, bias;
+	enum init init;
+};
+
+static const char defaults[] =
+	"{\"alora_invocation_tokens\":null,\"alpha_pattern\":{},\"arrow_config\":null,\"auto_mapping\":null,"
+	"\"base_model_name_or_path\":null,\"bias\":\"none\",\"corda_config\":null,\"ensure_weight_tying\":false,"
+	"\"eva_config\":null,\"exclude_modules\":null,\"fan_in_fan_out\":false,\"inference_mode\":true,"
+	"\"init_lora_weights\":true,\"kasa_config\":null,\"layer_replication\":null,\"layers_pattern\":null,"
+	"\"layers_to_transform\":null,\"loftq_config\":{},\"lora_alpha\":8,\"lora_bias\":false,\"lora_dropout\":0.0,"
+	"\"lora_ga_config\":null,\"megatron_config\":null,\"megatron_core\":\"megatron.core\","
+	"\"modules_to_save\":null,\"monteclora_config\":null,\"peft_type\":\"LORA\",\"qalora_group_size\":16,\"r\":8,"
+	"\"rank_pattern\":{},\"revision\":null,\"target_modules\":null,\"target_parameters\":null,"
+	"\"task_type\":null,\"trainable_token_indices\":null,\"use_bdlora\":null,\"use_dora\":false,"
+	"\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}";
+
+static const char *targets(const struct pt_model *m)
+{
+	return m->cfg.family->lora_targets;
+}
+
+/* Keys that stand for another formula: refused while they are set. */
+static int refuse_variants(const cJSON *config, struct pt_error *err)
+{
+	static const char *const key[] = {
+		"use_dora", "use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
+		"megatron_config", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
+		"velora_config",
+	};
+
+	for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) {
+		const cJSON *v = pt_json_get(config, key[i]);
+
+		if (v && !cJSON_IsFalse(v))
+			return pt_error(err, PT_USAGE, "%s is not supported with LoRA", key[i]);
+	}
+	return 0;
+}
+
+static int parse_init(const struct pt_adapter *a, const cJSON *v, enum init *out, struct pt_error *err)
+{
+	/* These leave the base as it is: what they made is an ordinary LoRA file. */
+	static const char *const plain[] = { "eva", "mica" };
+
+	*out = INIT_OTHER;
+	if (!v || cJSON_IsTrue(v))
+		*out = INIT_DEFAULT;
+	else if (cJSON_IsFalse(v))
+		*out = INIT_FALSE;
+	else if (cJSON_IsString(v) && !strcmp(v->valuestring, "gaussian"))
+		*out = INIT_GAUSSIAN;
+	else if (cJSON_IsString(v) && !strcmp(v->valuestring, "orthogonal"))
+		*out = INIT_ORTHOGONAL;
+	if (*out != INIT_OTHER)
+		return 0;
+	if (!cJSON_IsString(v))
+		return pt_error(err, PT_USAGE, "init_lora_weights: neither true, false nor a name");
+	for (int i = 0; i < 2 && !a->fresh; i++) {
+		if (!strcmp(v->valuestring, plain[i]))
+			return 0;
+	}
+	return pt_error(err, PT_USAGE, "init_lora_weights %s is not supported%s", v->valuestring,
+			a->fresh ? "" : ": it stands for another base");
+}
+
+static int parse(struct pt_adapter *a, struct pt_error *err)
+{
+	static const char *const biases[] = { "none", "all", "lora_only" };
+	struct lora *l = pt_calloc(1, sizeof *l, err);
+	const char *bias;
+	bool known = false;
+
+	a->state = l;
+	if (!l || refuse_variants(a->config, err) ||
+	    pt_json_int(a->config, "r", 1, 1 << 20, 8, &l->r, err) ||
+	    pt_json_double(a->config, "lora_alpha", 8, &l->alpha, err) ||
+	    pt_json_double(a->config, "lora_dropout", 0, &l->dropout, err) ||
+	    pt_json_bool(a->config, "use_rslora", false, &l->rslora, err) ||
+	    pt_json_bool(a->config, "lora_bias", false, &l->bias, err) ||
+	    pt_json_str(a->config, "bias", "none", &bias, err) ||
+	    parse_init(a, cJSON_GetObjectItemCaseSensitive(a->config, "init_lora_weights"), &l->init, err))
+		return err->status;
+	for (int i = 0; i < 3; i++)
+		known |= !strcmp(bias, biases[i]);
+	if (!known)
+		return pt_error(err, PT_USAGE, "bias '%s': none, all and lora_only are known", bias);
+	if (!(l->dropout >= 0 && l->dropout < 1))
+		return pt_error(err, PT_USAGE, "lora_dropout %g is not in [0, 1)", l->dropout);
+	if (l->bias && l->init != INIT_DEFAULT && l->init != INIT_FALSE)
+		return pt_error(err, PT_USAGE, "lora_bias goes with init_lora_weights true or false only");
+	return 0;
+}
+
+/* y + s B A x, inside the product. */
+static int terms(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term, int max)
+{
+	const struct pt_adapter_site *s = h->state;
+	const struct lora *l = s->state;
+
+	(void)run;
+	if (max < 1)
+		return 1;
+	term[0] = (struct pt_lowrank){
+		.a = &s->param[A]->t, .b = &s->param[B]->t, .bias = s->nparams > B_BIAS ? &s->param[B_BIAS]->t : NULL,
+		.scale = s->scale, .dropout = (float)l->dropout, .site = s->site->rng,
+	};
+	return 1;
+}
+
+/* y + s A'[ids] B'; there is no dropout, as in PEFT. */
+static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int32_t *ids,
+			       const struct pt_rows *rows, struct pt_tensor *y)
+{
+	const struct pt_adapter_site *s = h->state;
+	struct pt_linear up = { .w = &s->param[B]->t };
+	struct pt_tensor *x = pt_op_embed(run, &s->param[A]->t, true, ids, rows, s->scale * s->site->embed_scale);
+
+	return pt_op_add(run, y, pt_op_linear(run, x, &up));
+}
+
+static const struct pt_hook_ops linear_hook = { .terms = terms };
+static const struct pt_hook_ops embed_hook = { .embed = embed };
+
+/* Rank: of a file its tensor's, since PEFT sorts rank_pattern and so may change it; else the first pattern's. */
+static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	const struct lora *l = a->state;
+	bool table = s->site->kind == PT_SITE_EMBEDDING;
+	const struct pt_st_tensor *t;
+	const cJSON *v;
+	char *key = pt_format(err, "base_model.model.%s.%s", s->site->path, table ? "lora_embedding_A" : "lora_A.weight");
+	int64_t r = l->r;
+
+	if (!key)
+		return err->status;
+	t = pt_adapter_stored(a, key);
+	free(key);
+	if (pt_pattern_find(pt_json_get(a->config, "rank_pattern"), s->site->path, &v, err))
+		return err->status;
+	if (t && t->ndim == 2 && t->shape[0] > 0 && t->shape[0] <= 1 << 20)
+		r = t->shape[0];
+	else if (v && pt_json_to_int(v, 1, 1 << 20, &r, err))
+		return pt_error_prefix(err, "rank_pattern");
+	s->rank = (int)r;
+	return 0;
+}
+
+static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	const struct lora *l = a->state;
+	double alpha = l->alpha;
+	const cJSON *v;
+
+	if (pt_pattern_find(pt_json_get(a->config, "alpha_pattern"), s->site->path, &v, err))
+		return err->status;
+	if (v && !cJSON_IsNumber(v))
+		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", v->string);
+	if (v)
+		alpha = v->valuedouble;
+	s->scale = (float)(alpha / (l->rslora ? sqrt(s->rank) : s->rank));
+	return 0;
+}
+
+static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	struct lora *l = a->state;
+	bool table = s->site->kind == PT_SITE_EMBEDDING;
+	int64_t shape_a[2], shape_b[2];
+	int st;
+
+	s->state = l;
+	if ((st = find_rank(a, s, err)) || (st = find_scale(a, s, err)))
+		return st;
+	if (table && l->bias)
+		return pt_error(err, PT_USAGE, "lora_bias is not for embeddings, %s is one", s->site->path);
+	shape_a[0] = s->rank;
+	shape_a[1] = s->site->in;
+	shape_b[0] = s->site->out;
+	shape_b[1] = s->rank;
+	st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_A" : "lora_A.weight", 0, 2, shape_a, err);
+	if (!st)
+		st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_B" : "lora_B.weight", 0, 2, shape_b, err);
+	if (!st && l->bias)
+		st = pt_adapter_tensor_at(a, s, "lora_B.bias", 0, 1, shape_b, err);
+	s->hook.ops = table ? &embed_hook : &linear_hook;
+	return st;
+}
+
+/* Uniform within 1/sqrt(fan_in): what kaiming_uniform_(a=sqrt(5)) comes to. */
+static void kaiming(uint64_t key, float *x, size_t n, int64_t fan_in)
+{
+	float bound = (float)(1 / sqrt((double)fan_in));
+
+	pt_rng_uniform(key, x, n, -bound, bound);
+}
+
+/* The rows of a random [n,n] matrix made orthonormal: Gram-Schmidt, twice for the sake of f32 input, in double. */
+static int random_rotation(uint64_t key, int n, double *q, struct pt_error *err)
+{
+	float *x = pt_malloc((size_t)n * (size_t)n, sizeof *x, err);
+
+	if (!x)
+		return err->status;
+	pt_rng_normal(key, x, (size_t)n * (size_t)n, 0, 1);
+	for (int i = 0; i < n; i++) {
+		double *v = q + (size_t)i * (size_t)n, norm = 0;
+
+		for (int j = 0; j < n; j++)
+			v[j] = x[(size_t)i * (size_t)n + (size_t)j];
+		for (int k = 0; k < 2 * i; k++) {
+			const double *u = q + (size_t)(k % i) * (size_t)n;
+			double dot = 0;
+
+			for (int j = 0; j < n; j++)
+				dot += u[j] * v[j];
+			for (int j = 0; j < n; j++)
+				v[j] -= dot * u[j];
+		}
+		for (int j = 0; j < n; j++)
+			norm += v[j] * v[j];
+		norm = sqrt(norm);
+		for (int j = 0; j < n; j++)
+			v[j] /= norm;
+	}
+	free(x);
+	return 0;
+}
+
+/*
+ * A from the even rows of a rotation, B from the odd ones, so that B A = 0
+ * while neither is zero: out[c,r] = z[c,r/2] q[first::2] / 10, or its
+ * transpose.
+ */
+static int orthogonal_half(uint64_t key, const double *q, int r, int first, int64_t c, bool transpose, float *out,
+			   struct pt_error *err)
+{
+	int half = r / 2;
+	float *z = pt_malloc((size_t)c * (size_t)half, sizeof *z, err);
+
+	if (!z)
+		return err->status;
+	pt_rng_normal(key, z, (size_t)c * (size_t)half, 0, 1);
+	for (int64_t i = 0; i < c; i++) {
+		for (int j = 0; j < r; j++) {
+			double sum = 0;
+
+			for (int k = 0; k < half; k++)
+				sum += (double)z[i * half + k] * q[(size_t)(2 * k + first) * (size_t)r + (size_t)j];
+			out[transpose ? j * c + i : i * r + j] = (float)(sum / 10);
+		}
+	}
+	free(z);
+	return 0;
+}
+
+static int orthogonal(const struct pt_adapter_site *s, uint64_t seed, float *va, float *vb, struct pt_error *err)
+{
+	uint64_t key = pt_rng_mix_str(seed, s->param[A]->name);
+	double *q;
+	int r = s->rank, st;
+
+	if (r % 2)
+		return pt_error(err, PT_USAGE, "%s: init_lora_weights orthogonal wants an even rank, not %d", s->site->path, r);
+	q = pt_malloc((size_t)r * (size_t)r, sizeof *q, err);
+	if (!q)
+		return err->status;
+	st = random_rotation(pt_rng_mix_str(key, "rotation"), r, q, err);
+	if (!st)
+		st = orthogonal_half(key, q, r, 0, s->site->in, true, va, err);
+	if (!st)
+		st = orthogonal_half(pt_rng_mix_str(seed, s->param[B]->name), q, r, 1, s->site->out, false, vb, err);
+	free(q);
+	return st;
+}
+
+static int fresh_values(const struct pt_adapter_site *s, enum init init, uint64_t seed, float *va, float *vb,
+			struct pt_error *err)
+{
+	size_t na = (size_t)pt_tensor_count(&s->param[A]->t), nb = (size_t)pt_tensor_count(&s->param[B]->t);
+	uint64_t key_a = pt_rng_mix_str(seed, s->param[A]->name), key_b = pt_rng_mix_str(seed, s->param[B]->name);
+
+	/* Of a table A is the zero one: its gradient is sparse. */
+	if (s->site->kind == PT_SITE_EMBEDDING) {
+		pt_rng_normal(key_b, vb, nb, 0, 1);
+		if (init == INIT_FALSE)
+			pt_rng_normal(key_a, va, na, 0, 1);
+		return 0;
+	}
+	switch (init) {
+	case INIT_ORTHOGONAL:
+		return orthogonal(s, seed, va, vb, err);
+	case INIT_GAUSSIAN:
+		pt_rng_normal(key_a, va, na, 0, 1.0f / (float)s->rank);
+		break;
+	default:
+		kaiming(key_a, va, na, s->site->in);
+	}
+	if (init == INIT_FALSE)
+		kaiming(key_b, vb, nb, s->rank);
+	return 0;
+}
+
+static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
+{
+	const struct lora *l = a->state;
+	float *va = pt_calloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
+	float *vb = pt_calloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
+	int st = va && vb ? fresh_values(s, l->init, seed, va, vb, err) : err->status;
+
+	if (!st)
+		st = pt_adapter_set(a, s->param[A], va, err);
+	if (!st)
+		st = pt_adapter_set(a, s->param[B], vb, err);
+	/* A new nn.Linear's bias. */
+	if (!st && l->bias && l->init == INIT_FALSE) {
+		kaiming(pt_rng_mix_str(seed, s->param[B_BIAS]->name), vb, (size_t)s->site->out, s->rank);
+		st = pt_adapter_set(a, s->param[B_BIAS], vb, err);
+	}
+	free(va);
+	free(vb);
+	return st;
+}
+
+static void transpose(const float *x, int64_t rows, int64_t cols, float *out)
+{
+	for (int64_t i = 0; i < rows; i++) {
+		for (int64_t j = 0; j < cols; j++)
+			out[j * rows + i] = x[i * cols + j];
+	}
+}
+
+/* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
+static void add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
+			float *sum)
+{
+	for (int64_t i = 0; i < rows; i++) {
+		memset(sum, 0, (size_t)cols * sizeof *sum);
+		for (int k = 0; k < rank; k++) {
+			for (int64_t j = 0; j < cols; j++)
+				sum[j] += c[i * rank + k] * d[k * cols + j];
+		}
+		for (int64_t j = 0; j < cols; j++)
+			w[i * cols + j] += scale * sum[j];
+	}
+}
+
+static int merge_bias(struct pt_adapter *a, const struct pt_adapter_site *s, float *value, struct pt_error *err)
+{
+	float *b = pt_malloc((size_t)s->site->out, sizeof *b, err);
+	int st = b ? pt_adapter_get(a, s->param[B_BIAS], b, err) : err->status;
+
+	for (int64_t i = 0; !st && i < s->site->out; i++)
+		value[i] += s->scale * b[i];
+	free(b);
+	return st;
+}
+
+/* A weight stored [in,out], and a table, take the transposed product. */
+static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
+		 struct pt_error *err)
+{
+	int64_t in = s->site->in, out = s->site->out, rank = s->rank;
+	bool flip = s->site->transposed || s->site->kind == PT_SITE_EMBEDDING;
+	size_t na = (size_t)(rank * in), nb = (size_t)(rank * out);
+	float *va, *vb, *ta, *tb, *sum;
+	int st = PT_FAIL;
+
+	if (w == s->site->bias)
+		return s->nparams > B_BIAS ? merge_bias(a, s, value, err) : 0;
+	if (s->nparams > B_BIAS && !s->site->bias)
+		return pt_error(err, PT_USAGE, "%s has no bias to merge lora_B.bias into", s->site->path);
+	va = pt_malloc(na, sizeof *va, err);
+	vb = pt_malloc(nb, sizeof *vb, err);
+	ta = pt_malloc(na, sizeof *ta, err);
+	tb = pt_malloc(nb, sizeof *tb, err);
+	sum = pt_malloc((size_t)(in > out ? in : out), sizeof *sum, err);
+	if (va && vb && ta && tb && sum && !(st = pt_adapter_get(a, s->param[A], va, err)) &&
+	    !(st = pt_adapter_get(a, s->param[B], vb, err))) {
+		if (flip) {
+			transpose(va, rank, in, ta);
+			transpose(vb, out, rank, tb);
+			add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
+		} else {
+			add_product(value, out, in, s->scale, vb, va, s->rank, sum);
+		}
+	}
+	free(va);
+	free(vb);
+	free(ta);
+	free(tb);
+	free(sum);
+	return st;
+}
+
+static void release(struct pt_adapter *a)
+{
+	free(a->state);
+}
+
+const struct pt_method pt_method_lora = {
+	.name = "lora",
+	.peft_type = "LORA",
+	.paper = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models",
+	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING,
+	.merges = true,
+	.defaults = defaults,
+	.targets = targets,
+	.parse = parse,
+	.create = create,
+	.init = init,
+	.merge = merge,
+	.release = release,
+};

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * save.c - writing an adapter directory, its digest, and the table of what
+ * was matched.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+/* Values of a tensor go straight from the device to the file. */
+static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
+{
+	struct pt_adapter *a = arg;
+	const struct pt_adapter_tensor *at = NULL;
+	float *v;
+	int st;
+
+	for (size_t i = 0; i < a->ntensors && !at; i++) {
+		if (!strcmp(a->tensor[i].key, t->name))
+			at = &a->tensor[i];
+	}
+	if (!at)
+		return pt_error(err, PT_FAIL, "%s has no values", t->name);
+	v = pt_malloc(t->count, sizeof *v, err);
+	if (!v)
+		return err->status;
+	st = pt_adapter_get(a, at->param, v, err);
+	if (!st)
+		st = pt_out_write(out, v, t->bytes, err);
+	free(v);
+	return st;
+}
+
+static void list_tensors(const struct pt_adapter *a, bool state, struct pt_st_build *b)
+{
+	for (size_t i = 0; i < a->ntensors; i++) {
+		const struct pt_adapter_tensor *t = &a->tensor[i];
+
+		if (t->state == state)
+			pt_st_build_tensor(b, t->key, PT_F32, t->param->t.ndim, t->param->t.shape, NULL);
+	}
+}
+
+static int write_tensors(struct pt_adapter *a, const char *dir, const char *name, struct pt_st_build *b,
+			 struct pt_error *err)
+{
+	char *path = pt_path_join(dir, name, err);
+	int st = path ? pt_st_build_write_fill(b, path, fill, a, err) : PT_FAIL;
+
+	free(path);
+	return st;
+}
+
+static int write_text(const char *dir, const char *name, const struct pt_buf *text, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, name, err);
+	int st = path ? pt_buf_check(text, err) : PT_FAIL;
+
+	if (!st)
+		st = pt_file_write(path, text->data, text->len, err);
+	free(path);
+	return st;
+}
+
+int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err)
+{
+	struct pt_buf b = PT_BUF_INIT;
+	int st;
+
+	if (!a->prov_id)
+		return 0;
+	st = pt_prov_json(&a->prov, a->prov_id, &b, err);
+	if (!st)
+		st = write_text(dir, PT_ADAPTER_PROV, &b, err);
+	pt_buf_release(&b);
+	return st;
+}
+
+static bool has_state(const struct pt_adapter *a)
+{
+	for (size_t i = 0; i < a->ntensors; i++) {
+		if (a->tensor[i].state)
+			return true;
+	}
+	return false;
+}
+
+static int write_before(struct pt_adapter *a, const char *dir, const cJSON *config, struct pt_error *err)
+{
+	struct pt_buf text = PT_BUF_INIT;
+	struct pt_st_build b;
+	int st = 0;
+
+	pt_st_build_init(&b);
+	if (a->labels)
+		st = pt_labels_write(dir, a->labels, a->nlabels, err);
+	if (!st)
+		st = pt_adapter_write_prov(a, dir, err);
+	if (!st && has_state(a)) {
+		list_tensors(a, true, &b);
+		st = write_tensors(a, dir, PT_ADAPTER_STATE, &b, err);
+	}
+	if (!st) {
+		pt_json_print(&text, config, 2);
+		pt_buf_char(&text, '\n');
+		st = write_text(dir, PT_ADAPTER_CONFIG, &text, err);
+	}
+	pt_st_build_release(&b);
+	pt_buf_release(&text);
+	return st;
+}
+
+int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err)
+{
+	struct pt_st_build b;
+	cJSON *config;
+	int st = 0;
+
+	if (a->full)
+		return pt_full_save(a, dir, part, err);
+	config = cJSON_Duplicate(a->config, true);
+	if (!config)
+		return pt_error(err, PT_FAIL, "out of memory");
+	pt_st_build_init(&b);
+	list_tensors(a, false, &b);
+	if (a->method->save)
+		st = a->method->save(a, &b, config, err);
+	if (!st && part != PT_SAVE_LAST)
+		st = write_before(a, dir, config, err);
+	if (!st && part != PT_SAVE_BUT_LAST)
+		st = write_tensors(a, dir, PT_ADAPTER_FILE, &b, err);
+	pt_st_build_release(&b);
+	cJSON_Delete(config);
+	return st;
+}
+
+int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err)
+{
+	cJSON *config = a->config ? cJSON_Duplicate(a->config, true) : cJSON_CreateObject();
+	struct pt_buf text = PT_BUF_INIT;
+	struct pt_hash h;
+	int st = config ? 0 : pt_error(err, PT_FAIL, "out of memory");
+
+	pt_hash_init(&h);
+	if (!st) {
+		cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
+		cJSON_DeleteItemFromObjectCaseSensitive(config, "revision");
+		pt_json_print(&text, config, 0);
+		st = pt_buf_check(&text, err);
+	}
+	if (!st)
+		pt_hash_str(&h, text.data);
+	for (int i = 0; !st && i < a->nlabels; i++)
+		pt_hash_str(&h, a->labels[i]);
+	for (size_t i = 0; i < a->ntensors && !st; i++) {
+		const struct pt_adapter_tensor *t = &a->tensor[i];
+		size_t n = (size_t)pt_tensor_count(&t->param->t);
+		float *v = pt_malloc(n, sizeof *v, err);
+
+		st = v ? pt_adapter_get(a, t->param, v, err) : err->status;
+		if (!st) {
+			pt_hash_str(&h, t->key);
+			pt_hash_add(&h, v, n * sizeof *v);
+		}
+		free(v);
+	}
+	*out = pt_hash_value(&h);
+	pt_buf_release(&text);
+	cJSON_Delete(config);
+	return st;
+}

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * target.c - the modules that a configuration names, by PEFT's rules:
+ * target_modules (a list by suffix, a regular expression, "all-linear", or
+ * the family's default), exclude_modules, modules_to_save, which are never
+ * targets, layers_to_transform with layers_pattern, and patterns that give
+ * single modules another rank or alpha.
+ *
+ * PEFT is silent about an entry that matches nothing; here it is an error of
+ * a fresh adapter, and a warning where a directory of others has it.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+/* rest: what must follow the match, offset *end of text; NULL: the whole text must match. */
+static int match_regex(const char *pattern, const char *text, bool whole, bool *match, size_t *end,
+		       struct pt_error *err)
+{
+	uint32_t options = PCRE2_ANCHORED | PCRE2_UTF | (whole ? PCRE2_ENDANCHORED : 0);
+	pcre2_match_data *md = NULL;
+	PCRE2_SIZE at;
+	int code, n;
+	pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &at, NULL);
+
+	if (!re) {
+		char why[120] = "";
+
+		pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
+		return pt_error(err, PT_USAGE, "'%s' is no regular expression: %s", pattern, why);
+	}
+	md = pcre2_match_data_create_from_pattern(re, NULL);
+	n = md ? pcre2_match(re, (PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, 0, 0, md, NULL) : PCRE2_ERROR_NOMEMORY;
+	*match = n >= 0;
+	if (n >= 0 && end)
+		*end = pcre2_get_ovector_pointer(md)[1];
+	pcre2_match_data_free(md);
+	pcre2_code_free(re);
+	if (n < 0 && n != PCRE2_ERROR_NOMATCH)
+		return pt_error(err, PT_USAGE, "'%s' cannot be matched against %s", pattern, text);
+	return 0;
+}
+
+int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err)
+{
+	return match_regex(pattern, text, true, match, NULL, err);
+}
+
+int pt_pattern_find(const cJSON *patterns, const char *path, const cJSON **value, struct pt_error *err)
+{
+	*value = NULL;
+	if (!cJSON_IsObject(patterns))
+		return 0;
+	for (const cJSON *v = patterns->child; v; v = v->next) {
+		char *re = pt_format(err, "(?:.*\\.)?(?:%s)", v->string);
+		bool match = false;
+		int st = re ? pt_regex_match(re, path, &match, err) : err->status;
+
+		free(re);
+		if (st)
+			return st;
+		if (match) {
+			*value = v;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* path is name, or ends in ".name". */
+static bool has_suffix(const char *path, const char *name)
+{
+	size_t n = strlen(path), k = strlen(name);
+
+	return k && n >= k && !strcmp(path + n - k, name) && (n == k || path[n - k - 1] == '.');
+}
+
+/* A list entry or a whole expression against a path, as target_modules and exclude_modules are. */
+static int matches(const cJSON *v, const char *path, bool *yes, struct pt_error *err)
+{
+	const char *name;
+
+	*yes = false;
+	if (cJSON_IsString(v))
+		return pt_regex_match(v->valuestring, path, yes, err);
+	for (int i = 0; !*yes && (name = pt_config_item(v, i)); i++)
+		*yes = has_suffix(path, name);
+	return 0;
+}
+
+/* (^|.*\.)NAME($|\..*): the module or one inside it. */
+static int inside_saved(const cJSON *list, const char *path, bool *yes, struct pt_error *err)
+{
+	const char *name;
+
+	*yes = false;
+	for (int i = 0; !*yes && (name = pt_config_item(list, i)); i++) {
+		char *re = pt_format(err, "(?:.*\\.)?(?:%s)(?:\\..*)?", name);
+		int st = re ? pt_regex_match(re, path, yes, err) : err->status;
+
+		free(re);
+		if (st)
+			return st;
+	}
+	return 0;
+}
+
+/* The number that follows text[end]: "12." gives 12; -1: none. */
+static long number_at(const char *p)
+{
+	long n = 0;
+
+	if (!isdigit((unsigned char)*p))
+		return -1;
+	for (; isdigit((unsigned char)*p) && n < 1000000; p++)
+		n = 10 * n + (*p - '0');
+	return *p == '.' ? n : -1;
+}
+
+/* Layer of a path: the number behind a pattern, else the first number with two names before it; -1: none. */
+static int layer_of(const cJSON *patterns, const char *path, long *layer, struct pt_error *err)
+{
+	const char *name;
+
+	*layer = -1;
+	if (!pt_config_item(patterns, 0)) {
+		for (const char *p = strchr(path, '.'); p && *layer < 0; p = strchr(p + 1, '.')) {
+			const char *q = strchr(p + 1, '.');
+
+			if (q)
+				*layer = number_at(q + 1);
+		}
+		return 0;
+	}
+	for (int i = 0; *layer < 0 && (name = pt_config_item(patterns, i)); i++) {
+		char *re = pt_format(err, "(?:.*?\\.)?(?:%s)\\.(?=\\d+\\.)", name);
+		bool match = false;
+		size_t end;
+		int st = re ? match_regex(re, path, false, &match, &end, err) : err->status;
+
+		free(re);
+		if (st)
+			return st;
+		if (match)
+			*layer = number_at(path + end);
+	}
+	return 0;
+}
+
+static bool has_number(const cJSON *v, long n)
+{
+	if (cJSON_IsNumber(v))
+		return v->valuedouble == (double)n;
+	for (const cJSON *i = cJSON_IsArray(v) ? v->child : NULL; i; i = i->next) {
+		if (cJSON_IsNumber(i) && i->valuedouble == (double)n)
+			return true;
+	}
+	return false;
+}
+
+static bool restricts(const cJSON *layers)
+{
+	return cJSON_IsNumber(layers) || (cJSON_IsArray(layers) && layers->child);
+}
+
+/* Whether layers_to_transform lets this module pass; those named in full always do. */
+static int in_layers(const cJSON *config, const char *path, bool *yes, struct pt_error *err)
+{
+	const cJSON *layers = pt_json_get(config, "layers_to_transform"), *list = pt_json_get(config, "target_modules");
+	const char *name;
+	long layer;
+	int st;
+
+	*yes = true;
+	if (!restricts(layers))
+		return 0;
+	for (int i = 0; (name = pt_config_item(list, i)); i++) {
+		if (!strcmp(name, path))
+			return 0;
+	}
+	st = layer_of(pt_json_get(config, "layers_pattern"), path, &layer, err);
+	*yes = !st && layer >= 0 && has_number(layers, layer);
+	return st;
+}
+
+/* Modules that can be named: those with parameters of their own. */
+static bool is_module(const struct pt_site *s)
+{
+	return s->weight != NULL;
+}
+
+/* An entry that no module matches: an error of a fresh adapter. */
+static int check_entries(const struct pt_adapter *a, const char *key, struct pt_error *err)
+{
+	const cJSON *v = pt_json_get(a->config, key);
+	const char *name;
+
+	for (int i = 0; (name = pt_config_item(v, i)); i++) {
+		bool found = false;
+
+		for (int k = 0; !found && k < a->model->nsites; k++) {
+			const struct pt_site *s = &a->model->site[k];
+
+			if (!is_module(s))
+				continue;
+			if (cJSON_IsString(v) && pt_regex_match(name, s->path, &found, err))
+				return err->status;
+			if (!cJSON_IsString(v))
+				found = has_suffix(s->path, name);
+		}
+		if (found)
+			continue;
+		if (a->fresh)
+			return pt_error(err, PT_USAGE, "%s: '%s' matches no module of the model", key, name);
+		pt_log(PT_WARN, "%s: '%s' matches no module of the model", key, name);
+	}
+	return 0;
+}
+
+static int check_saved(const struct pt_adapter *a, struct pt_error *err)
+{
+	const cJSON *v = pt_json_get(a->config, "modules_to_save");
+	const char *name;
+
+	for (int i = 0; a->fresh && (name = pt_config_item(v, i)); i++) {
+		bool found = false;
+
+		for (int k = 0; !found && k < a->model->nweights; k++)
+			found = pt_module_holds(name, &a->model->weight[k]);
+		/* PEFT names the heads of all families where one trains. */
+		if (!found && strcmp(name, "score") != 0 && strcmp(name, "classifier") != 0)
+			return pt_error(err, PT_USAGE, "modules_to_save: '%s' matches no module of the model", name);
+	}
+	return 0;
+}
+
+static int check_patterns(const struct pt_adapter *a, const char *key, const bool *matched, struct pt_error *err)
+{
+	const cJSON *patterns = pt_json_get(a->config, key);
+
+	for (const cJSON *v = cJSON_IsObject(patterns) ? patterns->child : NULL; v; v = v->next) {
+		char *re = pt_format(err, "(?:.*\\.)?(?:%s)", v->string);
+		bool found = false;
+		int st = re ? 0 : err->status;
+
+		for (int k = 0; !st && !found && k < a->model->nsites; k++) {
+			if (matched[k])
+				st = pt_regex_match(re, a->model->site[k].path, &found, err);
+		}
+		free(re);
+		if (st)
+			return st;
+		if (!found && a->fresh)
+			return pt_error(err, PT_USAGE, "%s: '%s' matches no target", key, v->string);
+		if (!found)
+			pt_log(PT_WARN, "%s: '%s' matches no target", key, v->string);
+	}
+	return 0;
+}
+
+static int check_layers(const struct pt_adapter *a, struct pt_error *err)
+{
+	const cJSON *layers = pt_json_get(a->config, "layers_to_transform");
+	const cJSON *first = cJSON_IsArray(layers) ? layers->child : layers;
+
+	if (!restricts(layers)) {
+		if (a->fresh && pt_config_item(pt_json_get(a->config, "layers_pattern"), 0))
+			return pt_error(err, PT_USAGE, "layers_pattern needs layers_to_transform");
+		return 0;
+	}
+	if (cJSON_IsString(pt_json_get(a->config, "target_modules")))
+		return pt_error(err, PT_USAGE, "layers_to_transform needs a list of targets, not an expression");
+	for (const cJSON *v = first; v; v = cJSON_IsArray(layers) ? v->next : NULL) {
+		int64_t n;
+
+		if (pt_json_to_int(v, 0, 1 << 20, &n, err))
+			return pt_error_prefix(err, "layers_to_transform");
+		if (n >= a->model->cfg.layers && a->fresh)
+			return pt_error(err, PT_USAGE, "layers_to_transform: the model has no layer %lld, it has %d",
+					(long long)n, a->model->cfg.layers);
+	}
+	return 0;
+}
+
+static int set_targets(struct pt_adapter *a, cJSON *list, struct pt_error *err)
+{
+	if (!list || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "target_modules", list)) {
+		cJSON_Delete(list);
+		return pt_error(err, PT_FAIL, "out of memory");
+	}
+	return 0;
+}
+
+static int default_targets(struct pt_adapter *a, struct pt_error *err)
+{
+	const char *p = a->method->targets ? a->method->targets(a->model) : NULL;
+	cJSON *list;
+
+	if (!p)
+		return pt_error(err, PT_USAGE, "%s has no default targets for model type %s: name target_modules",
+				a->method->name, a->model->cfg.family->model_type);
+	list = cJSON_CreateArray();
+	while (*p) {
+		size_t n = strcspn(p, ",");
+		char *name = pt_strndup(p, n, err);
+
+		if (name)
+			cJSON_AddItemToArray(list, cJSON_CreateString(name));
+		free(name);
+		p += n + (p[n] == ',');
+	}
+	return set_targets(a, list, err);
+}
+
+static bool is_linear(const struct pt_site *s)
+{
+	return s->kind == PT_SITE_LINEAR && !s->output && !s->head;
+}
+
+/* Whether the last part of this path names modules of all-linear alone. */
+static bool short_name_fits(const struct pt_model *m, const char *name)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		if (is_module(&m->site[i]) && !is_linear(&m->site[i]) && has_suffix(m->site[i].path, name))
+			return false;
+	}
+	return true;
+}
+
+/* "all-linear" as the names that it stands for; PEFT writes a list into the file too. */
+static int all_linear(struct pt_adapter *a, struct pt_error *err)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (int i = 0; i < a->model->nsites; i++) {
+		const struct pt_site *s = &a->model->site[i];
+		const char *dot = strrchr(s->path, '.'), *name = dot ? dot + 1 : s->path, *have;
+		bool there = false;
+
+		if (!is_linear(s))
+			continue;
+		if (!short_name_fits(a->model, name))
+			name = s->path;
+		for (int k = 0; !there && (have = pt_config_item(list, k)); k++)
+			there = !strcmp(have, name);
+		if (!there)
+			cJSON_AddItemToArray(list, cJSON_CreateString(name));
+	}
+	return set_targets(a, list, err);
+}
+
+static int fill_targets(struct pt_adapter *a, struct pt_error *err)
+{
+	const cJSON *t = pt_json_get(a->config, "target_modules");
+
+	if (!t)
+		return default_targets(a, err);
+	if (cJSON_IsString(t) && !strcasecmp(t->valuestring, "all-linear"))
+		return all_linear(a, err);
+	if (!cJSON_IsString(t) && !cJSON_IsArray(t))
+		return pt_error(err, PT_USAGE, "target_modules: neither a list of names nor an expression");
+	return check_entries(a, "target_modules", err);
+}
+
+int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
+{
+	const struct pt_model *m = a->model;
+	int n = 0, st;
+
+	if ((st = fill_targets(a, err)) || (st = check_entries(a, "exclude_modules", err)) ||
+	    (st = check_saved(a, err)) || (st = check_layers(a, err)))
+		return st;
+	for (int i = 0; i < m->nsites; i++) {
+		const struct pt_site *s = &m->site[i];
+		bool yes = false, no = false;
+
+		matched[i] = false;
+		if (!is_module(s))
+			continue;
+		st = matches(pt_json_get(a->config, "target_modules"), s->path, &yes, err);
+		if (!st && yes)
+			st = matches(pt_json_get(a->config, "exclude_modules"), s->path, &no, err);
+		if (!st && yes && !no)
+			st = inside_saved(pt_json_get(a->config, "modules_to_save"), s->path, &no, err);
+		if (!st && yes && !no)
+			st = in_layers(a->config, s->path, &yes, err);
+		if (st)
+			return st;
+		matched[i] = yes && !no;
+		n += matched[i];
+		if (matched[i] && !(a->method->kinds & 1u << s->kind))
+			return pt_error(err, PT_USAGE, "%s is a %s: %s cannot act on it", s->path, s->module,
+					a->method->name);
+	}
+	if (!n)
+		return pt_error(err, PT_USAGE, "no module of the model is left to adapt: see target_modules, exclude_modules, layers_to_transform");
+	if ((st = check_patterns(a, "rank_pattern", matched, err)))
+		return st;
+	return check_patterns(a, "alpha_pattern", matched, err);
+}

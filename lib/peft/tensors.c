@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tensors.c - the tensors of an adapter: one list, under the names of the
+ * files, that the loader and the writer walk.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+/* Where a module's name says norm, as the Trainer looks for it: "layernorm", "rmsnorm", ".norm.", "_norm.". */
+static bool names_norm(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i + 4 <= n; i++) {
+		const char *p = name + i;
+
+		if (strncmp(p, "norm", 4) != 0)
+			continue;
+		if ((i >= 5 && !strncmp(p - 5, "layer", 5)) || (i >= 3 && !strncmp(p - 3, "rms", 3)))
+			return true;
+		if ((p[4] == '.' || p[4] == '\0') && (i == 0 || p[-1] == '.' || p[-1] == '_'))
+			return true;
+	}
+	return false;
+}
+
+/* Weight decay spares biases and norms, by name, as the Trainer does. */
+static bool decays(const char *name, struct pt_error *err)
+{
+	char *low = pt_strdup(name, err);
+	bool yes;
+
+	if (!low)
+		return true;
+	for (char *p = low; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	yes = !strstr(low, "bias") && !names_norm(low);
+	free(low);
+	return yes;
+}
+
+static const char *param_name(const char *key)
+{
+	size_t n = strlen(PT_KEY_PREFIX);
+
+	return strncmp(key, PT_KEY_PREFIX, n) ? key : key + n;
+}
+
+int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
+		      struct pt_param **out, struct pt_error *err)
+{
+	bool frozen = !a->trainable || flags & PT_TENSOR_FROZEN;
+	struct pt_adapter_tensor *t;
+	struct pt_param *p;
+	int st;
+
+	st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
+	if (!st)
+		st = pt_params_add(frozen ? &a->frozen : &a->params, param_name(key), ndim, shape, &p, err);
+	if (st)
+		return st;
+	p->decay = decays(p->name, err);
+	t = &a->tensor[a->ntensors];
+	*t = (struct pt_adapter_tensor){ .param = p, .state = flags & PT_TENSOR_STATE };
+	t->key = pt_strdup(key, err);
+	if (!t->key)
+		return err->status;
+	a->ntensors++;
+	if (out)
+		*out = p;
+	return err->status;
+}
+
+int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags,
+			 int ndim, const int64_t *shape, struct pt_error *err)
+{
+	struct pt_param *p;
+	char *key;
+	int st;
+
+	if (s->nparams == PT_SITE_MAX_TENSORS)
+		return pt_error(err, PT_FAIL, "%s: more than %d tensors", s->site->path, PT_SITE_MAX_TENSORS);
+	key = pt_format(err, PT_KEY_PREFIX "%s.%s", s->site->path, name);
+	if (!key)
+		return err->status;
+	st = pt_adapter_tensor(a, key, flags, ndim, shape, &p, err);
+	free(key);
+	if (!st)
+		s->param[s->nparams++] = p;
+	return st;
+}
+
+const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key)
+{
+	const struct pt_st_tensor *t = a->state_file ? pt_st_find(a->state_file, key) : NULL;
+
+	return t || !a->file ? t : pt_st_find(a->file, key);
+}
+
+int pt_adapter_get(struct pt_adapter *a, const struct pt_param *p, float *host, struct pt_error *err)
+{
+	return pt_param_read(&a->params, p, host, err);
+}
+
+int pt_adapter_set(struct pt_adapter *a, struct pt_param *p, const float *host, struct pt_error *err)
+{
+	return pt_param_write(&a->params, p, host, err);
+}
+
+/* "[8, 64]" of a tensor that is wanted. */
+static void want_text(const struct pt_tensor *t, struct pt_buf *out)
+{
+	pt_buf_char(out, '[');
+	for (int i = 0; i < t->ndim; i++)
+		pt_buf_printf(out, "%s%lld", i ? "," : "", (long long)t->shape[i]);
+	pt_buf_char(out, ']');
+}
+
+static int check_shape(const struct pt_adapter_tensor *t, const struct pt_st_tensor *f, const char *dir,
+		       struct pt_error *err)
+{
+	struct pt_buf want = PT_BUF_INIT, have = PT_BUF_INIT;
+	bool same = f->ndim == t->param->t.ndim;
+
+	for (int i = 0; same && i < f->ndim; i++)
+		same = f->shape[i] == t->param->t.shape[i];
+	if (!same) {
+		want_text(&t->param->t, &want);
+		pt_st_shape_text(f, &have);
+		if (!pt_buf_check(&want, err) && !pt_buf_check(&have, err))
+			pt_error(err, PT_DATA, "%s: %s is %s, this model and configuration want %s", dir,
+				 t->key, have.data, want.data);
+		pt_buf_release(&want);
+		pt_buf_release(&have);
+		return err->status;
+	}
+	if (f->dtype != PT_F32 && f->dtype != PT_F16 && f->dtype != PT_BF16 && f->dtype != PT_F64)
+		return pt_error(err, PT_DATA, "%s: %s is stored as %s; F32, F16, BF16 and F64 are read", dir,
+				t->key, pt_dtype_name(f->dtype));
+	return 0;
+}
+
+/* Files of before PEFT 0.6 have biases of adapted modules without "base_layer.". */
+static const struct pt_st_tensor *find_old(const struct pt_st *st, const char *key)
+{
+	static const char infix[] = ".base_layer.";
+	const char *at = strstr(key, infix);
+	const struct pt_st_tensor *t;
+	struct pt_error err = PT_ERROR_INIT;
+	char *old;
+
+	if (!at)
+		return NULL;
+	old = pt_format(&err, "%.*s.%s", (int)(at - key), key, at + strlen(infix));
+	t = old ? pt_st_find(st, old) : NULL;
+	free(old);
+	return t;
+}
+
+static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, const char *dir, bool *used,
+		    bool *state_used, struct pt_error *err)
+{
+	const struct pt_st *file = t->state ? a->state_file : a->file;
+	const struct pt_st_tensor *f = file ? pt_st_find(file, t->key) : NULL;
+	float *v;
+	int st;
+
+	if (!f && file)
+		f = find_old(file, t->key);
+	if (!f)
+		return pt_error(err, PT_DATA, "%s: %s lacks %s", dir,
+				t->state ? PT_ADAPTER_STATE : PT_ADAPTER_FILE, t->key);
+	(t->state ? state_used : used)[f - file->tensor] = true;
+	st = check_shape(t, f, dir, err);
+	if (st || t->twin)
+		return st;
+	v = pt_malloc(f->count, sizeof *v, err);
+	if (!v)
+		return err->status;
+	pt_to_f32(v, f->data, f->dtype, f->count);
+	st = pt_adapter_set(a, t->param, v, err);
+	free(v);
+	return st;
+}
+
+/*
+ * A key that is neither the method's nor that of a module that trains: PEFT
+ * writes whole embeddings beside adapters on them. Then it is a weight of the
+ * base, which the file's value replaces, and which is written again.
+ */
+static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char *dir, bool *used,
+		 struct pt_error *err)
+{
+	const char *name = param_name(f->name), *infix = strstr(name, ".base_layer.");
+	struct pt_weight *w;
+	char *path;
+	int st;
+
+	if (name == f->name)
+		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
+	/* Side products of PEFT's bias "all": the base's and the head's own bias a second time. */
+	if (strstr(name, ".original_module.") || strstr(name, ".modules_to_save.")) {
+		pt_log(PT_FACT, "%s: %s repeats another tensor; ignored", dir, f->name);
+		return 0;
+	}
+	path = infix ? pt_format(err, "%.*s.%s", (int)(infix - name), name, infix + strlen(".base_layer."))
+		     : pt_strdup(name, err);
+	if (!path)
+		return err->status;
+	w = pt_model_weight(a->model, path);
+	free(path);
+	if (!w || pt_adapter_replaced(a, w))
+		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
+	st = pt_adapter_replace(a, w, f->name, PT_TENSOR_FROZEN, err);
+	return st ? st : load_one(a, &a->tensor[a->ntensors - 1], dir, used, NULL, err);
+}
+
+int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
+{
+	size_t n = a->file->ntensors, ns = a->state_file ? a->state_file->ntensors : 0;
+	bool *used = pt_calloc(n + 1, 1, err), *state_used = pt_calloc(ns + 1, 1, err);
+	int st = used && state_used ? 0 : PT_FAIL;
+
+	for (size_t i = 0; i < a->ntensors && !st; i++)
+		st = load_one(a, &a->tensor[i], dir, used, state_used, err);
+	for (size_t i = 0; i < n && !st; i++) {
+		if (!used[i])
+			st = adopt(a, &a->file->tensor[i], dir, used, err);
+	}
+	for (size_t i = 0; i < ns && !st; i++) {
+		if (!state_used[i])
+			st = pt_error(err, PT_DATA, "%s: nothing uses %s of %s", dir,
+				      a->state_file->tensor[i].name, PT_ADAPTER_STATE);
+	}
+	free(used);
+	free(state_used);
+	return st;
+}

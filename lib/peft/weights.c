@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weights.c - weights of the base that an adapter replaces by its own:
+ * modules_to_save, biases, and all or named ones of full training. The model
+ * keeps its mapped value; what the forward pass reads is switched.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "peft/adapter_priv.h"
+
+struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w)
+{
+	for (size_t i = 0; i < a->nweights; i++) {
+		if (a->weight[i].weight == w)
+			return &a->weight[i];
+	}
+	return NULL;
+}
+
+bool pt_module_holds(const char *name, const struct pt_weight *w)
+{
+	size_t n = strlen(name);
+
+	for (const char *dot = strchr(w->path, '.'); dot; dot = strchr(dot + 1, '.')) {
+		if ((size_t)(dot - w->path) >= n && !strncmp(dot - n, name, n))
+			return true;
+	}
+	return false;
+}
+
+int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *out, struct pt_error *err)
+{
+	size_t n = (size_t)pt_tensor_count(&w->t), bytes = n * pt_dtype_size(w->t.type);
+	void *raw;
+	int st;
+
+	if (w->t.type == PT_F32)
+		return m->dev->download(m->dev, out, w->t.data, bytes, err);
+	raw = pt_malloc(bytes, 1, err);
+	if (!raw)
+		return err->status;
+	st = m->dev->download(m->dev, raw, w->t.data, bytes, err);
+	if (!st)
+		pt_to_f32(out, raw, w->t.type, n);
+	free(raw);
+	return st;
+}
+
+static int copy_value(struct pt_adapter *a, const struct pt_weight *w, struct pt_param *p, struct pt_error *err)
+{
+	float *v = pt_malloc((size_t)pt_tensor_count(&w->t), sizeof *v, err);
+	int st;
+
+	if (!v)
+		return err->status;
+	st = pt_weight_value(a->model, w, v, err);
+	if (!st)
+		st = pt_adapter_set(a, p, v, err);
+	free(v);
+	return st;
+}
+
+int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *key, int flags,
+		       struct pt_error *err)
+{
+	struct pt_param *p;
+	int st = pt_grow(&a->weight, &a->cap_weights, a->nweights + 1, sizeof *a->weight, err);
+
+	if (!st)
+		st = pt_adapter_tensor(a, key, flags, w->t.ndim, w->t.shape, &p, err);
+	if (!st)
+		st = copy_value(a, w, p, err);
+	if (st)
+		return st;
+	p->decay = p->decay && !w->norm && !w->bias;
+	a->weight[a->nweights++] = (struct pt_adapter_weight){ w, p };
+	return 0;
+}
+
+static int replace_at(struct pt_adapter *a, struct pt_weight *w, const char *infix, struct pt_error *err)
+{
+	const char *name = strrchr(w->path, '.');
+	char *key = pt_format(err, PT_KEY_PREFIX "%.*s%s%s", (int)(name - w->path), w->path, infix, name);
+	int st = key ? pt_adapter_replace(a, w, key, 0, err) : err->status;
+
+	free(key);
+	return st;
+}
+
+/* Whether w belongs to a module that the method acts on: PEFT wraps it, and its own weights move below base_layer. */
+static bool adapted(const struct pt_adapter *a, const struct pt_weight *w)
+{
+	for (int i = 0; i < a->nsites; i++) {
+		if (a->site[i].site->weight == w || a->site[i].site->bias == w)
+			return true;
+	}
+	return false;
+}
+
+/* The other end of a tied embedding trains along under a second name: ensure_weight_tying. */
+static int replace_twin(struct pt_adapter *a, struct pt_weight *w, struct pt_error *err)
+{
+	const struct pt_adapter_weight *of;
+	struct pt_adapter_tensor *t;
+	int st;
+
+	for (int i = 0; i < a->model->nweights; i++) {
+		struct pt_weight *o = &a->model->weight[i];
+
+		if (o == w || (o->tied != w && w->tied != o) || pt_adapter_replaced(a, o))
+			continue;
+		of = pt_adapter_replaced(a, w);
+		st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
+		if (!st)
+			st = pt_grow(&a->weight, &a->cap_weights, a->nweights + 1, sizeof *a->weight, err);
+		if (st)
+			return st;
+		of = pt_adapter_replaced(a, w);
+		t = &a->tensor[a->ntensors];
+		*t = (struct pt_adapter_tensor){ .param = of->param, .twin = true };
+		t->key = pt_format(err, PT_KEY_PREFIX "%s", o->path);
+		if (!t->key)
+			return err->status;
+		a->ntensors++;
+		a->weight[a->nweights++] = (struct pt_adapter_weight){ o, of->param };
+	}
+	return 0;
+}
+
+/* Modules of modules_to_save, all of their weights. */
+static int replace_saved(struct pt_adapter *a, struct pt_error *err)
+{
+	const cJSON *list = pt_json_get(a->config, "modules_to_save");
+	bool tying;
+	int st = pt_json_bool(a->config, "ensure_weight_tying", false, &tying, err);
+	const char *name;
+
+	for (int i = 0; i < a->model->nweights && !st; i++) {
+		struct pt_weight *w = &a->model->weight[i];
+		bool found = false;
+
+		for (int k = 0; !found && (name = pt_config_item(list, k)); k++)
+			found = pt_module_holds(name, w);
+		if (!found || pt_adapter_replaced(a, w))
+			continue;
+		if (adapted(a, w))
+			return pt_error(err, PT_USAGE, "%s is both a target and in modules_to_save", w->path);
+		st = replace_at(a, w, "", err);
+		if (!st && tying)
+			st = replace_twin(a, w, err);
+	}
+	return st;
+}
+
+static int replace_biases(struct pt_adapter *a, struct pt_error *err)
+{
+	const char *bias;
+	int st = pt_json_str(a->config, "bias", "none", &bias, err);
+	bool all;
+
+	if (st || !strcmp(bias, "none"))
+		return st;
+	all = !strcmp(bias, "all");
+	for (int i = 0; i < a->model->nweights && !st; i++) {
+		struct pt_weight *w = &a->model->weight[i];
+		bool own = adapted(a, w);
+
+		if (w->bias && (all || own) && !pt_adapter_replaced(a, w))
+			st = replace_at(a, w, own ? ".base_layer" : "", err);
+	}
+	return st;
+}
+
+int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err)
+{
+	int st = replace_saved(a, err);
+
+	return st ? st : replace_biases(a, err);
+}
