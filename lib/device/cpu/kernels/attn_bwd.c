@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attn_bwd.c - attention backward, probabilities made again from the stored
+ * log-sum-exp (Dao et al. 2022), in five products.
+ *
+ * Queries and keys of a sequence are cut into blocks of ATTN_BLOCK. A task is
+ * one block of keys of one key/value head; in phase p it meets block
+ * (own number + p) mod n of the queries, so that no two tasks of a phase write
+ * to the same rows of dq, dk or dv, and every row gets its terms in the order
+ * of the phases. Prefixes, whose rows several sequences share, have a phase of
+ * their own with one task for each entry and head.
+ */
+#include "device/cpu/cpu.h"
+
+#include <omp.h>
+
+#include "attn_work.h"
+
+/* Part of a pair: one head's queries i0.. of a sequence, at most ATTN_SUB, and the keys x. */
+struct sub {
+	const struct attn_seq *s;
+	const struct attn_keys *x;
+	int h;
+	int64_t i0, n;			/* queries */
+	int64_t end;			/* behind the last query of the pair: where the line of biases begins */
+	int64_t from[ATTN_SUB / TILE_M], to[ATTN_SUB / TILE_M];	/* whole tiles of keys that each tile of queries sees */
+};
+
+/* Row r: scores in p and gradients of probabilities in ds become probabilities and gradients of products. */
+static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, const struct attn_bwd *w, int64_t from,
+		    int64_t to)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t i = u->i0 + r, row = u->s->q0 + i, end = pt_min(to, u->x->n), lo, hi;
+	bool bias = k->bias && !u->x->prefix, cap = k->softcap > 0;
+	float lse = k->lse[u->h * k->nq + row], delta = c->delta[u->h * k->nq + row];
+	float *restrict p = w->p + r * ATTN_BLOCK, *restrict ds = w->ds + r * ATTN_BLOCK;
+	const float *mask = NULL, *line = w->line + (u->end - 1 - i);
+	float *restrict t = w->t;
+
+	attn_range(k, u->s, u->x, i, &lo, &hi);
+	attn_scores(k, p, from, to, lo, hi, bias ? line : NULL, cap ? t : NULL);
+	if (lse == -INFINITY)
+		lse = 0;		/* nothing is seen: all scores are -inf */
+	if (k->dropout > 0)
+		mask = attn_mask(k, u->x, row, u->h, w->mask);
+	for (int64_t j = from; j < end && mask; j++)
+		ds[j] *= mask[j];
+	for (int64_t j = from; j < to; j++) {
+		p[j] = pt_expf(p[j] - lse);
+		ds[j] = p[j] * (ds[j] - delta);
+	}
+	for (int64_t j = from; j < end && mask; j++)
+		p[j] *= mask[j];
+	for (int64_t j = from; j < end && bias && k->dbias; j++)
+		w->dline[j + u->end - 1 - i] += ds[j];
+	for (int64_t j = from; j < to && cap; j++)
+		ds[j] *= 1 - t[j] * t[j];
+	for (int64_t j = from; j < to; j++)
+		ds[j] *= k->scale;
+}
+
+/* p and ds of the sub-block. What no query of a tile sees is zero. */
+static void sub_scores(const struct attn_call *c, struct sub *u, const struct attn_bwd *w)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t d = k->head_dim, q0 = u->s->q0 + u->i0, other;
+
+	for (int64_t r = 0; r < u->n; r += TILE_M) {
+		int64_t m = pt_min(TILE_M, u->n - r), from, to;
+		float *p = w->p + r * ATTN_BLOCK, *ds = w->ds + r * ATTN_BLOCK;
+
+		attn_range(k, u->s, u->x, u->i0 + r, &from, &other);
+		attn_range(k, u->s, u->x, u->i0 + r + m - 1, &other, &to);
+		from -= from % TILE_N;
+		to = pt_max(from, tile_up(to, TILE_N));
+		u->from[r / TILE_M] = from;
+		u->to[r / TILE_M] = to;
+		tile_rows((const float *)k->q + (q0 + r) * k->ldq + u->h * d, k->ldq, 1, m, w->kc, d * TILE_N,
+			  from / TILE_N, to / TILE_N, d, p, ATTN_BLOCK, false);
+		tile_rows((const float *)k->doo + (q0 + r) * k->ldo + u->h * d, k->ldo, 1, m, w->vc,
+			  d * TILE_N, from / TILE_N, to / TILE_N, d, ds, ATTN_BLOCK, false);
+		for (int64_t i = 0; i < m; i++) {
+			memset(p + i * ATTN_BLOCK, 0, (size_t)from * sizeof *p);
+			memset(ds + i * ATTN_BLOCK, 0, (size_t)from * sizeof *ds);
+			memset(p + i * ATTN_BLOCK + to, 0, (size_t)(ATTN_BLOCK - to) * sizeof *p);
+			memset(ds + i * ATTN_BLOCK + to, 0, (size_t)(ATTN_BLOCK - to) * sizeof *ds);
+			if (from < to)
+				row_bwd(c, u, r + i, w, from, to);
+		}
+	}
+}
+
+/* out[keys][dp] (+)= transposed a[ATTN_SUB][ATTN_BLOCK] * b, packed rows, leaving out tiles of zeros. */
+static void sub_keys(const struct sub *u, const float *a, const float *b, int64_t dp, float *out, bool add)
+{
+	int64_t tiles = pt_blocks(u->n, TILE_M);
+
+	for (int64_t j = 0; j < u->x->n; j += TILE_M) {
+		int64_t t0 = 0, t1 = tiles, from, to;
+
+		while (t0 < t1 && (u->to[t0] <= j || u->from[t0] >= j + TILE_M))
+			t0++;
+		while (t1 > t0 && (u->to[t1 - 1] <= j || u->from[t1 - 1] >= j + TILE_M))
+			t1--;
+		from = t0 * TILE_M;
+		to = pt_min(t1 * TILE_M, u->n);
+		tile_rows(a + from * ATTN_BLOCK + j, 1, ATTN_BLOCK, pt_min(TILE_M, u->x->n - j),
+			  b + from * TILE_N, u->n * TILE_N, 0, dp / TILE_N, pt_max(to - from, 0), out + j * dp,
+			  dp, add);
+	}
+}
+
+/* dq of the sub-block's rows, added to memory. */
+static void sub_queries(const struct attn_call *c, const struct sub *u, const struct attn_bwd *w)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N);
+
+	for (int64_t r = 0; r < u->n; r += TILE_M) {
+		int64_t from = u->from[r / TILE_M], to = pt_min(u->to[r / TILE_M], u->x->n);
+		float *dq = (float *)k->dq + (u->s->q0 + u->i0 + r) * k->ldq + u->h * d;
+
+		if (from >= to)
+			continue;
+		tile_rows(w->ds + r * ATTN_BLOCK + from, ATTN_BLOCK, 1, pt_min(TILE_M, u->n - r),
+			  w->kr + from * TILE_N, u->x->n * TILE_N, 0, dp / TILE_N, to - from, w->dq, dp, false);
+		for (int64_t i = 0; i < pt_min(TILE_M, u->n - r); i++)
+			for (int64_t j = 0; j < d; j++)
+				dq[i * k->ldq + j] += w->dq[i * dp + j];
+	}
+}
+
+/* Gradients of biases by distance, start being the first, added up by bucket. */
+static void add_line(const struct attn_call *c, int64_t start, const float *dline, float *part)
+{
+	for (int64_t r = 0; r < ATTN_LINE; r++)
+		part[attn_bucket_of(c->k, c->bucket, start + r)] += dline[r];
+}
+
+static void add_rows(float *to, int64_t ld, const float *from, int64_t dp, int64_t n, int64_t d)
+{
+	for (int64_t i = 0; i < n && to; i++)
+		for (int64_t j = 0; j < d; j++)
+			to[i * ld + j] += from[i * dp + j];
+}
+
+/* Where the gradients of a block of keys go (NULL: not wanted), and the distance of its rows. */
+struct grad {
+	float *dk, *dv, *part;
+	int64_t ldk, ldv;
+};
+
+/* Queries i0..i1 of all heads of group g and the keys x. */
+static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const struct attn_keys *x, int g,
+		     int64_t i0, int64_t i1, const struct grad *to, const struct attn_bwd *w)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(s, x, i1), first, last, other;
+	int group = k->heads / k->kv_heads;
+	bool bias = k->bias && !x->prefix, add = false;
+
+	attn_range(k, s, x, i0, &first, &other);
+	attn_range(k, s, x, i1 - 1, &other, &last);
+	if (first >= last)
+		return;
+	pack_columns(w->kc, x->k, x->ldk, x->n, d);
+	pack_columns(w->vc, x->v, x->ldv, x->n, d);
+	if (k->dq)
+		pack_rows(w->kr, x->k, x->ldk, x->n, d);
+	for (int h = g * group; h < (g + 1) * group; h++) {
+		if (bias)
+			attn_line(k, c->bucket, h, start, w->line);
+		if (to->part)
+			memset(w->dline, 0, ATTN_LINE * sizeof *w->dline);
+		for (int64_t i = i0; i < i1; i += ATTN_SUB) {
+			struct sub u = { .s = s, .x = x, .h = h, .i0 = i, .n = pt_min(ATTN_SUB, i1 - i), .end = i1 };
+			int64_t row = s->q0 + i;
+
+			sub_scores(c, &u, w);
+			if (to->dv) {
+				pack_rows(w->gr, (const float *)k->doo + row * k->ldo + h * d, k->ldo, u.n, d);
+				sub_keys(&u, w->p, w->gr, dp, w->dv, add);
+			}
+			if (to->dk) {
+				pack_rows(w->qr, (const float *)k->q + row * k->ldq + h * d, k->ldq, u.n, d);
+				sub_keys(&u, w->ds, w->qr, dp, w->dk, add);
+			}
+			if (k->dq)
+				sub_queries(c, &u, w);
+			add = true;
+		}
+		if (to->part)
+			add_line(c, start, w->dline, to->part + (int64_t)h * k->buckets);
+	}
+	add_rows(to->dk, to->ldk, w->dk, dp, x->n, d);
+	add_rows(to->dv, to->ldv, w->dv, dp, x->n, d);
+}
+
+/* Block kb of the keys of a sequence meets block qb of its queries. */
+static void task_bwd(const struct attn_call *c, int64_t block, int64_t phase, int g, const struct attn_bwd *w)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t kb = block, b = attn_find(k->host_cu_k, &kb), d = k->head_dim;
+	struct attn_seq s = attn_seq(k, b);
+	int64_t nq = pt_blocks(s.nq, ATTN_BLOCK), n = pt_max(nq, pt_blocks(s.nk, ATTN_BLOCK));
+	int64_t qb = (kb + phase) % n, row = s.k0 + kb * ATTN_BLOCK;
+	struct attn_keys x;
+	struct grad to = { .ldk = k->ldk, .ldv = k->ldv };
+
+	if (phase >= n || qb >= nq)
+		return;
+	if (k->dk)
+		to.dk = (float *)k->dk + row * k->ldk + g * d;
+	if (k->dv)
+		to.dv = (float *)k->dv + row * k->ldv + g * d;
+	if (k->dbias && c->blocks)
+		to.part = c->part + block * k->heads * k->buckets;
+	x = attn_keys(k, &s, false, kb * ATTN_BLOCK, g);
+	pair_bwd(c, &s, &x, g, qb * ATTN_BLOCK, pt_min(s.nq, (qb + 1) * ATTN_BLOCK), &to, w);
+}
+
+/* Entry e of the prefix table and all the sequences that have it. */
+static void task_prefix(const struct attn_call *c, int e, int g, const struct attn_bwd *w)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t ldp = (int64_t)k->kv_heads * k->head_dim, d = k->head_dim;
+
+	for (int b = 0; b < k->batch; b++) {
+		struct attn_seq s = attn_seq(k, b);
+
+		if (k->host_prefix_index[b] != e)
+			continue;
+		for (int64_t at = 0; at < s.np; at += ATTN_BLOCK) {
+			struct attn_keys x = attn_keys(k, &s, true, at, g);
+			int64_t to_row = (s.p0 + at) * ldp + g * d;
+			struct grad to = { .ldk = ldp, .ldv = ldp };
+
+			if (k->dprefix_k)
+				to.dk = (float *)k->dprefix_k + to_row;
+			if (k->dprefix_v)
+				to.dv = (float *)k->dprefix_v + to_row;
+			for (int64_t i = 0; i < s.nq; i += ATTN_BLOCK)
+				pair_bwd(c, &s, &x, g, i, pt_min(s.nq, i + ATTN_BLOCK), &to, w);
+		}
+	}
+}
+
+#define PREPARE 16		/* rows that a thread prepares at once */
+
+static void zero_rows(void *p, int64_t ld, int64_t from, int64_t to, int64_t c)
+{
+	for (int64_t i = from; i < to && p; i++)
+		memset((float *)p + i * ld, 0, (size_t)c * sizeof(float));
+}
+
+/* Zero what is not added to, and find the sums of doo * o. */
+static void prepare(const struct attn_call *c, int64_t from)
+{
+	const struct pt_k_attn *k = c->k;
+	int64_t d = k->head_dim, q1 = pt_min(from + PREPARE, k->host_cu_q[k->batch]);
+	int64_t k1 = pt_min(from + PREPARE, k->host_cu_k[k->batch]);
+
+	zero_rows(k->acc_dq ? NULL : k->dq, k->ldq, from, q1, d * k->heads);
+	zero_rows(k->acc_dk ? NULL : k->dk, k->ldk, from, k1, d * k->kv_heads);
+	zero_rows(k->acc_dv ? NULL : k->dv, k->ldv, from, k1, d * k->kv_heads);
+	for (int64_t i = from; i < q1; i++) {
+		for (int h = 0; h < k->heads; h++) {
+			const float *o = (const float *)k->o + i * k->ldo + h * d;
+			const float *g = (const float *)k->doo + i * k->ldo + h * d;
+			float sum = 0;
+
+#pragma omp simd reduction(+:sum)
+			for (int64_t j = 0; j < d; j++)
+				sum += o[j] * g[j];
+			c->delta[h * k->nq + i] = sum;
+		}
+	}
+}
+
+/* The table's gradient: its parts in the order of blocks. */
+static void add_parts(const struct attn_call *c, int64_t blocks)
+{
+	const struct pt_k_attn *k = c->k;
+
+	for (int h = 0; h < k->heads; h++) {
+		for (int n = 0; n < k->buckets; n++) {
+			double sum = 0;
+
+			for (int64_t b = 0; b < blocks; b++)
+				sum += (double)c->part[(b * k->heads + h) * k->buckets + n];
+			k->dbias[n * k->heads + h] += (float)sum;
+		}
+	}
+}
+
+int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
+{
+	int64_t blocks = attn_count(k->host_cu_k, k->batch), phases = 0, rows, tasks = blocks * k->kv_heads;
+	struct attn_call c;
+	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, true, &c);
+	bool bias = k->dbias && c.blocks;
+
+	(void)err;
+	attn_buckets(k, c.bucket);
+	rows = pt_max(k->host_cu_q[k->batch], k->host_cu_k[k->batch]);
+	for (int b = 0; b < k->batch; b++) {
+		struct attn_seq s = attn_seq(k, b);
+
+		phases = pt_max(phases, pt_blocks(pt_max(s.nq, s.nk), ATTN_BLOCK));
+	}
+	if (bias)
+		memset(c.part, 0, (size_t)(blocks * k->heads * k->buckets) * sizeof *c.part);
+#pragma omp parallel num_threads(pt_cpu_threads(dev)) if (tasks > 1)
+	{
+		struct attn_bwd w;
+
+		attn_lay_bwd(k, base + omp_get_thread_num() * attn_lay_bwd(k, NULL, &w), &w);
+#pragma omp for schedule(static)
+		for (int64_t i = 0; i < rows; i += PREPARE)
+			prepare(&c, i);
+#pragma omp for schedule(dynamic)
+		for (int64_t t = 0; t < (int64_t)k->prefixes * k->kv_heads; t++)
+			task_prefix(&c, (int)(t / k->kv_heads), (int)(t % k->kv_heads), &w);
+		for (int64_t p = 0; p < phases; p++) {
+#pragma omp for schedule(dynamic)
+			for (int64_t t = 0; t < tasks; t++)
+				task_bwd(&c, t / k->kv_heads, p, (int)(t % k->kv_heads), &w);
+		}
+	}
+	if (bias)
+		add_parts(&c, blocks);
+	return 0;
+}

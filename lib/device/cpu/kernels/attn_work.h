@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attn_work.h - how attention lays out its scratch: what a thread needs, which
+ * depends on the head size alone, and what backward shares.
+ */
+#ifndef PT_CPU_ATTN_WORK_H
+#define PT_CPU_ATTN_WORK_H
+
+#include "attn.h"
+
+/* Pieces of 64 bytes: n floats at *at, which moves on. Without a base only the size is counted. */
+static inline float *attn_take(float *base, int64_t *at, int64_t n)
+{
+	float *x = base ? base + *at : NULL;
+
+	*at += tile_up(n, 16);
+	return x;
+}
+
+/* A thread's share of forward. dp: the head size in whole tiles. */
+struct attn_fwd {
+	float *k, *v;			/* packed keys, by columns, and values, by rows */
+	float *o;			/* [ATTN_BLOCK][dp], not yet divided */
+	float *s;			/* [TILE_M][ATTN_BLOCK] scores */
+	float *max, *sum;		/* [ATTN_BLOCK] */
+	float *line, *mask;		/* biases by distance, factors of dropout of a row */
+};
+
+static inline int64_t attn_lay_fwd(const struct pt_k_attn *k, float *base, struct attn_fwd *w)
+{
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), at = 0;
+
+	w->k = attn_take(base, &at, ATTN_BLOCK * d);
+	w->v = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->o = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->s = attn_take(base, &at, TILE_M * ATTN_BLOCK);
+	w->max = attn_take(base, &at, ATTN_BLOCK);
+	w->sum = attn_take(base, &at, ATTN_BLOCK);
+	w->line = attn_take(base, &at, ATTN_LINE);
+	w->mask = attn_take(base, &at, ATTN_MASK);
+	return at;
+}
+
+#define ATTN_SUB 48			/* queries whose scores backward keeps at once */
+
+/* A thread's share of backward. */
+struct attn_bwd {
+	float *kc, *vc, *kr;		/* packed keys and values, by columns; keys by rows */
+	float *qr, *gr;			/* packed queries and gradients of o, by rows, [ATTN_SUB] */
+	float *p, *ds;			/* [ATTN_SUB][ATTN_BLOCK] probabilities (dropped), gradients of products */
+	float *dk, *dv;			/* [ATTN_BLOCK][dp] */
+	float *dq;			/* [TILE_M][dp] */
+	float *line, *dline;		/* biases by distance, their gradients */
+	float *t, *mask;		/* tanh of the soft cap, factors of dropout of a row */
+};
+
+static inline int64_t attn_lay_bwd(const struct pt_k_attn *k, float *base, struct attn_bwd *w)
+{
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), at = 0;
+
+	w->kc = attn_take(base, &at, ATTN_BLOCK * d);
+	w->vc = attn_take(base, &at, ATTN_BLOCK * d);
+	w->kr = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->qr = attn_take(base, &at, ATTN_SUB * dp);
+	w->gr = attn_take(base, &at, ATTN_SUB * dp);
+	w->p = attn_take(base, &at, ATTN_SUB * ATTN_BLOCK);
+	w->ds = attn_take(base, &at, ATTN_SUB * ATTN_BLOCK);
+	w->dk = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->dv = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->dq = attn_take(base, &at, TILE_M * dp);
+	w->line = attn_take(base, &at, ATTN_LINE);
+	w->dline = attn_take(base, &at, ATTN_LINE);
+	w->t = attn_take(base, &at, ATTN_BLOCK);
+	w->mask = attn_take(base, &at, ATTN_MASK);
+	return at;
+}
+
+/* What all threads share; the threads' parts stand behind it. */
+struct attn_call {
+	const struct pt_k_attn *k;
+	int32_t *bucket;		/* of distances from -attn_reach() on */
+	float *delta;			/* backward: [H][Nq] sum of doo * o */
+	float *part;			/* backward: gradients of the bias table by block of keys, [blocks][H][buckets] */
+	int64_t blocks;			/* at most, by shapes alone */
+};
+
+static inline int64_t attn_lay_call(const struct pt_k_attn *k, float *base, bool backward, struct attn_call *c)
+{
+	int64_t at = 0;
+
+	c->k = k;
+	c->blocks = backward && k->bias == PT_BIAS_BUCKETS ? k->nk / ATTN_BLOCK + k->batch : 0;
+	c->bucket = (int32_t *)attn_take(base, &at, 2 * attn_reach(k) + 1);
+	c->delta = attn_take(base, &at, backward ? k->heads * k->nq : 0);
+	c->part = attn_take(base, &at, c->blocks * k->heads * k->buckets);
+	return at;
+}
+
+#endif
