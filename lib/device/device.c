@@ -55,6 +55,10 @@ int pt_device_open(struct pt_device **dev, const char *name, const struct pt_dev
 		o = &none;
 	if (!strcmp(name, "cpu"))
 		return pt_cpu_open(dev, o, err);
+	if (!strcmp(name, "plan"))
+		return pt_plan_open(dev, o, err);
+	if (!strcmp(name, "guard"))
+		return pt_guard_open(dev, o, err);
 	if (!strcmp(name, "auto")) {
 		if (pt_plugin_exists("cuda") && cuda_count() > 0 && !open_cuda(dev, 0, o, &lost))
 			return 0;

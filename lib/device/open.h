@@ -8,6 +8,8 @@
 #include "device/device.h"
 
 int pt_cpu_open(struct pt_device **dev, const struct pt_device_options *o, struct pt_error *err);
+int pt_plan_open(struct pt_device **dev, const struct pt_device_options *o, struct pt_error *err);
+int pt_guard_open(struct pt_device **dev, const struct pt_device_options *o, struct pt_error *err);
 
 /* What a plug-in exports, once, under the name PT_PLUGIN_SYMBOL; the table of its devices has the same ABI number. */
 #define PT_PLUGIN_SYMBOL "pt_plugin_entry"
