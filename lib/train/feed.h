@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * feed.h - from a micro-batch of the stream to what the model and the loss
+ * read: packed rows with their random keys, ids, targets, and each target's
+ * weight in the loss of its whole step.
+ *
+ * A language model's targets are shifted here: labels[t] is learned at the
+ * row before it, so the first token of a sequence is never a target.
+ */
+#ifndef PT_TRAIN_FEED_H
+#define PT_TRAIN_FEED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/kinds.h"
+#include "model/model.h"
+
+/* What is learned; set once. */
+struct pt_feed_options {
+	enum pt_task task;		/* PT_TASK_CAUSAL_LM or PT_TASK_SEQ_CLS */
+	enum pt_problem problem;	/* of PT_TASK_SEQ_CLS: never PT_PROBLEM_UNSET */
+	int nlabels;			/* of the model's head; 0 for language models */
+	const int32_t *class_map;	/* [nmap] class of the stream -> class of the model, borrowed; NULL: the same */
+	int nmap;
+	uint64_t seed;			/* of dropout */
+};
+
+/* Shapes without contents: what memory is planned for. */
+struct pt_feed_bounds {
+	int64_t tokens, seqs, len;	/* of a micro-batch; of its longest sequence */
+};
+
+struct pt_feed {
+	struct pt_feed_options o;
+	struct pt_input in;
+	int64_t rows;			/* targets: labelled tokens, or examples; 0: nothing is learned here */
+	bool labelled;			/* the micro-batch has targets */
+	int64_t first;			/* index of the first example, for messages */
+
+	/* host, valid until the next fill */
+	const struct pt_examples *x;	/* NULL when planned */
+	int32_t *seq, *at;		/* [rows] lm: sequence of the target, and the token in it that predicts it */
+	int32_t *label;			/* [rows] lm: the id; classes: class of the model, -100 none */
+	float *target;			/* [examples, nlabels] regression and multi-label */
+	float *weight;			/* [rows] share in the step's loss */
+
+	/* device, valid until the run's reset; NULL where the task has none */
+	const int32_t *d_label;
+	const float *d_target, *d_weight;
+
+	struct pt_feed_mem *mem;
+};
+
+int pt_feed_init(struct pt_feed *f, const struct pt_feed_options *o, struct pt_error *err);
+void pt_feed_release(struct pt_feed *f);
+
+/*
+ * Fill from a micro-batch and upload; run was reset before, x stays in place until the next reset. PT_DATA
+ * for a class that the map lacks, targets of another width, a task that the tensors do not serve.
+ */
+int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples *x, struct pt_error *err);
+
+/* The largest micro-batch within bounds, without contents (run is on a plan device). */
+int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err);
+
+/* Key of an example's random numbers: a function of these alone. */
+uint64_t pt_feed_key(uint64_t seed, int64_t epoch, int64_t index, int32_t draw);
+
+#endif

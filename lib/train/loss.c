@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loss.c - task losses on top of the model; see loss.h.
+ */
+#include "train/loss.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Rows of the hidden states that predict the targets; virtual tokens in front of a sequence move them. */
+static const int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const struct pt_rows *rows)
+{
+	const int32_t *in_cu = f->in.rows.host_cu, *cu = rows->host_cu;
+	int32_t *row = pt_malloc((size_t)f->rows, sizeof *row, &run->err);
+	const int32_t *d = NULL;
+
+	if (!row)
+		return NULL;
+	for (int64_t i = 0; i < f->rows; i++) {
+		int32_t s = f->seq[i], front = (cu[s + 1] - cu[s]) - (in_cu[s + 1] - in_cu[s]);
+
+		row[i] = cu[s] + front + f->at[i];
+	}
+	d = pt_run_upload(run, row, (size_t)f->rows * sizeof *row);
+	free(row);
+	return d;
+}
+
+static void tokens(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
+		   bool argmax, struct pt_loss *out)
+{
+	struct pt_lowrank term[PT_SITE_MAX_TERMS];
+	struct pt_nll nll = { 0 };
+
+	if (!f->rows || !hidden)
+		return;
+	pt_model_nll_head(run, m, term, PT_SITE_MAX_TERMS, &nll);
+	nll.rows = f->rows;
+	nll.label = f->d_label;
+	nll.row = target_rows(run, f, hidden->rows);
+	nll.weight = run->record ? f->d_weight : NULL;
+	if (argmax) {
+		int32_t *none = pt_calloc((size_t)f->rows, sizeof *none, &run->err);
+
+		nll.argmax = none ? pt_run_upload(run, none, (size_t)f->rows * sizeof *none) : NULL;
+		free(none);
+	}
+	if (run->err.status)
+		return;
+	out->argmax = nll.argmax;
+	out->value = pt_op_token_nll(run, hidden, &nll);
+}
+
+static void classes(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
+		    struct pt_loss *out)
+{
+	struct pt_class c = { .cls = f->d_label, .target = f->d_target };
+
+	if (f->in.rows.batch == 0)
+		return;
+	c.kind = f->o.problem == PT_PROBLEM_SINGLE ? PT_LOSS_CE :
+		f->o.problem == PT_PROBLEM_MULTI ? PT_LOSS_BCE : PT_LOSS_MSE;
+	out->logits = pt_model_classify(run, m, &f->in, hidden);
+	if (out->logits && f->rows)
+		out->value = pt_op_class_loss(run, out->logits, &c);
+	out->seed = f->d_weight;
+}
+
+int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, bool argmax,
+		    struct pt_loss *out, struct pt_error *err)
+{
+	struct pt_tensor *hidden;
+
+	memset(out, 0, sizeof *out);
+	if (f->in.rows.n == 0)
+		return 0;
+	/* Nothing to learn: nothing to compute, but logits where they are the purpose. */
+	if (f->rows == 0 && (run->record || f->o.task == PT_TASK_CAUSAL_LM))
+		return 0;
+	hidden = pt_model_hidden(run, m, &f->in);
+	if (f->o.task == PT_TASK_CAUSAL_LM)
+		tokens(run, m, f, hidden, argmax, out);
+	else
+		classes(run, m, f, hidden, out);
+	return pt_run_check(run, err);
+}
+
+int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_error *err)
+{
+	return l->value ? pt_backward(run, l->value, l->seed, err) : 0;
+}

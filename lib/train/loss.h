@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loss.h - the forward pass of a micro-batch to the loss of its task: next
+ * tokens (negative log-likelihood, logits never whole), classes (cross
+ * entropy), numbers (squared error), several labels (binary cross entropy).
+ */
+#ifndef PT_TRAIN_LOSS_H
+#define PT_TRAIN_LOSS_H
+
+#include "model/model.h"
+#include "train/feed.h"
+
+struct pt_loss {
+	struct pt_tensor *value;	/* [feed->rows] f32, one loss a target; NULL when there is none */
+	struct pt_tensor *logits;	/* [examples, nlabels]; NULL for language models */
+	const int32_t *argmax;		/* device [rows], language models when asked for */
+	const float *seed;		/* weights for pt_backward(); NULL: the gradients were written with the loss */
+};
+
+/* Records where run->record is set; dropout acts where run->train is. */
+int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, bool argmax,
+		    struct pt_loss *out, struct pt_error *err);
+
+/* Backward into the gradients of what trains: the sum over rows of weight times loss. */
+int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_error *err);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * measure.c - sums over evaluated targets, and what is made of them. Sums are
+ * in double, in the order of the stream.
+ */
+#include "train/measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { TP, FP, FN, LABEL_COUNTS };
+
+static bool is_classes(const struct pt_measure *m)
+{
+	return m->task == PT_TASK_SEQ_CLS && m->problem == PT_PROBLEM_SINGLE;
+}
+
+static bool is_labels(const struct pt_measure *m)
+{
+	return m->task == PT_TASK_SEQ_CLS && m->problem == PT_PROBLEM_MULTI;
+}
+
+static size_t counts(const struct pt_measure *m)
+{
+	size_t k = (size_t)m->nlabels;
+
+	return is_classes(m) ? k * k : is_labels(m) ? k * LABEL_COUNTS : 0;
+}
+
+int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struct pt_error *err)
+{
+	memset(m, 0, sizeof *m);
+	m->task = o->task;
+	m->problem = o->problem;
+	m->nlabels = o->nlabels;
+	m->count = pt_calloc(counts(m) + 1, sizeof *m->count, err);
+	return m->count ? 0 : PT_FAIL;
+}
+
+void pt_measure_release(struct pt_measure *m)
+{
+	free(m->count);
+	memset(m, 0, sizeof *m);
+}
+
+void pt_measure_clear(struct pt_measure *m)
+{
+	struct pt_measure empty = { .task = m->task, .problem = m->problem, .nlabels = m->nlabels,
+				    .count = m->count };
+
+	memset(m->count, 0, (counts(m) + 1) * sizeof *m->count);
+	*m = empty;
+}
+
+int pt_logits_class(const float *z, int k)
+{
+	int best = 0;
+
+	for (int i = 1; i < k; i++)
+		if (z[i] > z[best])
+			best = i;
+	return best;
+}
+
+void pt_logits_probability(enum pt_problem problem, const float *z, int k, float *p)
+{
+	double max = -INFINITY, sum = 0;
+
+	if (problem != PT_PROBLEM_SINGLE) {
+		for (int i = 0; i < k; i++)
+			p[i] = problem == PT_PROBLEM_MULTI ? (float)(1 / (1 + exp(-(double)z[i]))) : z[i];
+		return;
+	}
+	for (int i = 0; i < k; i++)
+		max = fmax(max, (double)z[i]);
+	for (int i = 0; i < k; i++)
+		sum += exp((double)z[i] - max);
+	for (int i = 0; i < k; i++)
+		p[i] = (float)(exp((double)z[i] - max) / sum);
+}
+
+static void add_class(struct pt_measure *m, int32_t is, const float *z)
+{
+	int says = pt_logits_class(z, m->nlabels);
+
+	m->targets++;
+	m->correct += is == says;
+	m->count[is * m->nlabels + says]++;
+}
+
+static void add_labels(struct pt_measure *m, const float *is, const float *z)
+{
+	bool all = true;
+
+	for (int j = 0; j < m->nlabels; j++) {
+		bool t = is[j] > 0.5f, p = z[j] > 0;
+
+		m->targets++;
+		m->correct += t == p;
+		all = all && t == p;
+		m->count[j * LABEL_COUNTS + TP] += t && p;
+		m->count[j * LABEL_COUNTS + FP] += !t && p;
+		m->count[j * LABEL_COUNTS + FN] += t && !p;
+	}
+	m->exact += all;
+}
+
+static void add_numbers(struct pt_measure *m, const float *is, const float *z)
+{
+	for (int j = 0; j < m->nlabels; j++) {
+		double t = (double)is[j], d = (double)z[j] - t;
+
+		m->targets++;
+		m->abs_error += fabs(d);
+		m->sq_error += d * d;
+		m->sum += t;
+		m->sum_sq += t * t;
+	}
+}
+
+void pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
+		    const int32_t *argmax)
+{
+	const struct pt_examples *x = f->x;
+	int k = m->nlabels;
+
+	m->examples += x->n;
+	m->tokens += x->tokens;
+	for (int64_t i = 0; loss && i < f->rows; i++) {
+		double w;
+
+		if (m->task == PT_TASK_CAUSAL_LM) {
+			w = x->weight ? (double)x->weight[f->seq[i]] : 1;
+			m->targets++;
+			m->correct += argmax && argmax[i] == f->label[i];
+		} else if (is_classes(m)) {
+			if (f->label[i] < 0)
+				continue;
+			w = x->weight ? (double)x->weight[i] : 1;
+			add_class(m, f->label[i], logits + i * k);
+		} else {
+			w = x->weight ? (double)x->weight[i] : 1;
+			if (is_labels(m))
+				add_labels(m, f->target + i * k, logits + i * k);
+			else
+				add_numbers(m, f->target + i * k, logits + i * k);
+		}
+		m->loss += w * (double)loss[i];
+		m->weight += w;
+	}
+}
+
+static double ratio(double a, double b)
+{
+	return b > 0 ? a / b : 0;
+}
+
+int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, double *recall, double *f1)
+{
+	int64_t tp = 0, fp = 0, fn = 0;
+
+	if (is_labels(m)) {
+		tp = m->count[c * LABEL_COUNTS + TP];
+		fp = m->count[c * LABEL_COUNTS + FP];
+		fn = m->count[c * LABEL_COUNTS + FN];
+	} else if (is_classes(m)) {
+		for (int j = 0; j < m->nlabels; j++) {
+			int64_t there = m->count[c * m->nlabels + j], here = m->count[j * m->nlabels + c];
+
+			tp += j == c ? there : 0;
+			fn += j == c ? 0 : there;
+			fp += j == c ? 0 : here;
+		}
+	}
+	*precision = ratio((double)tp, (double)(tp + fp));
+	*recall = ratio((double)tp, (double)(tp + fn));
+	*f1 = ratio(2.0 * (double)tp, (double)(2 * tp + fp + fn));
+	return tp + fn;
+}
+
+double pt_measure_majority(const struct pt_measure *m, int *which)
+{
+	int64_t best = -1;
+
+	*which = 0;
+	for (int c = 0; is_classes(m) && c < m->nlabels; c++) {
+		double p, r, f;
+		int64_t n = pt_measure_class(m, c, &p, &r, &f);
+
+		if (n > best) {
+			best = n;
+			*which = c;
+		}
+	}
+	return ratio((double)(best < 0 ? 0 : best), (double)m->targets);
+}
+
+/* Mean over the classes that occur or were predicted, as scikit-learn's macro average. */
+static double macro_f1(const struct pt_measure *m)
+{
+	double sum = 0, p, r, f;
+	int n = 0;
+
+	for (int c = 0; c < m->nlabels; c++) {
+		bool predicted = false;
+		int64_t is = pt_measure_class(m, c, &p, &r, &f);
+
+		for (int j = 0; j < m->nlabels; j++)
+			predicted |= m->count[j * m->nlabels + c] > 0;
+		if (is || predicted) {
+			sum += f;
+			n++;
+		}
+	}
+	return ratio(sum, n);
+}
+
+static double micro_f1(const struct pt_measure *m)
+{
+	int64_t tp = 0, wrong = 0;
+
+	for (int c = 0; c < m->nlabels; c++) {
+		tp += m->count[c * LABEL_COUNTS + TP];
+		wrong += m->count[c * LABEL_COUNTS + FP] + m->count[c * LABEL_COUNTS + FN];
+	}
+	return ratio(2.0 * (double)tp, (double)(2 * tp + wrong));
+}
+
+static double r2(const struct pt_measure *m)
+{
+	double n = (double)m->targets, spread = m->sum_sq - ratio(m->sum * m->sum, n);
+
+	return spread > 0 ? 1 - m->sq_error / spread : 0;
+}
+
+const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
+{
+	double p, r, loss = ratio(m->loss, m->weight);
+
+	*value = loss;
+	if (i == 0)
+		return m->weight > 0 ? "loss" : NULL;
+	if (m->weight <= 0)
+		return NULL;
+	if (m->task == PT_TASK_CAUSAL_LM) {
+		*value = i == 1 ? exp(loss) : ratio((double)m->correct, (double)m->targets);
+		return i == 1 ? "perplexity" : i == 2 ? "accuracy" : NULL;
+	}
+	if (is_classes(m)) {
+		if (i == 1) {
+			*value = ratio((double)m->correct, (double)m->targets);
+			return "accuracy";
+		}
+		if (i == 2 && m->nlabels == 2) {
+			pt_measure_class(m, 1, &p, &r, value);
+			return "f1";
+		}
+		*value = macro_f1(m);
+		return i == (m->nlabels == 2 ? 3 : 2) ? "f1_macro" : NULL;
+	}
+	if (is_labels(m)) {
+		*value = i == 1 ? micro_f1(m) : ratio((double)m->exact, (double)m->examples);
+		return i == 1 ? "f1" : i == 2 ? "accuracy" : NULL;
+	}
+	*value = i == 1 ? ratio(m->abs_error, (double)m->targets) : r2(m);
+	return i == 1 ? "mae" : i == 2 ? "r2" : NULL;
+}
