@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ends.c - the start of a run (what it may use, what it takes up), its
+ * evaluations, and what it leaves behind; see loop.h.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "train/checkpoint_priv.h"
+#include "train/loop_priv.h"
+
+#define PT_FINISHED "finished"		/* in checkpoints/: the step at which the run ended */
+
+static int head_int(const struct pt_record *head, const char *key, int64_t *out, struct pt_error *err)
+{
+	const char *v = pt_st_meta(&head->st, key);
+
+	*out = 0;
+	if (v && pt_parse_int(v, 0, INT64_C(1) << 53, out, err))
+		return pt_error(err, PT_DATA, "%s is '%.40s' in the stream's HEAD", key, v);
+	return 0;
+}
+
+int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error *err)
+{
+	return head_int(head, "total_steps", total, err);
+}
+
+int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err)
+{
+	if (head_int(head, "max_tokens", &b->tokens, err) || head_int(head, "max_seqs", &b->seqs, err) ||
+	    head_int(head, "max_len", &b->len, err))
+		return err->status;
+	if (!b->tokens || !b->seqs || !b->len)
+		*b = (struct pt_feed_bounds){ 0, 0, 0 };
+	return 0;
+}
+
+int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
+{
+	char *dir;
+	int status = pt_dir_make(out, err);
+
+	*fd = -1;
+	if (status)
+		return status;
+	dir = pt_path_join(out, PT_CHECKPOINTS, err);
+	status = dir ? pt_dir_make(dir, err) : err->status;
+	if (!status)
+		status = pt_lock_open(fd, dir, ".lock", err);
+	free(dir);
+	return status;
+}
+
+/* Words of a, one after the other, against those of b: the first that differ. */
+static int compare_options(const char *out, const char *was, const char *is, struct pt_error *err)
+{
+	while (*was || *is) {
+		size_t n = strcspn(was, " "), k = strcspn(is, " ");
+
+		if (n != k || memcmp(was, is, n))
+			return pt_error(err, PT_USAGE, "the run in %s was begun with %.*s, not %.*s: give the same options, or another -o",
+					out, n ? (int)n : 12, n ? was : "fewer options", k ? (int)k : 12, k ? is : "fewer options");
+		was += n + (was[n] == ' ');
+		is += k + (is[k] == ' ');
+	}
+	return 0;
+}
+
+static int compare(struct pt_loop *l, const struct pt_checkpoint *c, struct pt_error *err)
+{
+	const char *out = l->o.out;
+	int status = compare_options(out, c->options, l->id.options, err);
+
+	if (status)
+		return status;
+	if (c->base != l->id.base)
+		return pt_error(err, PT_USAGE, "the run in %s was begun with another base: give the same -m, or another -o", out);
+	if (c->adapter != l->id.adapter)
+		return pt_error(err, PT_USAGE, "the run in %s was begun from another adapter: give the same -a, or another -o", out);
+	if (c->head != l->id.head)
+		return pt_error(err, PT_USAGE, "the run in %s was begun with other data: give the same input, or another -o", out);
+	if (strcmp(c->path, l->id.path))
+		pt_log(PT_WARN, "the run in %s was computed by %s, goes on by %s: the last digits may differ", out,
+		       c->path, l->id.path);
+	return 0;
+}
+
+/* Step at which an earlier start ended the run; 0: none did. */
+static int64_t read_finished(const char *out)
+{
+	char *path = pt_format(&(struct pt_error)PT_ERROR_INIT, "%s/" PT_CHECKPOINTS "/" PT_FINISHED, out);
+	struct pt_buf text = PT_BUF_INIT;
+	struct pt_error ignored = PT_ERROR_INIT;
+	int64_t step = 0;
+
+	if (path && pt_is_file(path) && !pt_file_read(path, 100, &text, &ignored))
+		step = strtoll(text.data, NULL, 10);
+	pt_buf_release(&text);
+	free(path);
+	return step;
+}
+
+static int take_up(struct pt_loop *l, struct pt_error *err)
+{
+	struct pt_checkpoint c;
+	int status = pt_checkpoint_clean(l->o.out, err);
+
+	if (status)
+		return status;
+	status = pt_checkpoint_find(&c, l->o.out, err);
+	if (!status && c.dir) {
+		status = compare(l, &c, err);
+		if (!status)
+			status = pt_checkpoint_load(&c, &l->s->opt, &l->h, err);
+		l->at = c.at;
+		l->saved = l->resumed = c.at.step;
+		l->id.bf16 = l->s->bf16 = c.bf16;
+		l->priv->finished = read_finished(l->o.out) == c.at.step;
+	}
+	pt_checkpoint_release(&c);
+	return status;
+}
+
+static int same_meta(const struct pt_record *a, const struct pt_record *b, const char *key, const char *path,
+		     struct pt_error *err)
+{
+	const char *x = pt_st_meta(&a->st, key), *y = pt_st_meta(&b->st, key);
+
+	if (strcmp(x ? x : "", y ? y : ""))
+		return pt_error(err, PT_USAGE, "%s has another %s than the training stream", path, key);
+	return 0;
+}
+
+static int open_eval(struct pt_loop *l, struct pt_reader **r, const struct pt_record **head, struct pt_error *err)
+{
+	const char *const paths[] = { l->o.eval };
+	int status = pt_reader_open(r, paths, 1, "batch", 0, err);
+
+	if (!status)
+		status = pt_reader_head(*r, head, err);
+	return status;
+}
+
+/* The evaluation's stream fits the training's; its bounds. */
+static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_error *err)
+{
+	const struct pt_record *head;
+	struct pt_reader *r = NULL;
+	int status;
+
+	if (!pt_is_file(l->o.eval))
+		return pt_error(err, PT_USAGE, "%s: the batches to evaluate on are read again and again: give a regular file",
+				l->o.eval);
+	status = open_eval(l, &r, &head, err);
+	if (!status && !((status = same_meta(l->head, head, "tokenizer", l->o.eval, err)) ||
+			 (status = same_meta(l->head, head, "task", l->o.eval, err)) ||
+			 (status = same_meta(l->head, head, "labels", l->o.eval, err))))
+		status = pt_loop_bounds(head, b, err);
+	if (!status && !b->tokens)
+		status = pt_error(err, PT_DATA, "%s: its HEAD has no bounds", l->o.eval);
+	pt_reader_close(r);
+	return status;
+}
+
+static int fit(struct pt_loop *l, const struct pt_feed_bounds *eval, struct pt_error *err)
+{
+	struct pt_feed_bounds *b = &l->priv->bounds;
+	const struct pt_feed_bounds one = { 1, 1, 1 };
+	int status;
+
+	if (pt_loop_bounds(l->head, b, err))
+		return err->status;
+	/* Without bounds the first micro-batch tells. */
+	status = pt_step_fit(l->s, b->tokens ? b : &one, eval, l->o.limit, err);
+	if (status != PT_USAGE || !l->o.loose_bounds)
+		return status;
+	pt_log(PT_WARN, "%s; the stream may never hold such a micro-batch: going on", err->msg);
+	*err = (struct pt_error)PT_ERROR_INIT;
+	return pt_step_fit(l->s, &one, eval, l->o.limit, err);
+}
+
+int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_step *s, struct pt_reader *r,
+		 struct pt_error *err)
+{
+	struct pt_feed_bounds eval = { 0, 0, 0 };
+
+	memset(l, 0, sizeof *l);
+	l->o = *o;
+	l->s = s;
+	l->r = r;
+	l->priv = pt_calloc(1, sizeof *l->priv, err);
+	if (!l->priv || pt_reader_head(r, &l->head, err))
+		return err->status;
+	l->id = (struct pt_identity){ .options = o->options, .base = o->base, .bf16 = s->bf16,
+				      .path = s->dev->path, .head = pt_reader_digest(r) };
+	if (s->adapter) {
+		if (pt_adapter_digest(s->adapter, &l->id.adapter, err) ||
+		    pt_prov_union(&l->priv->prov, &s->adapter->prov, err))
+			return err->status;
+		l->priv->prov_id = s->adapter->prov_id;
+	}
+	if (o->eval && check_eval(l, &eval, err))
+		return err->status;
+	if (take_up(l, err) || fit(l, o->eval ? &eval : NULL, err))
+		return err->status;
+	if (o->eval) {
+		l->priv->evaluates = true;
+		return pt_evaluator_init(&l->priv->eval, &s->run, s->model, &s->feed.o, err);
+	}
+	return 0;
+}
+
+void pt_loop_close(struct pt_loop *l)
+{
+	if (l->priv) {
+		pt_kept_release(&l->priv->kept);
+		if (l->priv->evaluates)
+			pt_evaluator_release(&l->priv->eval);
+		pt_prov_release(&l->priv->prov);
+	}
+	free(l->priv);
+	pt_history_release(&l->h);
+	memset(l, 0, sizeof *l);
+}
+
+int pt_loop_evaluate(struct pt_loop *l, bool *best, struct pt_error *err)
+{
+	struct pt_evaluator *e = &l->priv->eval;
+	const struct pt_record *head;
+	struct pt_reader *r = NULL;
+	uint64_t digest = 0;
+	double loss;
+	int status = open_eval(l, &r, &head, err);
+
+	pt_measure_clear(&e->measure);
+	if (!status)
+		status = pt_evaluator_stream(e, r, l->o.stop, l->o.arg, err);
+	if (!status)
+		digest = pt_reader_digest(r);
+	pt_reader_close(r);
+	if (status)
+		return pt_error_prefix(err, "%s", l->o.eval);
+	if (l->at.eval && l->at.eval != digest)
+		return pt_error(err, PT_USAGE, "%s is not what this run was evaluated on before: give the same, or another -o",
+				l->o.eval);
+	l->at.eval = digest;
+	if (!pt_measure_result(&e->measure, 0, &loss))
+		return pt_error(err, PT_DATA, "%s holds no target: nothing to evaluate", l->o.eval);
+	*best = !l->at.best_step || loss < l->at.best_loss;
+	if (*best) {
+		l->at.best_step = l->at.step;
+		l->at.best_loss = loss;
+		l->at.stale = 0;
+	} else {
+		l->at.stale++;
+	}
+	return pt_history_eval(&l->h, &e->measure, err);
+}
+
+int pt_loop_provenance(struct pt_loop *l, bool whole, struct pt_error *err)
+{
+	struct pt_prov_step step = { .tool = l->o.tool, .version = PT_VERSION, .kind = "adapter",
+				     .options = l->o.options,
+				     .limited = whole && (l->limited || pt_reader_limited(l->r)) };
+	struct pt_prov prov = PT_PROV_INIT;
+	struct pt_adapter *a = l->s->adapter;
+	uint64_t *ids = NULL, *parents = NULL, id;
+	char counts[64];
+	size_t n = 0;
+	int status;
+
+	if (!a)
+		return 0;
+	snprintf(counts, sizeof counts, "{\"steps\":%lld}", (long long)l->at.step);
+	step.counts = counts;
+	status = pt_prov_union(&prov, &l->priv->prov, err);
+	if (!status)
+		status = pt_reader_prov(l->r, &prov, &ids, &n, err);
+	if (!status) {
+		parents = pt_malloc(n + 1, sizeof *parents, err);
+		status = parents ? 0 : err->status;
+	}
+	if (!status) {
+		memcpy(parents, ids, n * sizeof *parents);
+		if (l->priv->prov_id)
+			parents[n++] = l->priv->prov_id;
+		step.parent = parents;
+		step.nparents = n;
+		status = pt_prov_add(&prov, &step, &id, err);
+	}
+	if (!status) {
+		pt_prov_release(&a->prov);
+		a->prov = prov;
+		a->prov_id = id;
+	} else {
+		pt_prov_release(&prov);
+	}
+	free(ids);
+	free(parents);
+	return status;
+}
+
+int pt_loop_publish(struct pt_loop *l, struct pt_error *err)
+{
+	int64_t step = l->at.best_step ? l->at.best_step : l->at.step;
+	char *dir = pt_checkpoint_path(l->o.out, step, err), *mark = NULL;
+	struct pt_buf prov = PT_BUF_INIT;
+	char text[32];
+	int status = dir ? pt_loop_provenance(l, true, err) : err->status;
+
+	if (!status && l->s->adapter)
+		status = pt_prov_json(&l->s->adapter->prov, l->s->adapter->prov_id, &prov, err);
+	if (!status && l->s->adapter)
+		status = pt_checkpoint_publish(dir, l->o.out, &prov, err);
+	if (!status && !l->priv->finished) {
+		mark = pt_format(err, "%s/" PT_CHECKPOINTS "/" PT_FINISHED, l->o.out);
+		snprintf(text, sizeof text, "%lld\n", (long long)l->at.step);
+		status = mark ? pt_file_write(mark, text, strlen(text), err) : err->status;
+	}
+	l->finished_before = l->priv->finished;
+	pt_buf_release(&prov);
+	free(dir);
+	free(mark);
+	return status;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plan.c - the memory of a step: the step itself on the plan device, where
+ * kernels do nothing and the arena counts (step.h).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "train/loss.h"
+#include "train/step.h"
+
+int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
+		 struct pt_error *err)
+{
+	struct pt_run run;
+	struct pt_loss l;
+	int status = pt_run_init(&run, s->plan, 0, err);
+
+	*bytes = 0;
+	if (status)
+		return status;
+	run.record = run.train = train;
+	run.round_bf16 = s->bf16;
+	status = pt_feed_plan(&s->feed, &run, b, err);
+	if (!status)
+		status = pt_loss_forward(&run, s->model, &s->feed, !train, &l, err);
+	if (!status && train)
+		status = pt_loss_backward(&run, &l, err);
+	*bytes = run.arena.peak;
+	pt_run_release(&run);
+	return status;
+}
+
+size_t pt_step_state_bytes(const struct pt_step *s)
+{
+	return (size_t)pt_params_count(s->opt.params) * 4 * sizeof(float);
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* A number from a file of the system; SIZE_MAX where there is none ("max", no file). */
+static size_t number_in(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned long long v;
+	size_t n = SIZE_MAX;
+
+	if (!f)
+		return n;
+	if (fscanf(f, "%llu", &v) == 1)
+		n = (size_t)v;
+	fclose(f);
+	return n;
+}
+
+size_t pt_memory_limit(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	size_t n = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+	struct rlimit r;
+
+	n = smaller(n, number_in("/sys/fs/cgroup/memory.max"));
+	n = smaller(n, number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+	if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
+		n = smaller(n, (size_t)r.rlim_cur);
+	if (getrlimit(RLIMIT_DATA, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
+		n = smaller(n, (size_t)r.rlim_cur);
+	return n;
+}
+
+static struct pt_feed_bounds of_tokens(const struct pt_feed_bounds *b, int64_t tokens)
+{
+	int64_t len = b->len < tokens ? b->len : tokens;
+
+	return (struct pt_feed_bounds){ tokens, len > 0 ? (tokens + len - 1) / len : 1, len };
+}
+
+int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,
+		    struct pt_error *err)
+{
+	int64_t lo = 0, hi = 1;
+	size_t bytes;
+
+	for (;;) {
+		struct pt_feed_bounds try = of_tokens(b, hi);
+
+		if (pt_step_plan(s, &try, true, &bytes, err))
+			return err->status;
+		if (bytes > limit || hi >= (int64_t)1 << 27)
+			break;
+		lo = hi;
+		hi *= 2;
+	}
+	/* To one part in 64: nobody sets a batch size finer. */
+	while (hi - lo > 1 && (hi - lo) * 64 > lo) {
+		int64_t mid = lo + (hi - lo) / 2;
+		struct pt_feed_bounds try = of_tokens(b, mid);
+
+		if (pt_step_plan(s, &try, true, &bytes, err))
+			return err->status;
+		if (bytes <= limit)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	*tokens = lo;
+	return 0;
+}
+
+static struct pt_feed_bounds larger(const struct pt_feed_bounds *a, const struct pt_feed_bounds *b)
+{
+	if (!b)
+		return *a;
+	return (struct pt_feed_bounds){ .tokens = a->tokens > b->tokens ? a->tokens : b->tokens,
+					.seqs = a->seqs > b->seqs ? a->seqs : b->seqs,
+					.len = a->len > b->len ? a->len : b->len };
+}
+
+bool pt_step_holds(const struct pt_feed_bounds *b, const struct pt_examples *x)
+{
+	if (x->tokens > b->tokens || x->n > b->seqs)
+		return false;
+	for (int64_t i = 0; i < x->n; i++)
+		if (x->offsets[i + 1] - x->offsets[i] > b->len)
+			return false;
+	return true;
+}
+
+static int too_large(struct pt_step *s, const struct pt_feed_bounds *b, size_t need, size_t limit,
+		     struct pt_error *err)
+{
+	int64_t tokens = 0;
+
+	if (pt_step_largest(s, b, limit, &tokens, err))
+		return err->status;
+	return pt_error(err, PT_USAGE, "a micro-batch of %lld tokens needs %zu bytes, %zu are left; up to %lld tokens fit:"
+			" use peft-batch with a smaller -b or --tokens and --accumulate%s", (long long)b->tokens, need,
+			limit, (long long)tokens, s->model->recompute ? "" : ", or --recompute");
+}
+
+int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
+		size_t limit, struct pt_error *err)
+{
+	struct pt_feed_bounds t = larger(&s->train, train), e = larger(&s->eval, eval);
+	size_t bytes, more = 0, room = limit;
+
+	if (limit) {
+		size_t state = pt_step_state_bytes(s);
+
+		room = limit > state ? limit - state : 0;
+	}
+	if (pt_step_plan(s, &t, true, &bytes, err))
+		return err->status;
+	if (limit && bytes > room)
+		return too_large(s, &t, bytes, room, err);
+	if (e.tokens > 0 && pt_step_plan(s, &e, false, &more, err))
+		return err->status;
+	if (more > bytes)
+		bytes = more;
+	if (limit && bytes > room)
+		return pt_error(err, PT_USAGE, "evaluating a micro-batch of %lld tokens needs %zu bytes, %zu are left;"
+				" use a smaller -b or --tokens for it", (long long)e.tokens, bytes, room);
+	if (s->run.dev)
+		pt_run_release(&s->run);
+	s->train = t;
+	s->eval = e;
+	/*
+	 * First fit may place a smaller micro-batch a little worse. What stays unused between the two ends
+	 * costs addresses only.
+	 */
+	return pt_run_init(&s->run, s->dev, bytes + bytes / 16 + 4096, err);
+}

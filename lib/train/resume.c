@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resume.c - finding and reading checkpoints, and what is published of them
+ * at the end of a run; see checkpoint.h.
+ */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "train/checkpoint_priv.h"
+
+void pt_checkpoint_release(struct pt_checkpoint *c)
+{
+	free(c->dir);
+	free(c->options);
+	free(c->path);
+	memset(c, 0, sizeof *c);
+}
+
+static int get_hex(const cJSON *j, const char *key, bool must, uint64_t *out, struct pt_error *err)
+{
+	const char *s;
+
+	*out = 0;
+	if (pt_json_str(j, key, NULL, &s, err))
+		return err->status;
+	if ((!s && must) || (s && !pt_unhex64(s, out)))
+		return pt_error(err, PT_DATA, "'%s' is not 16 hexadecimal digits", key);
+	return 0;
+}
+
+static int get_text(const cJSON *j, const char *key, char **out, struct pt_error *err)
+{
+	const char *s;
+
+	if (pt_json_str(j, key, "", &s, err))
+		return err->status;
+	*out = pt_strdup(s, err);
+	return *out ? 0 : err->status;
+}
+
+static int read_json(struct pt_checkpoint *c, const cJSON *j, uint64_t *checksum, struct pt_error *err)
+{
+	const char *dtype;
+	int64_t version;
+	int status;
+
+	if (pt_json_int(j, "version", 0, INT32_MAX, 0, &version, err))
+		return err->status;
+	if (version != 1)
+		return pt_error(err, PT_DATA, "version %lld of the training state; this program reads 1", (long long)version);
+	if ((status = pt_json_int(j, "step", 1, INT64_C(1) << 53, 0, &c->at.step, err)) ||
+	    (status = get_hex(j, "consumed", true, &c->at.digest, err)) ||
+	    (status = get_text(j, "options", &c->options, err)) ||
+	    (status = get_hex(j, "base", true, &c->base, err)) ||
+	    (status = get_hex(j, "adapter", true, &c->adapter, err)) ||
+	    (status = get_hex(j, "head", true, &c->head, err)) ||
+	    (status = pt_json_str(j, "dtype", "f32", &dtype, err)) ||
+	    (status = get_text(j, "path", &c->path, err)) ||
+	    (status = get_hex(j, "eval", false, &c->at.eval, err)) ||
+	    (status = pt_json_int(j, "best_step", 0, INT64_C(1) << 53, 0, &c->at.best_step, err)) ||
+	    (status = pt_json_double(j, "best_loss", 0, &c->at.best_loss, err)) ||
+	    (status = pt_json_int(j, "stale", 0, INT64_C(1) << 53, 0, &c->at.stale, err)))
+		return status;
+	c->bf16 = !strcmp(dtype, "bf16");
+	return get_hex(j, "checksum", true, checksum, err);
+}
+
+/* The tensors are those that were written. */
+static int check_tensors(const char *dir, uint64_t checksum, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, PT_STATE_TENSORS, err);
+	struct pt_hash hash;
+	struct pt_st st;
+	int status = path ? pt_st_open(&st, path, err) : err->status;
+
+	if (!status) {
+		pt_hash_init(&hash);
+		for (size_t i = 0; i < st.ntensors; i++)
+			pt_hash_add(&hash, st.tensor[i].data, st.tensor[i].bytes);
+		if (pt_hash_value(&hash) != checksum)
+			status = pt_error(err, PT_DATA, "%s is damaged: its checksum differs", path);
+		pt_st_release(&st);
+	}
+	free(path);
+	return status;
+}
+
+static int read_one(struct pt_checkpoint *c, const char *out, int64_t step, struct pt_error *err)
+{
+	char *path = NULL;
+	uint64_t checksum;
+	cJSON *j = NULL;
+	int status;
+
+	c->dir = pt_checkpoint_path(out, step, err);
+	path = c->dir ? pt_path_join(c->dir, PT_STATE_JSON, err) : NULL;
+	j = path ? pt_json_read(path, 0, err) : NULL;
+	status = j ? read_json(c, j, &checksum, err) : err->status;
+	if (j && status)
+		pt_error_prefix(err, "%s", path);
+	if (!status)
+		status = check_tensors(c->dir, checksum, err);
+	if (!status && c->at.step != step)
+		status = pt_error(err, PT_DATA, "%s is of step %lld", path, (long long)c->at.step);
+	pt_json_free(j);
+	free(path);
+	return status;
+}
+
+int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, struct pt_error *err)
+{
+	int64_t *steps;
+	size_t n;
+	int status = pt_checkpoint_steps(out, &steps, &n, err);
+
+	memset(c, 0, sizeof *c);
+	while (!status && n > 0) {
+		struct pt_error e = PT_ERROR_INIT;
+
+		if (read_one(c, out, steps[--n], &e) == 0)
+			break;
+		pt_log(PT_WARN, "checkpoint of step %lld passed over: %s", (long long)steps[n], e.msg);
+		pt_checkpoint_release(c);
+	}
+	free(steps);
+	return status;
+}
+
+static int load_tensor(const struct pt_st *st, struct pt_params *ps, const char *kind, const struct pt_param *p,
+		       void *to, struct pt_error *err)
+{
+	char *name = pt_format(err, "%s.%s", kind, p->name);
+	const struct pt_st_tensor *t;
+	int status = name ? pt_st_require(st, name, PT_F32, p->t.ndim, p->t.shape, &t, err) : err->status;
+
+	if (!status && t->bytes)
+		status = ps->dev->upload(ps->dev, to, t->data, t->bytes, err);
+	free(name);
+	return status;
+}
+
+/* Which tensors had no gradient so far. */
+static int load_moved(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_error *err)
+{
+	char *path = pt_path_join(c->dir, PT_STATE_JSON, err);
+	cJSON *j = path ? pt_json_read(path, 0, err) : NULL;
+	const cJSON *item;
+
+	free(path);
+	if (!j)
+		return err->status;
+	for (int i = 0; i < opt->params->n; i++)
+		opt->moved[i] = true;
+	cJSON_ArrayForEach(item, pt_json_get(j, "without_gradient")) {
+		for (int i = 0; cJSON_IsString(item) && i < opt->params->n; i++)
+			if (!strcmp(opt->params->item[i]->name, item->valuestring))
+				opt->moved[i] = false;
+	}
+	pt_json_free(j);
+	return 0;
+}
+
+int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_history *h,
+		       struct pt_error *err)
+{
+	char *path = pt_path_join(c->dir, PT_STATE_TENSORS, err), *metrics = NULL;
+	struct pt_params *ps = opt->params;
+	struct pt_st st;
+	int status = path ? pt_st_open(&st, path, err) : err->status;
+
+	free(path);
+	if (status)
+		return status;
+	for (int i = 0; !status && i < ps->n; i++) {
+		struct pt_param *p = ps->item[i];
+
+		status = load_tensor(&st, ps, "value", p, p->t.data, err);
+		if (!status)
+			status = load_tensor(&st, ps, "m", p, p->m, err);
+		if (!status)
+			status = load_tensor(&st, ps, "v", p, p->v, err);
+	}
+	if (!status && st.ntensors != 3 * (size_t)ps->n)
+		status = pt_error(err, PT_DATA, "%s has %zu tensors, not three for each of %d", c->dir, st.ntensors,
+				  ps->n);
+	pt_st_release(&st);
+	if (!status)
+		status = load_moved(c, opt, err);
+	if (!status) {
+		metrics = pt_path_join(c->dir, PT_STATE_METRICS, err);
+		status = metrics ? pt_history_load(h, metrics, err) : err->status;
+	}
+	if (!status && h->n != (size_t)c->at.step)
+		status = pt_error(err, PT_DATA, "%s has metrics of %zu steps", c->dir, h->n);
+	free(metrics);
+	return status;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+	struct pt_mapping x, y;
+	bool same = false;
+
+	if (!pt_is_file(b) || pt_mapping_open(&x, a, &ignored))
+		return false;
+	if (!pt_mapping_open(&y, b, &ignored)) {
+		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
+		pt_mapping_close(&y);
+	}
+	pt_mapping_close(&x);
+	return same;
+}
+
+static int publish_file(const char *dir, const char *out, const char *name, struct pt_error *err)
+{
+	char *from = pt_path_join(dir, name, err), *to = pt_path_join(out, name, err);
+	int status = from && to ? 0 : err->status;
+
+	if (!status && !same_file(from, to))
+		status = pt_file_copy(from, to, err);
+	free(from);
+	free(to);
+	return status;
+}
+
+static int publish_text(const char *out, const char *name, const struct pt_buf *text, struct pt_error *err)
+{
+	struct pt_buf is = PT_BUF_INIT;
+	struct pt_error ignored = PT_ERROR_INIT;
+	char *to = pt_path_join(out, name, err);
+	int status = to ? 0 : err->status;
+
+	if (!status && (pt_file_read(to, (size_t)1 << 30, &is, &ignored) || is.len != text->len ||
+			memcmp(is.data, text->data, text->len)))
+		status = pt_file_write(to, text->data, text->len, err);
+	pt_buf_release(&is);
+	free(to);
+	return status;
+}
+
+/* The files that readers of a directory wait for. */
+static bool is_last(const char *name)
+{
+	return !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "model.safetensors");
+}
+
+static bool is_state(const char *name)
+{
+	return name[0] == '.' || !strcmp(name, PT_STATE_JSON) || !strcmp(name, PT_STATE_TENSORS) ||
+	       !strcmp(name, PT_STATE_METRICS) || !strcmp(name, "provenance.json");
+}
+
+int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf *prov, struct pt_error *err)
+{
+	int status = publish_text(out, "provenance.json", prov, err);
+
+	for (int last = 0; last < 2 && !status; last++) {
+		DIR *d = opendir(dir);
+		struct dirent *e;
+
+		if (!d)
+			return pt_error_errno(err, "%s", dir);
+		while (!status && (e = readdir(d)) != NULL)
+			if (!is_state(e->d_name) && is_last(e->d_name) == last)
+				status = publish_file(dir, out, e->d_name, err);
+		closedir(d);
+	}
+	return status ? status : pt_dir_sync(out, err);
+}

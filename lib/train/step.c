@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step.c - one optimiser step; see step.h.
+ */
+#include "train/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "train/loss.h"
+
+int pt_step_init(struct pt_step *s, struct pt_model *model, struct pt_adapter *adapter, struct pt_params *params,
+		 struct pt_device *dev, struct pt_device *plan, const struct pt_feed_options *feed,
+		 const struct pt_adamw *adamw, bool bf16, struct pt_error *err)
+{
+	memset(s, 0, sizeof *s);
+	s->model = model;
+	s->adapter = adapter;
+	s->dev = dev;
+	s->plan = plan;
+	s->bf16 = bf16;
+	s->bad = -1;
+	if (params->n == 0)
+		return pt_error(err, PT_NUMERIC, "nothing trains: the adapter has no trainable tensor");
+	if (pt_feed_init(&s->feed, feed, err))
+		return err->status;
+	return pt_optimizer_init(&s->opt, adamw, params, err);
+}
+
+void pt_step_release(struct pt_step *s)
+{
+	if (s->run.dev)
+		pt_run_release(&s->run);
+	pt_optimizer_release(&s->opt);
+	pt_feed_release(&s->feed);
+	free(s->value);
+	memset(s, 0, sizeof *s);
+}
+
+/* The losses of the micro-batch to the host, into the step's mean. */
+static int take_loss(struct pt_step *s, const struct pt_loss *l, struct pt_error *err)
+{
+	size_t n = (size_t)s->feed.rows;
+
+	if (!l->value)
+		return 0;
+	if (pt_grow(&s->value, &s->cap_value, n, sizeof *s->value, err) ||
+	    pt_tensor_read(&s->run, l->value, s->value, err))
+		return err->status;
+	for (size_t i = 0; i < n; i++) {
+		if (!isfinite(s->value[i]) && s->bad < 0)
+			s->bad = (int64_t)i;
+		s->loss += (double)s->feed.weight[i] * (double)s->value[i];
+	}
+	return s->bad < 0 ? 0 : pt_error(err, PT_NUMERIC, "the loss is %g", (double)s->value[s->bad]);
+}
+
+int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err)
+{
+	struct pt_loss l;
+
+	pt_run_reset(&s->run);
+	s->run.record = true;
+	s->run.train = true;
+	s->run.round_bf16 = s->bf16;
+	s->bad = -1;
+	if (pt_feed_fill(&s->feed, &s->run, x, err) ||
+	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||
+	    pt_loss_backward(&s->run, &l, err))
+		return err->status;
+	s->tokens += x->tokens;
+	s->examples += x->n;
+	return 0;
+}
+
+/* A method's loss of its parameters alone counts once a step. */
+static int method_loss(struct pt_step *s, struct pt_error *err)
+{
+	struct pt_tensor *t;
+	float value;
+
+	if (!s->adapter || !s->adapter->method || !s->adapter->method->loss)
+		return 0;
+	pt_run_reset(&s->run);
+	s->run.record = true;
+	t = pt_adapter_loss(&s->run, s->adapter);
+	if (!t || pt_run_check(&s->run, err))
+		return pt_run_check(&s->run, err);
+	if (pt_tensor_read(&s->run, t, &value, err))
+		return err->status;
+	s->loss += (double)value;
+	return pt_backward(&s->run, t, NULL, err);
+}
+
+int pt_step_clear(struct pt_step *s, struct pt_error *err)
+{
+	s->loss = 0;
+	s->tokens = s->examples = 0;
+	return pt_params_zero_grad(s->opt.params, err);
+}
+
+int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, double *norm,
+		   const struct pt_param **bad, struct pt_error *err)
+{
+	*bad = NULL;
+	if (method_loss(s, err) || (s->adapter && pt_adapter_gradient(s->adapter, t, total, err)) ||
+	    pt_optimizer_norm(&s->opt, norm, bad, err))
+		return err->status;
+	if (*bad)
+		return pt_error(err, PT_NUMERIC, "the gradient is not finite");
+	if (pt_optimizer_step(&s->opt, lr, t, *norm, err))
+		return err->status;
+	return s->adapter ? pt_adapter_after_step(s->adapter, t, total, err) : 0;
+}

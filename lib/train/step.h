@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step.h - the arithmetic of one optimiser step: micro-batches forward and
+ * backward, gradients added up with the denominators of the whole step, norm,
+ * clipping, update. And the memory for it, found by running the same code on
+ * a plan device.
+ */
+#ifndef PT_TRAIN_STEP_H
+#define PT_TRAIN_STEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "peft/adapter.h"
+#include "train/feed.h"
+#include "train/optimizer.h"
+
+struct pt_step {
+	struct pt_model *model;		/* borrowed */
+	struct pt_adapter *adapter;	/* borrowed; NULL: params alone (tests) */
+	struct pt_device *dev, *plan;	/* borrowed; plan counts memory as dev needs it */
+	struct pt_run run;		/* its arena is made by pt_step_fit() */
+	struct pt_optimizer opt;
+	struct pt_feed feed;
+	struct pt_feed_bounds train, eval;	/* shapes that the arena holds */
+	bool bf16;
+
+	/* the step so far */
+	double loss;			/* mean over the step's targets, once all micro-batches were added */
+	int64_t tokens, examples;
+	float *value;			/* [feed.rows] losses of the last micro-batch */
+	size_t cap_value;
+	int64_t bad;			/* first target of it whose loss is not finite, -1: none */
+};
+
+int pt_step_init(struct pt_step *s, struct pt_model *model, struct pt_adapter *adapter, struct pt_params *params,
+		 struct pt_device *dev, struct pt_device *plan, const struct pt_feed_options *feed,
+		 const struct pt_adamw *adamw, bool bf16, struct pt_error *err);
+void pt_step_release(struct pt_step *s);
+
+/* Bytes of the arena for micro-batches within b: with backward, or evaluation alone. */
+int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
+		 struct pt_error *err);
+
+/*
+ * Make room for micro-batches within these bounds (eval may be NULL), keeping
+ * what was there. PT_USAGE when more than limit bytes are needed (0: no limit),
+ * with the bytes and the largest micro-batch that fits.
+ */
+int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
+		size_t limit, struct pt_error *err);
+bool pt_step_holds(const struct pt_feed_bounds *b, const struct pt_examples *x);
+
+/* Tokens of the largest micro-batch of sequences of b->len whose arena is within limit; 0: none. */
+int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,
+		    struct pt_error *err);
+
+/* Bytes that the trained tensors take: values, gradients, moments. */
+size_t pt_step_state_bytes(const struct pt_step *s);
+
+/* Memory that this process may use at all: of the machine, its control group, its limits. */
+size_t pt_memory_limit(void);
+
+/*
+ * Add a micro-batch to the step. PT_NUMERIC when a loss is not finite; s->bad
+ * and s->value tell which. train false: forward only, gradients stay.
+ */
+int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err);
+
+/*
+ * All micro-batches are in: *norm of the gradient, then the update at rate
+ * lr, step t of total (0: unknown). PT_NUMERIC, and nothing was changed, when
+ * the gradient is not finite; *bad is the first such tensor.
+ */
+int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, double *norm,
+		   const struct pt_param **bad, struct pt_error *err);
+
+/* Forget gradients and sums of a step that was begun. */
+int pt_step_clear(struct pt_step *s, struct pt_error *err);
+
+#endif

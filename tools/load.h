@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * load.h - what tools that compute open alike: device, model directory,
+ * adapter, and the agreement of a batch stream with them (task, labels,
+ * tokenizer).
+ */
+#ifndef PT_TOOLS_LOAD_H
+#define PT_TOOLS_LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/modeldir.h"
+#include "io/stream.h"
+#include "peft/adapter.h"
+#include "text/tokenizer.h"
+#include "train/feed.h"
+
+#define LOAD_DTYPES "auto|f32|bf16"
+enum { LOAD_AUTO, LOAD_F32, LOAD_BF16 };
+
+struct load_options {
+	const char *model;		/* -m */
+	const char *adapter;		/* -a; NULL: none */
+	const char *device;		/* -d */
+	int threads;			/* -j; 0: all */
+	bool trainable;			/* gradients for the adapter */
+	const struct pt_record *head;	/* HEAD of the batch stream; NULL: there is none */
+	enum pt_task task;		/* where neither head nor adapter tells: PT_TASK_NONE is the model's own */
+	bool other_tokenizer;		/* take a stream of another tokenizer */
+	bool tokenizer;			/* keep the tokenizer open */
+};
+
+struct load {
+	struct pt_device *dev;
+	struct pt_modeldir base;	/* -m */
+	struct pt_modeldir full;	/* -a where that is a model directory */
+	struct pt_adapter_info info;
+	struct pt_model *model;
+	struct pt_adapter *adapter;	/* NULL: none */
+	struct pt_tokenizer *tok;	/* NULL: not asked for, or the model has none */
+	struct pt_feed_options feed;	/* task, problem, labels; seed is the caller's */
+	char *const *labels;		/* [feed.nlabels] borrowed from adapter or model; NULL: unnamed */
+	int32_t *class_map;
+	uint64_t base_digest;		/* identity of -m */
+};
+
+/* Messages name -m, -a and the cure. l is released by load_close() also after a failure. */
+int load_open(struct load *l, const struct load_options *o, struct pt_error *err);
+void load_close(struct load *l);
+
+/*
+ * Whether products are computed in bf16: LOAD_AUTO where the weights are
+ * stored so and the device has such products.
+ */
+bool load_bf16(const struct load *l, int dtype);
+
+#endif
