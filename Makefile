@@ -72,6 +72,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) \
 LIB := $(BUILD)/libpeft.a
 TOOL_SRC := $(sort $(wildcard tools/peft-*.c))
 TOOL_AUX := $(filter-out $(TOOL_SRC),$(sort $(wildcard tools/*.c)))
+TOOL_LIB := $(BUILD)/tools/aux.a
 TOOLS := $(TOOL_SRC:tools/%.c=$(BUILD)/bin/%)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/unit/%)
@@ -101,7 +102,12 @@ $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) Dcr $@ $(LIB_OBJ)
 
-$(BUILD)/bin/%: $(BUILD)/tools/%.o $(TOOL_AUX:%.c=$(BUILD)/%.o) $(LIB)
+# An archive, so that a filter does not carry what only training tools use.
+$(TOOL_LIB): $(TOOL_AUX:%.c=$(BUILD)/%.o)
+	@rm -f $@
+	$(AR) Dcr $@ $^
+
+$(BUILD)/bin/%: $(BUILD)/tools/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -110,7 +116,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 # Programs that command tests run, built as tools are.
-$(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_AUX:%.c=$(BUILD)/%.o) $(LIB)
+$(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
