@@ -236,6 +236,7 @@ struct pt_k_embed {
 	enum pt_dtype wtype;
 	bool transposed;
 	float scale;
+	int64_t pad;			/* rows with this id give no gradient; -1: none */
 	void *y;
 	enum pt_dtype type;
 	bool acc_y;

@@ -149,7 +149,7 @@ struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const 
 				const struct pt_rows *rows)
 {
 	struct pt_tensor *y = pt_op_embed(run, site->weight->use, site->transposed, ids, rows,
-					  site->embed_scale);
+					  site->embed_scale, site->pad);
 
 	for (int i = 0; y && i < site->nhooks; i++) {
 		if (active(site->hook[i]) && site->hook[i]->ops->embed)

@@ -50,6 +50,7 @@ struct pt_site {
 	bool output;		/* the output embedding: all-linear skips it */
 	bool head;		/* a task head (score, classifier) */
 	float embed_scale;	/* EMBEDDING: factor on the output, 1 by default */
+	int64_t pad;		/* EMBEDDING: the id whose row never trains (padding_idx); -1: none */
 	struct pt_weight *weight, *bias;	/* NULL: none */
 	uint64_t rng;		/* random site: mixed from the path */
 	struct pt_hook **hook;	/* active hooks in order */

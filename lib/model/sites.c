@@ -132,6 +132,7 @@ static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, c
 	s->in = sh.in;
 	s->out = sh.out;
 	s->embed_scale = 1;
+	s->pad = role == PT_ROLE_EMBED ? m->cfg.pad : -1;
 	s->rng = pt_rng_mix_str(0, s->path);
 	s->head = role == PT_ROLE_HEAD_OUT && m->task != PT_TASK_CAUSAL_LM;
 	s->output = role == PT_ROLE_HEAD_OUT && m->task == PT_TASK_CAUSAL_LM;

@@ -136,7 +136,8 @@ static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int3
 {
 	const struct pt_adapter_site *s = h->state;
 	struct pt_linear up = { .w = &s->param[B]->t };
-	struct pt_tensor *x = pt_op_embed(run, &s->param[A]->t, true, ids, rows, s->scale * s->site->embed_scale);
+	struct pt_tensor *x = pt_op_embed(run, &s->param[A]->t, true, ids, rows,
+					  s->scale * s->site->embed_scale, s->site->pad);
 
 	return pt_op_add(run, y, pt_op_linear(run, x, &up));
 }

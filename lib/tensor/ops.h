@@ -35,9 +35,9 @@ int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_
 		       struct pt_tensor **y);
 struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin);
 
-/* scale * w[ids]; ids device [n]. */
+/* scale * w[ids]; ids device [n]. The row of the id pad gets no gradient (torch's padding_idx); -1: none. */
 struct pt_tensor *pt_op_embed(struct pt_run *run, struct pt_tensor *w, bool transposed,
-			      const int32_t *ids, const struct pt_rows *rows, float scale);
+			      const int32_t *ids, const struct pt_rows *rows, float scale, int64_t pad);
 
 struct pt_tensor *pt_op_add(struct pt_run *run, struct pt_tensor *a, struct pt_tensor *b);
 struct pt_tensor *pt_op_scale(struct pt_run *run, struct pt_tensor *x, float s);

@@ -15,7 +15,7 @@ static int embed_backward(struct pt_run *run, struct pt_node *node)
 }
 
 struct pt_tensor *pt_op_embed(struct pt_run *run, struct pt_tensor *w, bool transposed,
-			      const int32_t *ids, const struct pt_rows *rows, float scale)
+			      const int32_t *ids, const struct pt_rows *rows, float scale, int64_t pad)
 {
 	size_t mark = pt_arena_mark(&run->arena);
 	struct pt_node *node;
@@ -32,7 +32,7 @@ struct pt_tensor *pt_op_embed(struct pt_run *run, struct pt_tensor *w, bool tran
 		return NULL;
 	k = (struct pt_k_embed){ .n = shape[0], .c = shape[1], .v = w->shape[transposed ? 1 : 0],
 		.ids = ids, .w = w->data, .wtype = w->type, .transposed = transposed, .scale = scale,
-		.y = y->data, .type = y->type };
+		.pad = pad, .y = y->data, .type = y->type };
 	if (run->dev->k->embed_fwd(run->dev, &k, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, w);

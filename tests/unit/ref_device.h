@@ -394,7 +394,7 @@ static int ref_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, stru
 {
 	(void)dev, (void)err;
 	for (int64_t i = 0; i < k->n; i++)
-		for (int64_t j = 0; j < k->c; j++)
+		for (int64_t j = 0; j < k->c && k->ids[i] != k->pad; j++)
 			ref_put(k->dw + (k->transposed ? j * k->v + k->ids[i] : k->ids[i] * k->c + j), true,
 				(double)k->scale * ((const float *)k->dy)[i * k->c + j]);
 	return 0;

@@ -151,7 +151,7 @@ static struct pt_tensor *decoder(struct fix *f)
 	struct pt_tensor *x, *y;
 
 	f->run.train = d->train;
-	x = pt_op_embed(&f->run, par(f, "embed"), false, d->ids, &f->rows, 1);
+	x = pt_op_embed(&f->run, par(f, "embed"), false, d->ids, &f->rows, 1, -1);
 	for (int l = 0; l < DEC_LAYERS && !f->run.err.status; l++) {
 		struct dec_call c = { f, l };
 
@@ -272,12 +272,12 @@ static struct pt_tensor *t5(struct fix *f)
 	struct pt_linear wi = { .w = par(f, "wi") }, wo = { .w = par(f, "wo") };
 	struct pt_tensor *x, *y;
 
-	x = pt_op_embed(&f->run, par(f, "embed"), false, a->ids, &f->rows_k, 1);
+	x = pt_op_embed(&f->run, par(f, "embed"), false, a->ids, &f->rows_k, 1, -1);
 	x = t5_attn(f, "e0", x, NULL, "bias_e", 8, false);
 	x = pt_op_add(&f->run, x, pt_op_linear(&f->run, pt_op_act(&f->run, pt_op_linear(&f->run, x, &wi),
 								  PT_ACT_GELU_TANH), &wo));
 	x = t5_attn(f, "e1", x, NULL, "bias_e", 8, false);
-	y = pt_op_embed(&f->run, par(f, "embed"), false, a->decoder_ids, &f->rows, 1);
+	y = pt_op_embed(&f->run, par(f, "embed"), false, a->decoder_ids, &f->rows, 1, -1);
 	y = t5_attn(f, "d", y, NULL, "bias_d", 6, true);
 	y = t5_attn(f, "c", y, x, NULL, 0, false);
 	return pt_op_token_nll(&f->run, y, &nll);

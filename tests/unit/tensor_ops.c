@@ -67,7 +67,7 @@ static void linear_group(void **state)
 static struct pt_tensor *embed(struct fix *f)
 {
 	bool t = f->variant & 1;
-	struct pt_tensor *y = pt_op_embed(&f->run, par(f, t ? "wt" : "w"), t, f->arg, &f->rows, 1.5f);
+	struct pt_tensor *y = pt_op_embed(&f->run, par(f, t ? "wt" : "w"), t, f->arg, &f->rows, 1.5f, -1);
 
 	f->run.train = true;
 	y = pt_op_dropout(&f->run, y, 0.4f, 3);

@@ -50,6 +50,8 @@ int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct p
 		for (int64_t i = 0; i < k->n; i++) {
 			float *dw = k->dw + k->ids[i] * k->c;
 
+			if (k->ids[i] == k->pad)
+				continue;
 			if (k->transposed)
 				for (int64_t j = from; j < to; j++)
 					k->dw[j * k->v + k->ids[i]] += k->scale * dy[i * k->c + j];

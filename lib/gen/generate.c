@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * generate.c - decoding with a cache; see generate.h. A prompt is read in
+ * pieces, so that memory is bounded by the piece and not by the prompt.
+ */
+#include "gen/generate.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define PIECE 256	/* rows of the prompt computed at once */
+
+struct pt_generator {
+	struct pt_model *m;
+	struct pt_generate_options o;
+	struct pt_run run;
+	struct pt_kvcache *cache;
+	struct pt_sampler sampler;
+	float *logits;			/* [vocab] host */
+	int32_t pos[PIECE];
+	int32_t ids[PIECE];		/* of the plan */
+	int32_t cu[2];
+	bool ready;			/* the run holds what must be released */
+};
+
+void pt_generator_free(struct pt_generator *g)
+{
+	if (!g)
+		return;
+	if (g->ready)
+		pt_run_release(&g->run);
+	pt_kvcache_free(g->cache);
+	pt_sampler_release(&g->sampler);
+	free(g->logits);
+	free(g);
+}
+
+int pt_generator_new(struct pt_generator **out, struct pt_model *m, const struct pt_generate_options *o,
+		     size_t capacity, struct pt_error *err)
+{
+	struct pt_generator *g;
+	int st;
+
+	*out = NULL;
+	if (m->task != PT_TASK_CAUSAL_LM)
+		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
+	if (o->max_tokens < 1)
+		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);
+	if (o->max_length < 1 || o->max_length > m->cfg.positions)
+		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions",
+				(long long)o->max_length, (long long)m->cfg.positions);
+	g = pt_calloc(1, sizeof *g, err);
+	if (!g)
+		return err->status;
+	g->m = m;
+	g->o = *o;
+	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
+	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
+	if (!st)
+		st = pt_kvcache_new(&g->cache, m, (int)o->max_length, err);
+	if (!st)
+		st = pt_run_init(&g->run, m->dev, capacity, err);
+	if (st) {
+		pt_generator_free(g);
+		return st;
+	}
+	g->ready = true;
+	g->run.round_bf16 = o->round_bf16;
+	*out = g;
+	return 0;
+}
+
+struct piece {
+	struct pt_generator *g;
+	struct pt_input in;
+	bool last;
+};
+
+static int piece_forward(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+			 struct pt_tensor **out, int nout)
+{
+	struct piece *p = arg;
+	struct pt_tensor *h = pt_model_hidden(run, p->g->m, &p->in);
+	int32_t row = (int32_t)p->in.rows.n - 1;
+	const int32_t *idx = p->last ? pt_run_upload(run, &row, sizeof row) : NULL;
+
+	(void)in;
+	(void)nin;
+	if (nout)
+		out[0] = pt_model_logits(run, p->g->m, h, idx, 1);
+	return run->err.status;
+}
+
+/* ids[n], n <= PIECE, behind what the cache holds; logits of the last row where it is the last piece. */
+static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last, struct pt_error *err)
+{
+	struct pt_run *run = &g->run;
+	const struct pt_shape shape = { 2, { 1, g->m->cfg.vocab, 0 }, NULL };
+	struct piece p = { g, { .host_ids = run->dev->plan ? NULL : ids, .cache = g->cache }, last };
+	struct pt_tensor *out = NULL;
+	int first = pt_kvcache_len(g->cache);
+
+	pt_run_reset(run);
+	for (int i = 0; i < n; i++)
+		g->pos[i] = first + i;
+	g->cu[0] = 0;
+	g->cu[1] = n;
+	p.in.rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = g->cu };
+	p.in.rows.cu = pt_run_upload(run, g->cu, sizeof g->cu);
+	p.in.rows.pos = pt_run_upload(run, g->pos, (size_t)n * sizeof *g->pos);
+	p.in.ids = pt_run_upload(run, ids, (size_t)n * sizeof *ids);
+	pt_scope(run, PT_SCOPE_NOGRAD, piece_forward, &p, sizeof p, NULL, 0, &shape, &out, last ? 1 : 0);
+	if (last && !run->err.status)
+		return pt_tensor_read(run, out, g->logits, err);
+	return pt_run_check(run, err);
+}
+
+int pt_generator_plan(struct pt_generator *g, size_t *bytes, struct pt_error *err)
+{
+	int64_t left = g->o.max_length;
+	int st = 0;
+
+	pt_kvcache_reset(g->cache);
+	/* The longest text: its last piece sees the most keys. */
+	while (left > 0 && !st) {
+		int n = left < PIECE ? (int)left : PIECE;
+
+		st = forward(g, g->ids, n, true, err);
+		left -= n;
+	}
+	*bytes = g->run.arena.peak;
+	return st;
+}
+
+static bool is_eos(const struct pt_generator *g, int32_t id)
+{
+	for (int i = 0; !g->o.ignore_eos && i < g->m->cfg.neos; i++) {
+		if (g->m->cfg.eos[i] == id)
+			return true;
+	}
+	return false;
+}
+
+int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64_t key,
+		bool (*token)(void *arg, int32_t id), void *arg, enum pt_generate_end *end,
+		struct pt_error *err)
+{
+	int64_t made = 0;
+	int st = 0;
+
+	if (n < 1)
+		return pt_error(err, PT_DATA, "the prompt is empty");
+	if (n > g->o.max_length)
+		return pt_error(err, PT_DATA, "a prompt of %lld tokens; %lld are the limit", (long long)n,
+				(long long)g->o.max_length);
+	pt_kvcache_reset(g->cache);
+	for (int64_t at = 0; at < n && !st; at += PIECE) {
+		int k = n - at < PIECE ? (int)(n - at) : PIECE;
+
+		st = forward(g, prompt + at, k, at + k == n, err);
+	}
+	while (!st) {
+		int32_t id;
+
+		st = pt_sample(&g->sampler, g->logits, key, n + made, &id, err);
+		if (st)
+			break;
+		made++;
+		*end = !token(arg, id) ? PT_END_CALLER : is_eos(g, id) ? PT_END_EOS :
+		       made == g->o.max_tokens ? PT_END_TOKENS : PT_END_LENGTH;
+		if (*end != PT_END_LENGTH || n + made > g->o.max_length)
+			break;
+		st = forward(g, &id, 1, true, err);
+	}
+	return st;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * generate.h - text by a causal language model, token by token, with the keys
+ * and values of earlier positions kept (model.h, struct pt_kvcache).
+ */
+#ifndef PT_GEN_GENERATE_H
+#define PT_GEN_GENERATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "gen/sample.h"
+#include "model/model.h"
+
+struct pt_generate_options {
+	struct pt_sampling sampling;
+	int64_t max_tokens;		/* new ones, at most */
+	int64_t max_length;		/* positions, prompt included: size of the cache */
+	bool ignore_eos;
+	bool round_bf16;		/* as struct pt_run has it */
+};
+
+struct pt_generator;
+
+/*
+ * The model (with what is hooked into it) stays the caller's. capacity: bytes
+ * of the arena; 0 on a plan device. max_length above the model's positions is
+ * PT_USAGE.
+ */
+int pt_generator_new(struct pt_generator **g, struct pt_model *m, const struct pt_generate_options *o,
+		     size_t capacity, struct pt_error *err);
+void pt_generator_free(struct pt_generator *g);
+
+/* On a plan device: bytes of arena that any prompt needs. */
+int pt_generator_plan(struct pt_generator *g, size_t *bytes, struct pt_error *err);
+
+enum pt_generate_end {
+	PT_END_EOS,			/* one of the model's end tokens, handed out too */
+	PT_END_TOKENS,			/* max_tokens */
+	PT_END_LENGTH,			/* the cache is full */
+	PT_END_CALLER,			/* token() asked for it */
+};
+
+/*
+ * Go on behind prompt [n]. token() gets each new id as it comes and returns
+ * false to stop. key identifies the text among those of one seed.
+ * PT_DATA: an empty prompt, one longer than max_length, or an unknown id.
+ */
+int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64_t key,
+		bool (*token)(void *arg, int32_t id), void *arg, enum pt_generate_end *end,
+		struct pt_error *err);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model_fix.h - the tiny models of tests/golden/make_models.py: written to a
+ * directory, opened on a device, run forward and backward.
+ */
+#ifndef PT_MODEL_FIX_H
+#define PT_MODEL_FIX_H
+
+#include "tensor_fix.h"
+
+#include <unistd.h>
+
+#include "base/file.h"
+#include "golden.h"
+#include "model/model.h"
+
+#define MFIX_ARENA ((size_t)16 << 20)
+
+struct mfix {
+	struct fix f;
+	struct golden g;
+	cJSON *config;			/* may be changed between mfix_golden() and mfix_open() */
+	char dir[200];
+	struct pt_modeldir md;
+	struct pt_model *m;
+	struct pt_input in;
+	int type;			/* 0: compute in f32, 1: in bf16 */
+	struct pt_lowrank term[1];
+};
+
+static const struct pt_st_tensor *mfix_in(struct mfix *x, const char *name)
+{
+	return pt_st_find(&x->g.st, name);
+}
+
+static const char *mfix_about(struct mfix *x, const char *key)
+{
+	const char *s = cJSON_GetStringValue(pt_json_get(x->g.about, key));
+
+	assert_non_null(s);
+	return s;
+}
+
+/* The golden file of a case, and a copy of its configuration. */
+static void mfix_golden(struct mfix *x, const char *name)
+{
+	char path[100];
+
+	memset(x, 0, sizeof *x);
+	snprintf(path, sizeof path, "tests/data/models/%s.safetensors", name);
+	golden_open(&x->g, path);
+	x->config = cJSON_Duplicate(pt_json_get(x->g.about, "config"), 1);
+	assert_non_null(x->config);
+}
+
+/* A directory with config.json and the weights that names and indices make. */
+static void mfix_write(struct mfix *x)
+{
+	enum pt_dtype store = (enum pt_dtype)pt_dtype_parse(mfix_about(x, "store"));
+	const char *tmp = getenv("TMPDIR");
+	struct pt_buf text = PT_BUF_INIT;
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_st_build b;
+	void *data[64];
+	const cJSON *p;
+	char path[300];
+	int n = 0;
+
+	snprintf(x->dir, sizeof x->dir, "%s/peft-model.XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "/tmp");
+	assert_non_null(mkdtemp(x->dir));
+	pt_json_print(&text, x->config, 2);
+	snprintf(path, sizeof path, "%s/config.json", x->dir);
+	assert_ok(pt_file_write(path, text.data, text.len, &err), &err);
+	pt_buf_release(&text);
+	pt_st_build_init(&b);
+	cJSON_ArrayForEach(p, pt_json_get(x->g.about, "parameters")) {
+		int64_t shape[2] = { 1, 1 };
+		int ndim = cJSON_GetArraySize(p);
+		size_t count;
+		float *f;
+
+		assert_true(ndim <= 2 && n < 64);
+		for (int i = 0; i < ndim; i++)
+			shape[i] = cJSON_GetArrayItem(p, i)->valueint;
+		count = (size_t)(shape[0] * shape[1]);
+		f = malloc(count * sizeof *f);
+		golden_weight(p->string, ndim, shape, f);
+		data[n] = malloc(count * sizeof *f);
+		pt_from_f32(data[n], store, f, count);
+		free(f);
+		pt_st_build_tensor(&b, p->string, store, ndim, shape, data[n++]);
+	}
+	snprintf(path, sizeof path, "%s/model.safetensors", x->dir);
+	assert_ok(pt_st_build_write(&b, path, &err), &err);
+	pt_st_build_release(&b);
+	while (n--)
+		free(data[n]);
+}
+
+/* Opens what was written on a device; the packed micro-batch is the golden file's. */
+static void mfix_open(struct mfix *x, const char *device)
+{
+	struct pt_model_options o = { .task = (enum pt_task)pt_task_parse(mfix_about(x, "task")) };
+	const struct pt_st_tensor *cu = mfix_in(x, "in.cu"), *ids = mfix_in(x, "in.ids");
+	const struct pt_st_tensor *types = mfix_in(x, "in.types");
+	const int32_t *c = cu->data;
+	int len[16], batch = (int)cu->count - 1;
+
+	if (!x->dir[0])
+		mfix_write(x);
+	fix_init(&x->f, device, MFIX_ARENA);
+	assert_ok(pt_modeldir_open(&x->md, x->dir, 0, &x->f.err), &x->f.err);
+	assert_ok(pt_model_open(&x->m, x->f.dev, &x->md, &o, &x->f.err), &x->f.err);
+	for (int i = 0; i < batch; i++)
+		len[i] = c[i + 1] - c[i];
+	fix_rows(&x->f, &x->f.rows, len, batch, 0);
+	x->in = (struct pt_input){ .rows = x->f.rows, .host_ids = ids->data };
+	x->in.ids = fix_put(&x->f, ids->data, ids->bytes);
+	if (types)
+		x->in.types = fix_put(&x->f, types->data, types->bytes);
+	x->f.run.round_bf16 = x->type == 1;
+}
+
+static void mfix_close(struct mfix *x)
+{
+	pt_model_close(x->m);
+	fix_release(&x->f);
+	pt_modeldir_close(&x->md);
+}
+
+static void mfix_release(struct mfix *x)
+{
+	struct pt_error err = PT_ERROR_INIT;
+
+	if (x->dir[0])
+		assert_ok(pt_dir_remove(x->dir, &err), &err);
+	pt_json_free(x->config);
+	golden_close(&x->g);
+}
+
+/* All parameters train: f32 copies take their places; a tied pair shares one. */
+static void mfix_train(struct mfix *x) REF_UNUSED;
+static void mfix_train(struct mfix *x)
+{
+	struct fix *f = &x->f;
+
+	for (int i = 0; i < x->m->nweights; i++) {
+		struct pt_weight *w = &x->m->weight[i];
+		size_t n = (size_t)pt_tensor_count(&w->t);
+		char *raw = malloc(n * 4);
+		float *v = malloc(n * sizeof *v);
+		struct pt_param *p;
+
+		if (!w->tied) {
+			assert_ok(pt_params_add(&f->params, w->path, w->t.ndim, w->t.shape, &p, &f->err), &f->err);
+			assert_ok(f->dev->download(f->dev, raw, w->t.data, n * pt_dtype_size(w->t.type), &f->err),
+				  &f->err);
+			pt_to_f32(v, raw, w->t.type, n);
+			assert_ok(pt_param_write(&f->params, p, v, &f->err), &f->err);
+			w->use = &p->t;
+		}
+		free(raw);
+		free(v);
+	}
+	for (int i = 0; i < x->m->nweights; i++)
+		if (x->m->weight[i].tied)
+			x->m->weight[i].use = x->m->weight[i].tied->use;
+}
+
+/* Every row of the packing. */
+static struct pt_tensor *mfix_logits(struct mfix *x, struct pt_tensor *hidden)
+{
+	int64_t n = hidden ? hidden->shape[0] : 0;
+	int32_t *idx = malloc(((size_t)n + 1) * sizeof *idx);
+	const int32_t *d;
+
+	for (int32_t i = 0; i < n; i++)
+		idx[i] = i;
+	d = pt_run_upload(&x->f.run, idx, (size_t)n * sizeof *idx);
+	free(idx);
+	return pt_model_logits(&x->f.run, x->m, hidden, d, n);
+}
+
+/* Logits of all rows or sequences, or hidden states of a body, on the host; *n elements; freed by free(). */
+static float *mfix_out(struct mfix *x, size_t *n)
+{
+	struct pt_run *run = &x->f.run;
+	struct pt_tensor *h, *y;
+
+	pt_run_reset(run);
+	run->record = false;
+	h = pt_model_hidden(run, x->m, &x->in);
+	if (x->m->task == PT_TASK_CAUSAL_LM)
+		y = mfix_logits(x, h);
+	else
+		y = x->m->task == PT_TASK_NONE ? h : pt_model_classify(run, x->m, &x->in, h);
+	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
+	*n = (size_t)pt_tensor_count(y);
+	return fix_read(&x->f, y);
+}
+
+/* Mean over the learned tokens; seed: weights that backward starts from. */
+static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float *seed, int *n)
+{
+	const int32_t *y = mfix_in(x, "in.labels")->data, *cu = x->in.rows.host_cu;
+	int32_t *row = malloc(2 * (size_t)x->in.rows.n * sizeof *row), *label = row + x->in.rows.n;
+	struct pt_nll nll = { 0 };
+
+	*n = 0;
+	for (int b = 0; b < x->in.rows.batch; b++) {
+		for (int32_t i = cu[b] + 1; i < cu[b + 1]; i++) {
+			if (y[i] == -100)
+				continue;
+			row[*n] = i - 1;
+			label[(*n)++] = y[i];
+		}
+	}
+	for (int i = 0; i < *n; i++)
+		seed[i] = 1 / (float)*n;
+	nll.rows = *n;
+	nll.row = pt_run_upload(&x->f.run, row, (size_t)*n * sizeof *row);
+	nll.label = pt_run_upload(&x->f.run, label, (size_t)*n * sizeof *label);
+	free(row);
+	pt_model_nll_head(&x->f.run, x->m, x->term, 1, &nll);
+	return pt_op_token_nll(&x->f.run, h, &nll);
+}
+
+static struct pt_tensor *mfix_class_loss(struct mfix *x, struct pt_tensor *h, float *seed, int *n)
+{
+	const struct pt_st_tensor *cls = mfix_in(x, "in.class"), *target = mfix_in(x, "in.target");
+	struct pt_tensor *z = pt_model_classify(&x->f.run, x->m, &x->in, h);
+	struct pt_class c = { .kind = PT_LOSS_CE };
+
+	if (cls)
+		c.cls = pt_run_upload(&x->f.run, cls->data, cls->bytes);
+	if (target) {
+		c.kind = !strcmp(mfix_about(x, "task"), "multilabel") ? PT_LOSS_BCE : PT_LOSS_MSE;
+		c.target = pt_run_upload(&x->f.run, target->data, target->bytes);
+	}
+	*n = x->in.rows.batch;
+	for (int i = 0; i < *n; i++)
+		seed[i] = 1 / (float)*n;
+	return pt_op_class_loss(&x->f.run, z, &c);
+}
+
+/* Loss; with backward: gradients of x->f.params. */
+static double mfix_loss(struct mfix *x, bool backward) REF_UNUSED;
+static double mfix_loss(struct mfix *x, bool backward)
+{
+	struct pt_run *run = &x->f.run;
+	float *seed = malloc((size_t)x->in.rows.n * sizeof *seed), *v;
+	struct pt_tensor *h, *loss;
+	double sum = 0;
+	int n = 0;
+
+	assert_ok(pt_params_zero_grad(&x->f.params, &x->f.err), &x->f.err);
+	pt_run_reset(run);
+	run->record = backward;
+	h = pt_model_hidden(run, x->m, &x->in);
+	loss = x->m->task == PT_TASK_CAUSAL_LM ? mfix_lm_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
+	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
+	v = fix_read(&x->f, loss);
+	for (int i = 0; i < n; i++)
+		sum += v[i];
+	if (backward)
+		assert_ok(pt_backward(run, loss, pt_run_upload(run, seed, (size_t)n * sizeof *seed), &x->f.err),
+			  &x->f.err);
+	free(seed);
+	free(v);
+	return sum / n;
+}
+
+#endif
