@@ -25,6 +25,11 @@ static int read_type(struct pt_rope_config *r, const cJSON *dict, const char *ke
 		st = pt_json_str(dict, "type", "default", &name, err);
 	if (st)
 		return pt_error_prefix(err, "config.json: %s", key);
+	for (const cJSON *v = dict->child; v; v = v->next) {
+		if (cJSON_IsObject(v))
+			return pt_error(err, PT_DATA, "config.json: %s: other rotations by kind of layer (%.40s) are not supported",
+					key, v->string);
+	}
 	for (int i = 0; i < (int)(sizeof type_names / sizeof type_names[0]); i++) {
 		if (!strcmp(name, type_names[i])) {
 			r->type = (enum pt_rope_type)i;

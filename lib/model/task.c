@@ -88,14 +88,14 @@ int pt_task_of_class(const char *architecture)
 {
 	size_t n = strlen(architecture);
 
+	/* The older ending of GPT-2's and T5's classes. */
+	if (n > 11 && !strcmp(architecture + n - 11, "LMHeadModel"))
+		return PT_TASK_CAUSAL_LM;
 	for (int i = NTASKS - 1; i >= 0; i--) {
 		size_t k = strlen(tasks[i].ending);
 
 		if (n > k && !strcmp(architecture + n - k, tasks[i].ending))
 			return i;
 	}
-	/* The older ending of GPT-2's and T5's classes. */
-	if (n > 11 && !strcmp(architecture + n - 11, "LMHeadModel"))
-		return PT_TASK_CAUSAL_LM;
 	return -1;
 }

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "golden.h"
+#include "io/modelsave.h"
 #include "model/model.h"
 
 #define MFIX_ARENA ((size_t)16 << 20)
@@ -26,6 +27,11 @@ struct mfix {
 	struct pt_input in;
 	int type;			/* 0: compute in f32, 1: in bf16 */
 	struct pt_lowrank term[1];
+	/* How the files are written: other types, names (false: left out) and cuts than the case's. */
+	int store;			/* enum pt_dtype, -1: the case's */
+	bool (*rename)(const char *name, char *out);
+	size_t max_shard;		/* 0: one file */
+	struct pt_model_options o;	/* .task is the case's unless set */
 };
 
 static const struct pt_st_tensor *mfix_in(struct mfix *x, const char *name)
@@ -47,6 +53,7 @@ static void mfix_golden(struct mfix *x, const char *name)
 	char path[100];
 
 	memset(x, 0, sizeof *x);
+	x->store = -1;
 	snprintf(path, sizeof path, "tests/data/models/%s.safetensors", name);
 	golden_open(&x->g, path);
 	x->config = cJSON_Duplicate(pt_json_get(x->g.about, "config"), 1);
@@ -56,61 +63,76 @@ static void mfix_golden(struct mfix *x, const char *name)
 /* A directory with config.json and the weights that names and indices make. */
 static void mfix_write(struct mfix *x)
 {
-	enum pt_dtype store = (enum pt_dtype)pt_dtype_parse(mfix_about(x, "store"));
+	enum pt_dtype own = (enum pt_dtype)pt_dtype_parse(mfix_about(x, "store"));
+	enum pt_dtype store = x->store < 0 ? own : (enum pt_dtype)x->store;
 	const char *tmp = getenv("TMPDIR");
-	struct pt_buf text = PT_BUF_INIT;
 	struct pt_error err = PT_ERROR_INIT;
-	struct pt_st_build b;
+	struct pt_modelsave s;
 	void *data[64];
 	const cJSON *p;
-	char path[300];
 	int n = 0;
 
 	snprintf(x->dir, sizeof x->dir, "%s/peft-model.XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "/tmp");
 	assert_non_null(mkdtemp(x->dir));
-	pt_json_print(&text, x->config, 2);
-	snprintf(path, sizeof path, "%s/config.json", x->dir);
-	assert_ok(pt_file_write(path, text.data, text.len, &err), &err);
-	pt_buf_release(&text);
-	pt_st_build_init(&b);
+	pt_modelsave_init(&s);
+	if (x->max_shard)
+		s.max_shard = x->max_shard;
 	cJSON_ArrayForEach(p, pt_json_get(x->g.about, "parameters")) {
 		int64_t shape[2] = { 1, 1 };
 		int ndim = cJSON_GetArraySize(p);
+		char name[200];
 		size_t count;
 		float *f;
 
 		assert_true(ndim <= 2 && n < 64);
+		snprintf(name, sizeof name, "%s", p->string);
+		if (x->rename && !x->rename(p->string, name))
+			continue;
 		for (int i = 0; i < ndim; i++)
 			shape[i] = cJSON_GetArrayItem(p, i)->valueint;
 		count = (size_t)(shape[0] * shape[1]);
 		f = malloc(count * sizeof *f);
 		golden_weight(p->string, ndim, shape, f);
-		data[n] = malloc(count * sizeof *f);
-		pt_from_f32(data[n], store, f, count);
+		data[n] = malloc(count * sizeof(double));
+		pt_from_f32(data[n], own, f, count);
+		if (own != store) {
+			pt_to_f32(f, data[n], own, count);
+			pt_from_f32(data[n], store, f, count);
+		}
 		free(f);
-		pt_st_build_tensor(&b, p->string, store, ndim, shape, data[n++]);
+		assert_ok(pt_modelsave_tensor(&s, name, store, ndim, shape, data[n++], &err), &err);
 	}
-	snprintf(path, sizeof path, "%s/model.safetensors", x->dir);
-	assert_ok(pt_st_build_write(&b, path, &err), &err);
-	pt_st_build_release(&b);
+	assert_ok(pt_modelsave_write(&s, x->dir, PT_MODELSAVE_ALL, x->config, NULL, NULL, NULL, &err), &err);
+	pt_modelsave_release(&s);
 	while (n--)
 		free(data[n]);
+}
+
+/* Opens what was written; fails where status says so, with part in the message. */
+static void mfix_try(struct mfix *x, const char *device, int status, const char *part)
+{
+	if (!x->dir[0])
+		mfix_write(x);
+	if (!x->o.task)
+		x->o.task = (enum pt_task)pt_task_parse(mfix_about(x, "task"));
+	fix_init(&x->f, device, MFIX_ARENA);
+	assert_ok(pt_modeldir_open(&x->md, x->dir, x->o.random ? PT_MODELDIR_NO_WEIGHTS : 0, &x->f.err), &x->f.err);
+	if (status)
+		assert_fails(pt_model_open(&x->m, x->f.dev, &x->md, &x->o, &x->f.err), status, part, &x->f.err);
+	else
+		assert_ok(pt_model_open(&x->m, x->f.dev, &x->md, &x->o, &x->f.err), &x->f.err);
+	assert_true(!x->m == (status != 0));
 }
 
 /* Opens what was written on a device; the packed micro-batch is the golden file's. */
 static void mfix_open(struct mfix *x, const char *device)
 {
-	struct pt_model_options o = { .task = (enum pt_task)pt_task_parse(mfix_about(x, "task")) };
 	const struct pt_st_tensor *cu = mfix_in(x, "in.cu"), *ids = mfix_in(x, "in.ids");
 	const struct pt_st_tensor *types = mfix_in(x, "in.types");
 	const int32_t *c = cu->data;
 	int len[16], batch = (int)cu->count - 1;
 
-	if (!x->dir[0])
-		mfix_write(x);
-	fix_init(&x->f, device, MFIX_ARENA);
-	assert_ok(pt_modeldir_open(&x->md, x->dir, 0, &x->f.err), &x->f.err);
-	assert_ok(pt_model_open(&x->m, x->f.dev, &x->md, &o, &x->f.err), &x->f.err);
+	mfix_try(x, device, 0, NULL);
 	for (int i = 0; i < batch; i++)
 		len[i] = c[i + 1] - c[i];
 	fix_rows(&x->f, &x->f.rows, len, batch, 0);
