@@ -125,8 +125,25 @@ static int cpu_move(struct pt_device *dev, void *dst, const void *src, size_t n,
 
 static void cpu_close(struct pt_device *dev)
 {
-	free(dev->self);
+	struct pt_cpu *cpu = dev->self;
+
+	free(cpu->pack);
+	free(cpu);
 	free(dev);
+}
+
+/* Pages of the buffers that nobody touches take no memory. */
+static int alloc_buffers(struct pt_cpu *cpu, struct pt_error *err)
+{
+	size_t n = (size_t)(PT_CPU_PACK + cpu->threads * PT_CPU_WORK) * sizeof(float);
+
+	n = (n + HUGE - 1) & ~(HUGE - 1);
+	cpu->pack = aligned_alloc(HUGE, n);
+	if (!cpu->pack)
+		return pt_error(err, PT_FAIL, "no memory for %zu bytes", n);
+	madvise(cpu->pack, n, MADV_HUGEPAGE);
+	cpu->work = cpu->pack + PT_CPU_PACK;
+	return 0;
 }
 
 int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struct pt_error *err)
@@ -134,16 +151,19 @@ int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struc
 	struct pt_device *dev = pt_calloc(1, sizeof *dev, err);
 	struct pt_cpu *cpu = pt_calloc(1, sizeof *cpu, err);
 
-	if (!dev || !cpu || choose_path(&cpu->path, err)) {
-		free(cpu);
-		free(dev);
-		return err->status;
-	}
+	if (!dev || !cpu || choose_path(&cpu->path, err))
+		goto fail;
 	cpu->threads = o->threads > 0 ? o->threads : omp_get_max_threads();
+	if (alloc_buffers(cpu, err))
+		goto fail;
 	*dev = (struct pt_device){ .name = "cpu", .k = path_table(cpu->path), .self = cpu,
 		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .upload = cpu_move,
 		.download = cpu_move, .close = cpu_close };
 	snprintf(dev->path, sizeof dev->path, "%s", path_names[cpu->path]);
 	*out = dev;
 	return 0;
+fail:
+	free(cpu);
+	free(dev);
+	return err->status;
 }

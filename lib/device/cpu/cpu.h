@@ -31,14 +31,29 @@
 
 enum pt_cpu_path { PT_CPU_GENERIC, PT_CPU_AVX2, PT_CPU_AVX512, PT_CPU_BF16, PT_CPU_AMX, PT_CPU_PATHS };
 
+/* Buffers of the products, in floats: of each thread, and of packed operands shared by all. */
+#define PT_CPU_WORK ((int64_t)48 << 10)
+#define PT_CPU_PACK ((int64_t)1 << 20)
+
 struct pt_cpu {
 	enum pt_cpu_path path;
 	int threads;
+	float *work, *pack;
 };
 
 static inline int pt_cpu_threads(const struct pt_device *dev)
 {
 	return ((const struct pt_cpu *)dev->self)->threads;
+}
+
+static inline float *pt_cpu_work(const struct pt_device *dev, int thread)
+{
+	return ((const struct pt_cpu *)dev->self)->work + thread * PT_CPU_WORK;
+}
+
+static inline float *pt_cpu_pack(const struct pt_device *dev)
+{
+	return ((const struct pt_cpu *)dev->self)->pack;
 }
 
 #ifdef PT_ISA	/* set by the Makefile: generic, avx2, avx512 */

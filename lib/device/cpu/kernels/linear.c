@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * linear.c - groups of linears that share x, with their low-rank terms.
+ *
+ * Forward: u = x A' of all terms is one product over x, then each y is one
+ * product [x, u] [W, scale B]' with its biases. Backward: du = scale dy B,
+ * then dx = sum over linears of [dy, du] [W; A] is one product, and the
+ * gradients of all A come from one pass over x. Terms with dropout have products
+ * of their own, since each drops x in its own way.
+ */
+#include <string.h>
+
+#include "mm.h"
+
+/* Pieces of the scratch; with base NULL only their sizes are added up. */
+struct cutter {
+	char *base;
+	size_t used;
+};
+
+static void *cut(struct cutter *c, size_t n)
+{
+	void *p = c->base ? c->base + c->used : NULL;
+
+	c->used += (n + 63) & ~(size_t)63;
+	return p;
+}
+
+static float *cut_floats(struct cutter *c, int64_t n)
+{
+	return cut(c, (size_t)n * sizeof(float));
+}
+
+/* What a call works with. Columns of u and du, and rows of a and da, belong to terms in the order of term_at(). */
+struct plan {
+	int64_t ranks;			/* of all terms */
+	int64_t plain;			/* of those without dropout, which come first */
+	struct pt_mm *mm;
+	struct pt_mm_part *part;
+	int nmm, nparts;		/* used so far */
+	float *a;			/* [ranks, K] */
+	float *u;			/* [rows, ranks] */
+	float *bias;			/* forward: of all outputs, one linear after the other */
+	float *du, *da;			/* backward: [rows, ranks], [ranks, K] */
+	size_t size;
+};
+
+static struct plan layout(const struct pt_k_linear_group *g, bool backward, void *scratch)
+{
+	struct cutter c = { scratch, 0 };
+	struct plan p = { .ranks = 0 };
+	int64_t outputs = 0;
+	size_t terms = 0;
+
+	for (int j = 0; j < g->n; j++) {
+		outputs += g->lin[j].n;
+		terms += (size_t)g->lin[j].nterms;
+		for (int t = 0; t < g->lin[j].nterms; t++) {
+			p.ranks += g->lin[j].term[t].r;
+			p.plain += g->lin[j].term[t].dropout > 0 ? 0 : g->lin[j].term[t].r;
+		}
+	}
+	p.mm = cut(&c, ((size_t)g->n + 2 * terms + 2) * sizeof *p.mm);
+	p.part = cut(&c, (2 * (size_t)g->n + 3 * terms + 1) * sizeof *p.part);
+	p.a = cut_floats(&c, p.ranks * g->k);
+	p.u = cut_floats(&c, p.ranks * g->rows);
+	if (backward) {
+		p.du = cut_floats(&c, p.ranks * g->rows);
+		p.da = cut_floats(&c, p.ranks * g->k);
+	} else {
+		p.bias = cut_floats(&c, outputs);
+	}
+	p.size = c.used;
+	return p;
+}
+
+size_t pt_cpu_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward)
+{
+	(void)dev;
+	return layout(g, backward, NULL).size;
+}
+
+/* First column of term i of linear j: terms without dropout come first. */
+static int64_t term_at(const struct pt_k_linear_group *g, int j, int i)
+{
+	bool drop = g->lin[j].term[i].dropout > 0;
+	int64_t at = 0;
+
+	for (int a = 0; a < g->n; a++) {
+		for (int b = 0; b < g->lin[a].nterms; b++) {
+			const struct pt_k_lowrank *t = &g->lin[a].term[b];
+
+			if (t->dropout > 0 ? drop && (a < j || (a == j && b < i)) :
+			    drop || a < j || (a == j && b < i))
+				at += t->r;
+		}
+	}
+	return at;
+}
+
+/* A product of one part more, written into c; its part may still be changed, and parts appended. */
+static struct pt_mm_part *add_mm(struct plan *p, const struct pt_k_linear_group *g, int64_t m, int64_t n, float *c,
+				 int64_t ldc, bool acc)
+{
+	struct pt_mm_part *part = &p->part[p->nparts++];
+
+	p->mm[p->nmm++] = (struct pt_mm){ .m = m, .n = n, .c = c, .ldc = ldc, .acc = acc, .part = part, .nparts = 1,
+		.round = g->round_bf16 };
+	return part;
+}
+
+static struct pt_mm_part *add_part(struct plan *p)
+{
+	p->mm[p->nmm - 1].nparts++;
+	return &p->part[p->nparts++];
+}
+
+static void run(struct pt_device *dev, struct plan *p)
+{
+	pt_cpu_mm(dev, p->mm, p->nmm);
+	p->nmm = 0;
+	p->nparts = 0;
+}
+
+static struct pt_mm_part plain_part(int64_t k, const void *a, int64_t lda, bool ta, const void *b, enum pt_dtype bt,
+				    int64_t ldb, bool tb, float scale)
+{
+	return (struct pt_mm_part){ .k = k, .a = a, .at = PT_F32, .lda = lda, .ta = ta, .b = b, .bt = bt, .ldb = ldb,
+		.tb = tb, .scale = scale };
+}
+
+static void set_drop(struct pt_mm_part *part, enum pt_mm_drop where, const struct pt_k_linear_group *g,
+		     const struct pt_k_lowrank *t)
+{
+	if (t->dropout <= 0)
+		return;
+	part->drop = where;
+	part->rng = g->rng;
+	part->site = t->site;
+	part->p = t->dropout;
+}
+
+/* A of the terms without dropout, one after the other. */
+static void gather_a(const struct pt_k_linear_group *g, const struct plan *p)
+{
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+
+			if (t->dropout <= 0)
+				memcpy(p->a + term_at(g, j, i) * g->k, t->a, (size_t)(t->r * g->k) * sizeof *t->a);
+		}
+	}
+}
+
+/* u = drop(x) A' of all terms. */
+static void compute_u(struct pt_device *dev, const struct pt_k_linear_group *g, struct plan *p)
+{
+	if (p->plain)
+		*add_mm(p, g, g->rows, p->plain, p->u, p->ranks, false) =
+			plain_part(g->k, g->x, g->k, false, p->a, PT_F32, g->k, true, 1);
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+			struct pt_mm_part *part;
+
+			if (t->dropout <= 0)
+				continue;
+			part = add_mm(p, g, g->rows, t->r, p->u + term_at(g, j, i), p->ranks, false);
+			*part = plain_part(g->k, g->x, g->k, false, t->a, PT_F32, g->k, true, 1);
+			set_drop(part, PT_MM_DROP_A, g, t);
+		}
+	}
+	run(dev, p);
+}
+
+static void keep_u(const struct pt_k_linear_group *g, const struct plan *p)
+{
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+			const float *from = p->u + term_at(g, j, i);
+
+			for (int64_t row = 0; row < g->rows && t->u; row++)
+				memcpy((float *)t->u + row * t->r, from + row * p->ranks,
+				       (size_t)t->r * sizeof *from);
+		}
+	}
+}
+
+/* All biases of a linear in one vector; NULL: it has none. */
+static const float *sum_bias(const struct pt_k_linear *l, float *out)
+{
+	bool any = l->bias;
+
+	for (int i = 0; i < l->nterms; i++)
+		any |= l->term[i].bias != NULL;
+	if (!any)
+		return NULL;
+	if (l->bias)
+		pt_to_f32(out, l->bias, l->btype, (size_t)l->n);
+	else
+		memset(out, 0, (size_t)l->n * sizeof *out);
+	for (int i = 0; i < l->nterms; i++)
+		for (int64_t o = 0; o < l->n && l->term[i].bias; o++)
+			out[o] += l->term[i].scale * l->term[i].bias[o];
+	return out;
+}
+
+int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
+{
+	struct plan p = layout(g, false, g->scratch);
+	float *bias = p.bias;
+
+	if (g->type != PT_F32)
+		return pt_error(err, PT_DEVICE, "linear: the CPU computes in F32, not %s", pt_dtype_name(g->type));
+	if (!g->rows)
+		return 0;
+	if (p.ranks) {
+		gather_a(g, &p);
+		compute_u(dev, g, &p);
+		keep_u(g, &p);
+	}
+	for (int j = 0; j < g->n; bias += g->lin[j++].n) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		*add_mm(&p, g, g->rows, l->n, l->y, l->n, l->acc_y) =
+			plain_part(g->k, g->x, g->k, false, l->w, l->wtype, l->transposed ? l->n : g->k,
+				   !l->transposed, 1);
+		p.mm[p.nmm - 1].bias = sum_bias(l, bias);
+		for (int i = 0; i < l->nterms; i++)
+			*add_part(&p) = plain_part(l->term[i].r, p.u + term_at(g, j, i), p.ranks, false, l->term[i].b,
+						   PT_F32, l->term[i].r, true, l->term[i].scale);
+	}
+	run(dev, &p);
+	return 0;
+}
+
+/* dx = sum of [dy, du] [W; A]. */
+static void add_dx(const struct pt_k_linear_group *g, struct plan *p)
+{
+	struct pt_mm_part *part = add_mm(p, g, g->rows, g->k, g->dx, g->k, g->acc_dx);
+
+	for (int j = 0; j < g->n; j++) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		if (j > 0)
+			part = add_part(p);
+		*part = plain_part(l->n, l->dy, l->n, false, l->w, l->wtype, l->transposed ? l->n : g->k,
+				   l->transposed, 1);
+	}
+	if (p->plain)
+		*add_part(p) = plain_part(p->plain, p->du, p->ranks, false, p->a, PT_F32, g->k, false, 1);
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+
+			if (t->dropout <= 0)
+				continue;
+			part = add_part(p);
+			*part = plain_part(t->r, p->du + term_at(g, j, i), p->ranks, false, t->a, PT_F32, g->k, false, 1);
+			set_drop(part, PT_MM_DROP_C, g, t);
+		}
+	}
+}
+
+/* Gradients of all A into p->da: those without dropout from one product. */
+static void add_da(const struct pt_k_linear_group *g, struct plan *p)
+{
+	bool plain = false;
+
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+			int64_t at = term_at(g, j, i);
+			struct pt_mm_part *part;
+
+			plain |= t->da && t->dropout <= 0;
+			if (!t->da || t->dropout <= 0)
+				continue;
+			part = add_mm(p, g, t->r, g->k, p->da + at * g->k, g->k, false);
+			*part = plain_part(g->rows, p->du + at, p->ranks, true, g->x, PT_F32, g->k, false, 1);
+			set_drop(part, PT_MM_DROP_B, g, t);
+		}
+	}
+	if (plain)
+		*add_mm(p, g, p->plain, g->k, p->da, g->k, false) =
+			plain_part(g->rows, p->du, p->ranks, true, g->x, PT_F32, g->k, false, 1);
+}
+
+static void add_weights(const struct pt_k_linear_group *g, struct plan *p, bool own_u)
+{
+	for (int j = 0; j < g->n; j++) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		if (l->dw && l->transposed)
+			*add_mm(p, g, g->k, l->n, l->dw, l->n, true) =
+				plain_part(g->rows, g->x, g->k, true, l->dy, PT_F32, l->n, false, 1);
+		else if (l->dw)
+			*add_mm(p, g, l->n, g->k, l->dw, g->k, true) =
+				plain_part(g->rows, l->dy, l->n, true, g->x, PT_F32, g->k, false, 1);
+		for (int i = 0; i < l->nterms; i++) {
+			const struct pt_k_lowrank *t = &l->term[i];
+
+			if (!t->db)
+				continue;
+			*add_mm(p, g, l->n, t->r, t->db, t->r, true) =
+				plain_part(g->rows, l->dy, l->n, true, own_u ? p->u + term_at(g, j, i) : t->u, PT_F32,
+					   own_u ? p->ranks : t->r, false, t->scale);
+		}
+	}
+}
+
+/* What no product gives: sums of columns, and A's gradients from the scratch to their places. */
+static void finish(struct pt_device *dev, const struct pt_k_linear_group *g, const struct plan *p)
+{
+	for (int j = 0; j < g->n; j++) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		if (l->dbias)
+			pt_cpu_mm_colsum(dev, l->dy, g->rows, l->n, l->n, 1, l->dbias);
+		for (int i = 0; i < l->nterms; i++) {
+			const struct pt_k_lowrank *t = &l->term[i];
+			const float *from = p->da + term_at(g, j, i) * g->k;
+
+			if (t->dbias)
+				pt_cpu_mm_colsum(dev, l->dy, g->rows, l->n, l->n, t->scale, t->dbias);
+			for (int64_t k = 0; k < t->r * g->k && t->da; k++)
+				t->da[k] += from[k];
+		}
+	}
+}
+
+int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
+{
+	struct plan p = layout(g, true, g->scratch);
+	bool need_du = g->dx, need_u = false;
+
+	if (g->type != PT_F32)
+		return pt_error(err, PT_DEVICE, "linear: the CPU computes in F32, not %s", pt_dtype_name(g->type));
+	if (!g->rows)
+		return 0;
+	for (int j = 0; j < g->n; j++) {
+		for (int i = 0; i < g->lin[j].nterms; i++) {
+			const struct pt_k_lowrank *t = &g->lin[j].term[i];
+
+			need_du |= t->da != NULL;
+			need_u |= t->db && !t->u;
+		}
+	}
+	gather_a(g, &p);
+	if (need_u)
+		compute_u(dev, g, &p);
+	for (int j = 0; j < g->n && need_du; j++) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		for (int i = 0; i < l->nterms; i++)
+			*add_mm(&p, g, g->rows, l->term[i].r, p.du + term_at(g, j, i), p.ranks, false) =
+				plain_part(l->n, l->dy, l->n, false, l->term[i].b, PT_F32, l->term[i].r, false,
+					   l->term[i].scale);
+	}
+	run(dev, &p);
+	if (g->dx)
+		add_dx(g, &p);
+	add_da(g, &p);
+	add_weights(g, &p, need_u);
+	run(dev, &p);
+	finish(dev, g, &p);
+	return 0;
+}
