@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * block.c - one transformer block with the switches of struct pt_config, and
- * the walk through all blocks.
+ * the walk through all blocks to the last norm.
  *
  * Pre-norm blocks hand on the residual stream and, apart from it, what is
- * still to be added, so that the sum is taken in the norm that follows.
+ * still to be added, so that the sum is taken in the norm that follows. What
+ * a formula has read for the last time it says to be done with.
  */
 #include "model/body.h"
+
+/* y, computed from x, which is read no more (they may be one). */
+static struct pt_tensor *then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
+{
+	if (y != x)
+		pt_tensor_done(run, x);
+	return y;
+}
 
 static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x)
@@ -31,8 +40,10 @@ static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 	if (pt_site_prefix(run, l->part[PT_ROLE_KV], &prefix))
 		a.prefix = &prefix;
 	o = pt_op_attn(run, y[0], y[1], y[2], &a);
-	o = pt_site_linear1(run, l->part[PT_ROLE_O], o);
-	o = pt_op_dropout(run, o, c->drop_hidden, l->rng_attn_out);
+	for (int i = 0; i < 3; i++)
+		pt_tensor_done(run, y[i]);
+	o = then(run, pt_site_linear1(run, l->part[PT_ROLE_O], o), o);
+	o = then(run, pt_op_dropout(run, o, c->drop_hidden, l->rng_attn_out), o);
 	return pt_site_block(run, l->part[PT_ROLE_ATTN_OUT], x, o);
 }
 
@@ -41,18 +52,33 @@ static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *
 {
 	const struct pt_config *c = &p->m->cfg;
 	struct pt_site *const gated[2] = { l->part[PT_ROLE_GATE], l->part[PT_ROLE_UP] };
-	struct pt_tensor *y[2];
+	struct pt_tensor *y[2], *z;
 
 	if (c->ffn_form == PT_FFN_GATED) {
 		pt_site_linear(run, gated, 2, x, y);
-		y[0] = pt_op_glu(run, y[0], y[1], c->act);
+		z = then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);
+		pt_tensor_done(run, y[1]);
 	} else {
-		y[0] = pt_site_linear1(run, l->part[PT_ROLE_UP], x);
-		y[0] = pt_op_act(run, y[0], c->act);
+		z = pt_site_linear1(run, l->part[PT_ROLE_UP], x);
+		z = then(run, pt_op_act(run, z, c->act), z);
 	}
-	y[0] = pt_site_linear1(run, l->part[PT_ROLE_DOWN], y[0]);
-	y[0] = pt_op_dropout(run, y[0], c->drop_hidden, l->rng_ffn_out);
-	return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, y[0]);
+	z = then(run, pt_site_linear1(run, l->part[PT_ROLE_DOWN], z), z);
+	z = then(run, pt_op_dropout(run, z, c->drop_hidden, l->rng_ffn_out), z);
+	return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, z);
+}
+
+/* norm(x + delta); *x becomes the sum. delta NULL: norm(x). */
+static struct pt_tensor *sum_norm(struct pt_run *run, const struct pt_config *c, struct pt_site *norm,
+				  struct pt_tensor **x, struct pt_tensor *delta)
+{
+	struct pt_tensor *sum = NULL, *y;
+
+	if (!delta)
+		return pt_site_norm(run, norm, c->norm, c->eps, *x);
+	y = pt_site_add_norm(run, norm, c->norm, c->eps, *x, delta, &sum);
+	pt_tensor_done(run, delta);
+	*x = then(run, sum, *x);
+	return y;
 }
 
 static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
@@ -60,14 +86,12 @@ static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 				   struct pt_tensor **delta)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_site *n1 = l->part[PT_ROLE_ATTN_NORM], *n2 = l->part[PT_ROLE_FFN_NORM];
 	struct pt_tensor *y;
 
-	y = *delta ? pt_site_add_norm(run, n1, c->norm, c->eps, x, *delta, &x)
-		   : pt_site_norm(run, n1, c->norm, c->eps, x);
-	y = attention(run, p, l, y);
-	y = pt_site_add_norm(run, n2, c->norm, c->eps, x, y, &x);
-	*delta = feed_forward(run, p, l, y);
+	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
+	*delta = then(run, attention(run, p, l, y), y);
+	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
+	*delta = then(run, feed_forward(run, p, l, y), y);
 	return x;
 }
 
@@ -75,12 +99,12 @@ static struct pt_tensor *post_block(struct pt_run *run, const struct pt_pass *p,
 				    const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_tensor *sum = NULL, *y;
+	struct pt_tensor *y;
 
-	y = attention(run, p, l, x);
-	x = pt_site_add_norm(run, l->part[PT_ROLE_ATTN_NORM], c->norm, c->eps, x, y, &sum);
-	y = feed_forward(run, p, l, x);
-	return pt_site_add_norm(run, l->part[PT_ROLE_FFN_NORM], c->norm, c->eps, x, y, &sum);
+	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, attention(run, p, l, x));
+	x = then(run, y, x);
+	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, feed_forward(run, p, l, x));
+	return then(run, y, x);
 }
 
 static struct pt_tensor *block(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
@@ -89,6 +113,18 @@ static struct pt_tensor *block(struct pt_run *run, const struct pt_pass *p, cons
 	if (p->m->cfg.form == PT_BLOCK_PRE)
 		return pre_block(run, p, l, x, delta);
 	return post_block(run, p, l, x);
+}
+
+/* x + delta, where there is one. */
+static struct pt_tensor *total(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *delta)
+{
+	struct pt_tensor *sum;
+
+	if (!delta)
+		return x;
+	sum = then(run, pt_op_add(run, x, delta), x);
+	pt_tensor_done(run, delta);
+	return sum;
 }
 
 struct scoped {
@@ -106,7 +142,7 @@ static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *
 	(void)nin;
 	(void)nout;
 	x = block(run, &s->pass, s->layer, in[0], &delta);
-	out[0] = delta ? pt_op_add(run, x, delta) : x;
+	out[0] = total(run, x, delta);
 	return run->err.status;
 }
 
@@ -133,31 +169,40 @@ static bool layer_trains(const struct pt_layer *l)
 	return false;
 }
 
-struct pt_tensor *pt_blocks(struct pt_run *run, struct pt_pass *p, struct pt_tensor *x,
-			    struct pt_tensor **delta)
+struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
+			      struct pt_tensor *x, struct pt_tensor *delta)
+{
+	struct pt_tensor *y;
+
+	if (!norm)
+		return total(run, x, delta);
+	y = sum_norm(run, &m->cfg, norm, &x, delta);
+	return then(run, y, x);
+}
+
+struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
 {
 	const struct pt_shape shape = { 2, { p->rows->n, p->m->cfg.hidden, 0 }, p->rows };
+	struct pt_tensor *delta = NULL;
 
-	*delta = NULL;
 	for (int i = 0; x && i < p->m->cfg.layers; i++) {
 		const struct pt_layer *l = &p->m->body->layer[i];
 		struct scoped arg = { *p, l };
 		struct pt_tensor *out = NULL;
-		bool grad = run->record && (x->needs_grad || (*delta && (*delta)->needs_grad) ||
+		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
 					    layer_trains(l));
 
 		if (grad && !p->m->recompute) {
-			x = block(run, p, l, x, delta);
+			x = block(run, p, l, x, &delta);
 			continue;
 		}
-		if (*delta)
-			x = pt_op_add(run, x, *delta);
-		*delta = NULL;
+		x = total(run, x, delta);
+		delta = NULL;
 		/* Nothing inside is needed again: released block by block. */
 		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
 			     sizeof arg, &x, 1, &shape, &out, 1))
 			return NULL;
-		x = out;
+		x = then(run, out, x);
 	}
-	return x;
+	return pt_sum_norm(run, p->m, p->m->body->part[PT_ROLE_FINAL_NORM], x, delta);
 }

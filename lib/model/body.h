@@ -59,10 +59,12 @@ struct pt_pass {
 struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 			   const struct pt_rows **rows);
 
-/* block.c: all blocks in turn, each in a recomputed scope where m->recompute says so; *delta is what is
- * still to be added to the result (NULL: nothing): pre-norm blocks leave it to the norm that follows. */
-struct pt_tensor *pt_blocks(struct pt_run *run, struct pt_pass *p, struct pt_tensor *x,
-			    struct pt_tensor **delta);
+/* block.c: all blocks in turn, each in a recomputed scope where m->recompute says so, and the last norm
+ * where the model has one. x is done with. */
+struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x);
+/* norm(x + delta), without the norm or the delta where they are NULL; both are done with. */
+struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
+			      struct pt_tensor *x, struct pt_tensor *delta);
 
 /* decoder.c, encoder.c */
 struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);

@@ -4,9 +4,6 @@
  * words, types and positions, their norm and dropout, and the virtual tokens
  * that a method puts in front.
  */
-#include <stdlib.h>
-
-#include "base/mem.h"
 #include "model/body.h"
 
 static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in)
@@ -21,11 +18,10 @@ static int check_input(struct pt_run *run, const struct pt_model *m, const struc
 
 static const int32_t *zeros(struct pt_run *run, int64_t n)
 {
-	int32_t *z = pt_calloc((size_t)n, sizeof *z, &run->err);
-	const int32_t *p = z ? pt_run_upload(run, z, (size_t)n * sizeof *z) : NULL;
+	size_t bytes = (size_t)n * sizeof(int32_t);
+	void *z = pt_pool_alloc(&run->pool, bytes, &run->err);
 
-	free(z);
-	return p;
+	return z ? pt_run_upload(run, z, bytes) : NULL;
 }
 
 static struct pt_tensor *add_types(struct pt_run *run, struct pt_site *site, const struct pt_input *in,
@@ -33,8 +29,12 @@ static struct pt_tensor *add_types(struct pt_run *run, struct pt_site *site, con
 {
 	/* With virtual tokens in front all types are 0, as in PEFT. */
 	const int32_t *types = rows == &in->rows && in->types ? in->types : zeros(run, rows->n);
+	struct pt_tensor *t = pt_site_embed(run, site, types, rows);
+	struct pt_tensor *sum = pt_op_add(run, x, t);
 
-	return pt_op_add(run, x, pt_site_embed(run, site, types, rows));
+	pt_tensor_done(run, x);
+	pt_tensor_done(run, t);
+	return sum;
 }
 
 static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m, struct pt_site *site,
@@ -54,7 +54,7 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 			   const struct pt_rows **rows)
 {
 	struct pt_site *const *part = m->body->part;
-	struct pt_tensor *x, *pos = NULL;
+	struct pt_tensor *x, *y, *pos = NULL;
 
 	*rows = &in->rows;
 	if (run->err.status || check_input(run, m, in))
@@ -65,16 +65,9 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 		x = add_types(run, part[PT_ROLE_TYPE], in, *rows, x);
 	if (part[PT_ROLE_POS])
 		pos = positions(run, m, part[PT_ROLE_POS], in, *rows);
-	if (part[PT_ROLE_EMBED_NORM] && pos) {
-		struct pt_tensor *sum = NULL;
-
-		x = pt_site_add_norm(run, part[PT_ROLE_EMBED_NORM], m->cfg.norm, m->cfg.eps, x, pos,
-				     &sum);
-	} else {
-		if (pos)
-			x = pt_op_add(run, x, pos);
-		if (part[PT_ROLE_EMBED_NORM])
-			x = pt_site_norm(run, part[PT_ROLE_EMBED_NORM], m->cfg.norm, m->cfg.eps, x);
-	}
-	return pt_op_dropout(run, x, m->cfg.drop_embed, m->body->rng_embed);
+	x = pt_sum_norm(run, m, part[PT_ROLE_EMBED_NORM], x, pos);
+	y = pt_op_dropout(run, x, m->cfg.drop_embed, m->body->rng_embed);
+	if (y != x)
+		pt_tensor_done(run, x);
+	return y;
 }

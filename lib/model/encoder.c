@@ -7,13 +7,12 @@
 struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
 	struct pt_pass p = { .m = m };
-	struct pt_tensor *x, *delta = NULL;
+	struct pt_tensor *x;
 
 	if (in->cache) {
 		pt_error(&run->err, PT_USAGE, "%s models do not generate text", m->cfg.family->stem);
 		return NULL;
 	}
 	x = pt_embed(run, m, in, &p.rows);
-	x = pt_blocks(run, &p, x, &delta);
-	return delta ? pt_op_add(run, x, delta) : x;
+	return pt_blocks(run, &p, x);
 }

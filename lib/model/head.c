@@ -3,9 +3,6 @@
  * head.c - what stands on the body: the language-model head, and sequence
  * classification by the family's row (pool, dense, dropout, out).
  */
-#include <stdlib.h>
-
-#include "base/mem.h"
 #include "model/body.h"
 
 /*
@@ -37,7 +34,7 @@ static const struct pt_rows *pooled_rows(struct pt_run *run, struct pt_model *m,
 {
 	struct pt_rows *p = &m->body->pooled;
 	size_t n = (size_t)rows->batch;
-	uint64_t *zero = pt_calloc(n, sizeof *zero, &run->err);
+	uint64_t *zero = pt_pool_alloc(&run->pool, n * sizeof *zero, &run->err);
 	uint64_t *key = NULL;
 	int32_t *pos = NULL;
 
@@ -47,7 +44,6 @@ static const struct pt_rows *pooled_rows(struct pt_run *run, struct pt_model *m,
 	if (rows->key)
 		key = pt_run_upload(run, zero, n * sizeof *key);
 	pos = pt_run_upload(run, zero, n * sizeof *pos);
-	free(zero);
 	if (run->err.status)
 		return NULL;
 	if (key && run->dev->k->gather_fwd(run->dev, rows->batch, 2, (const float *)(const void *)rows->key,
@@ -62,7 +58,8 @@ static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const stru
 			      struct pt_tensor *hidden)
 {
 	const struct pt_rows *rows = hidden->rows;
-	int32_t *idx = pt_malloc((size_t)rows->batch, sizeof *idx, &run->err);
+	size_t bytes = (size_t)rows->batch * sizeof(int32_t);
+	int32_t *idx = pt_pool_alloc(&run->pool, bytes, &run->err);
 	const int32_t *didx;
 
 	if (!idx)
@@ -70,13 +67,11 @@ static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const stru
 	for (int b = 0; b < rows->batch; b++) {
 		if (in->rows.host_cu[b + 1] == in->rows.host_cu[b]) {
 			pt_error(&run->err, PT_DATA, "sequence %d of the micro-batch is empty: nothing to classify", b);
-			free(idx);
 			return NULL;
 		}
 		idx[b] = (int32_t)pool_row(m, in, rows, b);
 	}
-	didx = pt_run_upload(run, idx, (size_t)rows->batch * sizeof *idx);
-	free(idx);
+	didx = pt_run_upload(run, idx, bytes);
 	rows = run->err.status ? NULL : pooled_rows(run, m, rows, didx);
 	return rows ? pt_op_gather(run, hidden, didx, rows->n, rows) : NULL;
 }

@@ -125,10 +125,14 @@ static struct pt_tensor *append(struct pt_run *run, struct pt_kvcache *c, void *
 void pt_kvcache_append(struct pt_run *run, struct pt_kvcache *c, int layer, struct pt_tensor **k,
 		       struct pt_tensor **v)
 {
-	if (!*k || !*v)
+	struct pt_tensor *new_k = *k, *new_v = *v;
+
+	if (!new_k || !new_v)
 		return;
-	*k = append(run, c, c->k[layer], &c->kt[layer], *k);
-	*v = append(run, c, c->v[layer], &c->vt[layer], *v);
+	*k = append(run, c, c->k[layer], &c->kt[layer], new_k);
+	*v = append(run, c, c->v[layer], &c->vt[layer], new_v);
+	pt_tensor_done(run, new_k);
+	pt_tensor_done(run, new_v);
 }
 
 void pt_kvcache_end(struct pt_kvcache *c)

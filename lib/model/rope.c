@@ -173,20 +173,15 @@ static struct plan measure(const struct pt_rope_config *c, const struct pt_rows 
 	return p;
 }
 
-static int fill_pass(const struct pt_rope_config *c, const struct pt_rope_table *t,
-		     const struct pt_rows *rows, int64_t first, const struct plan *p, float *cos,
-		     float *sin, int32_t *index, struct pt_error *err)
+static void fill_pass(const struct pt_rope_config *c, const struct pt_rope_table *t,
+		      const struct pt_rows *rows, int64_t first, const struct plan *p, float *cos,
+		      float *sin, float *inv, int32_t *index)
 {
 	size_t half = (size_t)c->dims / 2;
 	int64_t next = p->common;
-	float *inv = pt_malloc(half, sizeof *inv, err);
 
-	if (!inv)
-		return err->status;
 	memcpy(cos, t->cos + (size_t)first * half, (size_t)p->common * half * sizeof *cos);
 	memcpy(sin, t->sin + (size_t)first * half, (size_t)p->common * half * sizeof *sin);
-	for (int64_t i = 0; index && i < rows->n; i++)
-		index[i] = 0;
 	for (int b = 0; b < rows->batch; b++) {
 		int64_t from = rows->host_cu[b], len = rows->host_cu[b + 1] - from, at = 0;
 
@@ -199,44 +194,41 @@ static int fill_pass(const struct pt_rope_config *c, const struct pt_rope_table 
 		for (int64_t i = 0; index && i < len; i++)
 			index[from + i] = (int32_t)(at + i);
 	}
-	free(inv);
-	return 0;
+}
+
+/* Bytes of the run that need no release. */
+static void *scratch(struct pt_run *run, int64_t n, size_t size)
+{
+	size_t bytes;
+
+	if (pt_mul_size((size_t)n, size, &bytes))
+		return pt_pool_alloc(&run->pool, bytes, &run->err);
+	pt_error(&run->err, PT_FAIL, "a rotary table does not fit into memory");
+	return NULL;
 }
 
 int pt_rope_prepare(struct pt_run *run, const struct pt_rope_config *c, struct pt_rope_table *table,
 		    const struct pt_rows *rows, int64_t first, struct pt_rope *out)
 {
 	struct plan p = measure(c, rows, first);
-	size_t half = (size_t)c->dims / 2, n = (size_t)p.rows * half;
-	float *cos = NULL, *sin = NULL;
-	int32_t *index = NULL;
-	int st = run->err.status;
+	int64_t half = c->dims / 2, n = p.rows * half;
+	int32_t *index = NULL;	/* rows of no sequence look at row 0 */
+	float *cos, *sin, *inv;
 
-	if (st)
-		return st;
-	st = grow(c, table, first + p.common, &run->err);
-	if (st)
-		return st;
-	cos = pt_malloc(n, sizeof *cos, &run->err);
-	sin = cos ? pt_malloc(n, sizeof *sin, &run->err) : NULL;
-	if (p.index && sin)
-		index = pt_malloc((size_t)rows->n, sizeof *index, &run->err);
-	if (!sin || (p.index && !index)) {
-		st = run->err.status;
-		goto out;
-	}
-	st = fill_pass(c, table, rows, first, &p, cos, sin, index, &run->err);
-	if (st)
-		goto out;
-	out->cos = pt_run_upload(run, cos, n * sizeof *cos);
-	out->sin = pt_run_upload(run, sin, n * sizeof *sin);
+	if (run->err.status || grow(c, table, first + p.common, &run->err))
+		return run->err.status;
+	cos = scratch(run, n, sizeof *cos);
+	sin = scratch(run, n, sizeof *sin);
+	inv = scratch(run, half, sizeof *inv);
+	if (p.index)
+		index = scratch(run, rows->n, sizeof *index);
+	if (run->err.status)
+		return run->err.status;
+	fill_pass(c, table, rows, first, &p, cos, sin, inv, index);
+	out->cos = pt_run_upload(run, cos, (size_t)n * sizeof *cos);
+	out->sin = pt_run_upload(run, sin, (size_t)n * sizeof *sin);
 	out->pos = index ? pt_run_upload(run, index, (size_t)rows->n * sizeof *index) : NULL;
 	out->positions = p.rows;
 	out->rot_dim = c->dims;
-	st = run->err.status;
-out:
-	free(cos);
-	free(sin);
-	free(index);
-	return st;
+	return run->err.status;
 }

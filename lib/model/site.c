@@ -59,8 +59,13 @@ static struct pt_tensor *outputs(struct pt_run *run, struct pt_site *s, struct p
 				 struct pt_tensor *y)
 {
 	for (int i = 0; y && i < s->nhooks; i++) {
-		if (active(s->hook[i]) && s->hook[i]->ops->output)
-			y = s->hook[i]->ops->output(run, s->hook[i], x, y);
+		struct pt_tensor *old = y;
+
+		if (!active(s->hook[i]) || !s->hook[i]->ops->output)
+			continue;
+		y = s->hook[i]->ops->output(run, s->hook[i], x, old);
+		if (y != old)
+			pt_tensor_done(run, old);
 	}
 	return y;
 }
@@ -106,12 +111,19 @@ struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, stru
 	struct pt_linear lin;
 
 	for (int i = 0; in && i < site->nhooks; i++) {
-		if (active(site->hook[i]) && site->hook[i]->ops->input)
-			in = site->hook[i]->ops->input(run, site->hook[i], in);
+		struct pt_tensor *old = in;
+
+		if (!active(site->hook[i]) || !site->hook[i]->ops->input)
+			continue;
+		in = site->hook[i]->ops->input(run, site->hook[i], old);
+		if (old != x && old != in)
+			pt_tensor_done(run, old);
 	}
 	if (!in || base_linear(run, site, term, PT_SITE_MAX_TERMS, &lin))
 		return NULL;
 	y = pt_op_linear(run, in, &lin);
+	if (in != x)
+		pt_tensor_done(run, in);
 	return outputs(run, site, x, y);
 }
 
@@ -152,8 +164,13 @@ struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const 
 					  site->embed_scale, site->pad);
 
 	for (int i = 0; y && i < site->nhooks; i++) {
-		if (active(site->hook[i]) && site->hook[i]->ops->embed)
-			y = site->hook[i]->ops->embed(run, site->hook[i], ids, rows, y);
+		struct pt_tensor *old = y;
+
+		if (!active(site->hook[i]) || !site->hook[i]->ops->embed)
+			continue;
+		y = site->hook[i]->ops->embed(run, site->hook[i], ids, rows, old);
+		if (y != old)
+			pt_tensor_done(run, old);
 	}
 	return y;
 }
@@ -211,8 +228,13 @@ struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct
 				const struct pt_rows **rows)
 {
 	for (int i = 0; x && i < site->nhooks; i++) {
-		if (active(site->hook[i]) && site->hook[i]->ops->prepend)
-			x = site->hook[i]->ops->prepend(run, site->hook[i], x, rows);
+		struct pt_tensor *old = x;
+
+		if (!active(site->hook[i]) || !site->hook[i]->ops->prepend)
+			continue;
+		x = site->hook[i]->ops->prepend(run, site->hook[i], old, rows);
+		if (x != old)
+			pt_tensor_done(run, old);
 	}
 	return x;
 }

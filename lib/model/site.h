@@ -57,7 +57,11 @@ struct pt_site {
 	int nhooks;
 };
 
-/* What a method does at a site; every function is optional. */
+/*
+ * What a method does at a site; every function is optional. What it returns
+ * in place of x or y takes over: the model reads the old one no more, and
+ * pt_tensor_done() is said for it.
+ */
 struct pt_hook_ops {
 	/* Replaces the input of a linear (it then leaves the group that shares x). */
 	struct pt_tensor *(*input)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x);
