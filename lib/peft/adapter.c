@@ -148,7 +148,7 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 		char *module;
 
 		for (int k = 0; (name = pt_config_item(pt_json_get(a->config, key), k)); k++)
-			found |= pt_module_holds(name, w);
+			found |= pt_module_holds(name, w, false);
 		if (!w->fresh || found)
 			continue;
 		module = pt_strndup(w->path, (size_t)(strrchr(w->path, '.') - w->path), err);

@@ -37,8 +37,12 @@ int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *ke
 		       struct pt_error *err);
 int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err);	/* modules_to_save, bias */
 struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w);
-/* Whether a module path names w's module or one around it, matched by its end as PEFT's modules_to_save are. */
-bool pt_module_holds(const char *name, const struct pt_weight *w);
+/*
+ * Whether a name is the end of the path of w's module or of one around it.
+ * whole: of whole parts of the path; else as in PEFT's modules_to_save, where
+ * "norm" means "input_layernorm" too.
+ */
+bool pt_module_holds(const char *name, const struct pt_weight *w, bool whole);
 /* A base value as f32 on the host; count elements. */
 int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *out, struct pt_error *err);
 

@@ -39,7 +39,7 @@ static bool is_named(const struct pt_adapter *a, const struct pt_weight *w)
 	bool found = !a->modules || (a->fresh && w->fresh && a->model->dir->weights);
 
 	for (int i = 0; i < a->nmodules && !found; i++)
-		found = pt_module_holds(a->modules[i], w);
+		found = pt_module_holds(a->modules[i], w, true);
 	return found;
 }
 
@@ -49,7 +49,7 @@ static int check_names(const struct pt_adapter *a, struct pt_error *err)
 		bool found = false;
 
 		for (int k = 0; k < a->model->nweights && !found; k++)
-			found = pt_module_holds(a->modules[i], &a->model->weight[k]);
+			found = pt_module_holds(a->modules[i], &a->model->weight[k], true);
 		if (!found)
 			return pt_error(err, PT_USAGE, "modules: '%s' matches no module of the model", a->modules[i]);
 	}

@@ -234,7 +234,7 @@ static int check_saved(const struct pt_adapter *a, struct pt_error *err)
 		bool found = false;
 
 		for (int k = 0; !found && k < a->model->nweights; k++)
-			found = pt_module_holds(name, &a->model->weight[k]);
+			found = pt_module_holds(name, &a->model->weight[k], false);
 		/* PEFT names the heads of all families where one trains. */
 		if (!found && strcmp(name, "score") != 0 && strcmp(name, "classifier") != 0)
 			return pt_error(err, PT_USAGE, "modules_to_save: '%s' matches no module of the model", name);

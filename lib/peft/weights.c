@@ -20,12 +20,14 @@ struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const 
 	return NULL;
 }
 
-bool pt_module_holds(const char *name, const struct pt_weight *w)
+bool pt_module_holds(const char *name, const struct pt_weight *w, bool whole)
 {
 	size_t n = strlen(name);
 
 	for (const char *dot = strchr(w->path, '.'); dot; dot = strchr(dot + 1, '.')) {
-		if ((size_t)(dot - w->path) >= n && !strncmp(dot - n, name, n))
+		size_t k = (size_t)(dot - w->path);
+
+		if (k >= n && !strncmp(dot - n, name, n) && (!whole || k == n || dot[-(ptrdiff_t)n - 1] == '.'))
 			return true;
 	}
 	return false;
@@ -143,7 +145,7 @@ static int replace_saved(struct pt_adapter *a, struct pt_error *err)
 		bool found = false;
 
 		for (int k = 0; !found && (name = pt_config_item(list, k)); k++)
-			found = pt_module_holds(name, w);
+			found = pt_module_holds(name, w, false);
 		if (!found || pt_adapter_replaced(a, w))
 			continue;
 		if (adapted(a, w))
@@ -159,7 +161,7 @@ static int replace_biases(struct pt_adapter *a, struct pt_error *err)
 {
 	const char *bias;
 	int st = pt_json_str(a->config, "bias", "none", &bias, err);
-	bool all;
+	bool all, found = false;
 
 	if (st || !strcmp(bias, "none"))
 		return st;
@@ -168,9 +170,12 @@ static int replace_biases(struct pt_adapter *a, struct pt_error *err)
 		struct pt_weight *w = &a->model->weight[i];
 		bool own = adapted(a, w);
 
+		found |= w->bias && (all || own);
 		if (w->bias && (all || own) && !pt_adapter_replaced(a, w))
 			st = replace_at(a, w, own ? ".base_layer" : "", err);
 	}
+	if (!st && !found)
+		pt_log(PT_WARN, "bias %s: the model has no such biases", bias);
 	return st;
 }
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * newdir.h - a directory that appears whole: written beside its place, then
+ * renamed. One that is there already is left alone where it is the same,
+ * and refused otherwise, unless it is to be replaced.
+ */
+#ifndef PT_TOOLS_NEWDIR_H
+#define PT_TOOLS_NEWDIR_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct newdir {
+	char *path;		/* where it will stand */
+	char *tmp;		/* where it is written: the caller fills it */
+};
+
+int newdir_open(struct newdir *d, const char *path, struct pt_error *err);
+
+/*
+ * Put it in its place. last: the file that is renamed last into a directory
+ * that exists. *same: all files were there already, byte for byte (JSON files
+ * but for base_model_name_or_path): nothing was done. Without force a
+ * directory that has other files is PT_FAIL. stale: NULL-terminated names of
+ * files that are removed where force replaces a directory and the new one
+ * lacks them. d is released, also on failure.
+ */
+int newdir_publish(struct newdir *d, bool force, const char *last, const char *const *stale, bool *same,
+		   struct pt_error *err);
+void newdir_abort(struct newdir *d);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peft-init.c - a fresh adapter directory, or a model directory that trains
+ * itself.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "initconfig.h"
+#include "labels.h"
+#include "newdir.h"
+#include "peft/adapter.h"
+#include "tool.h"
+
+static struct init_options init = { .r = 8, .alpha = 16 };
+static const char *model, *output, *task, *labels, *base_name, *modules;
+static int64_t num_labels, seed;
+static bool force;
+
+static const struct pt_opt opts[] = {
+	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
+	  .help = "the base: a model directory or a name in the hub cache" },
+	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "DIR", .value = &output,
+	  .help = "the directory to make" },
+	{ .name = "method", .letter = 't', .type = PT_OPT_STRING, .arg = "NAME", .value = &init.method,
+	  .help = "lora or full (lora)" },
+	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
+	  .help = "lm, class, regression or multilabel (that of the model)" },
+	{ .name = "labels", .type = PT_OPT_STRING, .arg = "A,B|FILE", .value = &labels,
+	  .help = "class names, or a file with one a line" },
+	{ .name = "num-labels", .type = PT_OPT_INT, .arg = "N", .value = &num_labels, .min = 1, .max = 1 << 20,
+	  .help = "number of classes without names, or of values" },
+	{ .name = "rank", .letter = 'r', .type = PT_OPT_INT, .arg = "N", .value = &init.r, .min = 1, .max = 1 << 20,
+	  .given = &init.given.r, .help = "rank of the update (8)" },
+	{ .name = "alpha", .type = PT_OPT_FLOAT, .arg = "X", .value = &init.alpha, .min = -1e9, .max = 1e9,
+	  .given = &init.given.alpha, .help = "the update is scaled by alpha/rank (16)" },
+	{ .name = "dropout", .type = PT_OPT_FLOAT, .arg = "P", .value = &init.dropout, .min = 0, .max = 0.999,
+	  .given = &init.given.dropout, .help = "dropout of the adapter's input (0)" },
+	{ .name = "rslora", .type = PT_OPT_FLAG, .value = &init.rslora, .negatable = true, .given = &init.given.rslora,
+	  .help = "scale by alpha/sqrt(rank)" },
+	{ .name = "targets", .type = PT_OPT_STRING, .arg = "LIST|REGEX", .value = &init.targets,
+	  .help = "modules to adapt by the ends of their names, or all-linear (by model)" },
+	{ .name = "exclude", .type = PT_OPT_STRING, .arg = "LIST|REGEX", .value = &init.exclude,
+	  .help = "targets to leave out" },
+	{ .name = "layers", .type = PT_OPT_STRING, .arg = "LIST", .value = &init.layers,
+	  .help = "adapt only these layers, as in 0-3,7" },
+	{ .name = "layers-pattern", .type = PT_OPT_STRING, .arg = "NAME", .value = &init.layers_pattern,
+	  .help = "name before a layer's number, where it is not the first number" },
+	{ .name = "rank-pattern", .type = PT_OPT_LIST, .arg = "REGEX=N", .value = &init.rank_pattern,
+	  .help = "another rank for some targets; may be repeated" },
+	{ .name = "alpha-pattern", .type = PT_OPT_LIST, .arg = "REGEX=X", .value = &init.alpha_pattern,
+	  .help = "another alpha for some targets; may be repeated" },
+	{ .name = "init", .type = PT_OPT_CHOICE, .arg = "HOW", .value = &init.init, .choices = INIT_WORDS,
+	  .given = &init.given.init, .help = "default, false, gaussian or orthogonal" },
+	{ .name = "bias", .type = PT_OPT_CHOICE, .arg = "WHICH", .value = &init.bias, .choices = BIAS_WORDS,
+	  .given = &init.given.bias, .help = "biases that train: none, all or lora_only" },
+	{ .name = "save-modules", .type = PT_OPT_STRING, .arg = "LIST", .value = &init.save_modules,
+	  .help = "modules that train whole and are saved with the adapter" },
+	{ .name = "modules", .type = PT_OPT_STRING, .arg = "LIST", .value = &modules,
+	  .help = "full: modules that train (all)" },
+	{ .name = "config", .type = PT_OPT_STRING, .arg = "FILE", .value = &init.config,
+	  .help = "an adapter_config.json to start from; options override" },
+	{ .name = "base-name", .type = PT_OPT_STRING, .arg = "NAME", .value = &base_name,
+	  .help = "name of the base to write instead of that of -m" },
+	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "N", .value = &seed, .max = 9e15,
+	  .help = "seed of the fresh values (0)" },
+	{ .name = "force", .letter = 'f', .type = PT_OPT_FLAG, .value = &force,
+	  .help = "replace a directory that holds something else" },
+	{ 0 }
+};
+static const struct pt_opt_spec spec = {
+	"peft-init", "[options] -m DIR -o DIR", "Makes a fresh adapter for a model, or a model directory to be trained.", opts
+};
+
+/* All that is open. */
+struct job {
+	struct pt_device *dev;
+	struct pt_modeldir base;
+	struct pt_model *model;
+	struct pt_adapter *adapter;
+	char **labels;
+	int nlabels;
+	enum pt_problem problem;
+	bool full;
+};
+
+/* Task from --task, else from the labels, else from the class that config.json names. */
+static int find_task(struct job *j, const struct pt_config *cfg, enum pt_task *out, struct pt_error *err)
+{
+	int t = task ? pt_task_parse(task) : j->nlabels ? PT_TASK_SEQ_CLS : (int)cfg->task;
+
+	if (t < 0)
+		return pt_error(err, PT_USAGE, "task '%s' is not known", task);
+	if (t == PT_TASK_NONE && !task)
+		return pt_error(err, PT_USAGE, "%s has no task head: say what it is trained for with --task lm or --task class",
+				model);
+	*out = (enum pt_task)t;
+	j->problem = task ? pt_task_parse_problem(task) : PT_PROBLEM_UNSET;
+	if (t == PT_TASK_SEQ_CLS)
+		return 0;
+	return j->nlabels ? pt_error(err, PT_USAGE, "labels are of no use to the task %s", pt_task_name(*out)) : 0;
+}
+
+static int find_labels(struct job *j, struct pt_error *err)
+{
+	if (labels && labels_parse(labels, &j->labels, &j->nlabels, err))
+		return err->status;
+	if (labels && num_labels && num_labels != j->nlabels)
+		return pt_error(err, PT_USAGE, "--labels names %d classes, --num-labels says %lld", j->nlabels,
+				(long long)num_labels);
+	if (!labels)
+		j->nlabels = (int)num_labels;
+	return 0;
+}
+
+/* Names for a head: those given, else those of a base that has this head already. */
+static int name_labels(struct job *j, struct pt_error *err)
+{
+	const struct pt_config *cfg = &j->model->cfg;
+	char *const *name = j->labels;
+	bool have = cfg->label && cfg->num_labels == j->model->num_labels;
+
+	if (j->model->task != PT_TASK_SEQ_CLS)
+		return 0;
+	if (!j->nlabels && pt_model_head_is_new(j->model) && !(have && !j->base.weights))
+		return pt_error(err, PT_USAGE, "%s has no classification head: give --labels A,B or --num-labels N", model);
+	if (!name && !num_labels && have)
+		name = cfg->label;
+	if (!name)
+		return 0;
+	return pt_adapter_set_labels(j->adapter, (const char *const *)name, j->model->num_labels, err);
+}
+
+static int open_model(struct job *j, struct pt_error *err)
+{
+	struct pt_model_options o = { .head_may_lack = true, .seed = (uint64_t)seed };
+	struct pt_config cfg = { 0 };
+	int st;
+
+	st = pt_modeldir_open(&j->base, model, j->full ? PT_MODELDIR_NO_WEIGHTS : 0, err);
+	if (!st)
+		st = find_labels(j, err);
+	if (!st && (st = pt_config_read(&cfg, j->base.config, err)))
+		pt_error_prefix(err, "%s", model);
+	if (!st)
+		st = find_task(j, &cfg, &o.task, err);
+	pt_config_release(&cfg);
+	if (st)
+		return st;
+	o.num_labels = j->nlabels ? j->nlabels : j->problem == PT_PROBLEM_REGRESSION ? 1 : 0;
+	if (j->problem == PT_PROBLEM_REGRESSION && !j->nlabels)
+		j->nlabels = 1;
+	o.random = !j->base.weights;
+	st = pt_device_open(&j->dev, "cpu", &(struct pt_device_options){ .threads = 1 }, err);
+	return st ? st : pt_model_open(&j->model, j->dev, &j->base, &o, err);
+}
+
+static int make_full(struct job *j, struct pt_error *err)
+{
+	const char **names = NULL;
+	char *store = NULL;
+	int n = 0, st = modules ? init_names(modules, &names, &n, &store, err) : 0;
+
+	if (!st)
+		st = pt_adapter_new_full(&j->adapter, j->model, names, n, err);
+	if (!st && j->problem != PT_PROBLEM_UNSET)
+		j->adapter->problem = j->problem;
+	free(names);
+	free(store);
+	return st;
+}
+
+static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
+{
+	const char *name = base_name ? base_name : model;
+
+	cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
+	/* The task is that of the model that was opened. */
+	cJSON_DeleteItemFromObjectCaseSensitive(config, "task_type");
+	cJSON_DeleteItemFromObjectCaseSensitive(config, "inference_mode");
+	if (!cJSON_AddStringToObject(config, "base_model_name_or_path", name)) {
+		pt_json_free(config);
+		return pt_error(err, PT_FAIL, "out of memory");
+	}
+	return pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, err);
+}
+
+/* Where it comes from: the base, and this. */
+static int note(struct job *j, struct pt_error *err)
+{
+	struct pt_prov_step base = { .source = "model", .digest = j->model->digest, .has_digest = true };
+	struct pt_prov_step step = { .tool = "peft-init", .version = PT_VERSION, .has_digest = true };
+	struct pt_adapter *a = j->adapter;
+	char options[100];
+	uint64_t parent;
+	int st = pt_prov_add(&a->prov, &base, &parent, err);
+
+	if (!st)
+		st = pt_adapter_digest(a, &step.digest, err);
+	snprintf(options, sizeof options, "-t %s -s %lld", j->full ? "full" : a->method->name, (long long)seed);
+	step.kind = j->full ? "model" : "adapter";
+	step.options = options;
+	step.parent = &parent;
+	step.nparents = 1;
+	return st ? st : pt_prov_add(&a->prov, &step, &a->prov_id, err);
+}
+
+static int write_dir(struct job *j, bool *same, struct pt_error *err)
+{
+	/* Of an earlier directory of either kind. */
+	static const char *const stale[] = {
+		"adapter_config.json", "adapter_model.safetensors", "peft_state.safetensors", "labels.json",
+		"provenance.json", "full.json", NULL
+	};
+	struct newdir d;
+	int st = newdir_open(&d, output, err);
+
+	if (!st)
+		st = pt_adapter_save(j->adapter, d.tmp, PT_SAVE_ALL, err);
+	if (!st)
+		return newdir_publish(&d, force, j->full ? "model.safetensors" : "adapter_model.safetensors", stale, same, err);
+	newdir_abort(&d);
+	return st;
+}
+
+static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
+{
+	struct pt_buf table = PT_BUF_INIT;
+	cJSON *config = NULL;
+	bool same = false;
+	int st;
+
+	if (t->noperands)
+		return pt_error(err, PT_USAGE, "unexpected argument '%s'", t->operand[0]);
+	if (!model || !output)
+		return pt_error(err, PT_USAGE, "%s is needed", model ? "-o DIR" : "-m DIR");
+	st = init_config(&init, &config, &j->full, err);
+	if (!st && modules && !j->full)
+		st = pt_error(err, PT_USAGE, "--modules belongs to -t full; --save-modules names modules that train beside an adapter");
+	if (!st)
+		st = open_model(j, err);
+	if (st) {
+		pt_json_free(config);
+		return st;
+	}
+	st = j->full ? make_full(j, err) : make_adapter(j, config, err);
+	if (!st)
+		st = name_labels(j, err);
+	if (!st)
+		st = note(j, err);
+	if (!st)
+		st = write_dir(j, &same, err);
+	if (!st) {
+		pt_adapter_describe(j->adapter, &table);
+		st = pt_buf_check(&table, err);
+	}
+	if (!st && !t->quiet)
+		fputs(table.data, stdout);
+	if (!st && same)
+		pt_log(PT_FACT, "%s is there already, the same; left alone", output);
+	pt_buf_release(&table);
+	return st;
+}
+
+int main(int argc, char **argv)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct job j = { 0 };
+	struct pt_tool t;
+	int st;
+
+	tool_init(&t, &spec, argc, argv);
+	/* So that no half-made directory stays. */
+	tool_catch_signals();
+	st = run(&j, &t, &err);
+	if (!st)
+		st = tool_finish(&err);
+	if (st && !tool_signal())
+		tool_report(&err);
+	pt_adapter_close(j.adapter);
+	pt_model_close(j.model);
+	pt_modeldir_close(&j.base);
+	if (j.dev)
+		pt_device_close(j.dev);
+	labels_free(j.labels, j.labels ? j.nlabels : 0);
+	pt_opt_list_release(&init.rank_pattern);
+	pt_opt_list_release(&init.alpha_pattern);
+	if (tool_signal())
+		tool_die_of(tool_signal());
+	return st;
+}
