@@ -25,28 +25,38 @@ static inline float gelu(float x, float *d)
 	return x * s;
 }
 
+/* The logistic function, and its derivative without cancellation where it is near 1. */
+static inline float logistic(float x, float *d)
+{
+	float e = pt_expf(x < 0 ? x : -x), q = 1 / (1 + e);
+
+	*d = e * q * q;
+	return x < 0 ? e * q : q;
+}
+
+/* 1 + tanh(x) is twice the logistic function of 2 x. */
 static inline float gelu_tanh(float x, float *d)
 {
-	const float r = 0.797884560802865356f, c = 0.044715f;
-	float t = pt_tanhf(r * (x + c * x * x * x));
+	const float r = 1.595769121605730711f, c = 0.044715f;
+	float ds, s = logistic(r * (x + c * x * x * x), &ds);
 
-	*d = 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * r * (1 + 3 * c * x * x);
-	return 0.5f * x * (1 + t);
+	*d = s + x * ds * r * (1 + 3 * c * x * x);
+	return x * s;
 }
 
 static inline float silu(float x, float *d)
 {
-	float s = pt_sigmoidf(x);
+	float ds, s = logistic(x, &ds);
 
-	*d = s + x * s * (1 - s);
+	*d = s + x * ds;
 	return x * s;
 }
 
 static inline float quick_gelu(float x, float *d)
 {
-	float s = pt_sigmoidf(1.702f * x);
+	float ds, s = logistic(1.702f * x, &ds);
 
-	*d = s + 1.702f * x * s * (1 - s);
+	*d = s + 1.702f * x * ds;
 	return x * s;
 }
 
@@ -72,14 +82,6 @@ static inline float tanh_(float x, float *d)
 	return t;
 }
 
-static inline float sigmoid(float x, float *d)
-{
-	float s = pt_sigmoidf(x);
-
-	*d = s * (1 - s);
-	return s;
-}
-
 #define VALUES(fn) \
 	for (int64_t i = 0; i < n; i++) { \
 		float drop; \
@@ -101,7 +103,7 @@ static inline float sigmoid(float x, float *d)
 	case PT_ACT_TANH: DO(tanh_); \
 	case PT_ACT_QUICK_GELU: DO(quick_gelu); \
 	case PT_ACT_RELU2: DO(relu2); \
-	case PT_ACT_SIGMOID: DO(sigmoid)
+	case PT_ACT_SIGMOID: DO(logistic)
 
 static void values(enum pt_act act, const float *x, float *restrict y, int64_t n)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * fmath.h - exp, tanh and erf without branches, so that loops over them are
- * vectorised. Errors are a few units in the last place (tests/unit/device_cpu_math.c).
+ * vectorised. Errors are a few units in the last place (tests/unit/device_cpu_elem.c).
  */
 #ifndef PT_CPU_FMATH_H
 #define PT_CPU_FMATH_H
@@ -83,11 +83,6 @@ static inline float pt_erff(float x)
 	q = q * s + -7.37332916720468e-03f;
 	q = q * s + -1.42647390514189e-02f;
 	return c * p / q;
-}
-
-static inline float pt_sigmoidf(float x)
-{
-	return 1.0f / (1.0f + pt_expf(-x));
 }
 
 #endif
