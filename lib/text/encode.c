@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * encode.c - a text through the whole pipeline: added tokens, normalizer,
+ * added tokens of the normalized text, pre-tokenizer, model.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "text/tok.h"
+#include "text/utf8.h"
+#include "text/wordcache.h"
+
+struct pt_encoder {
+	const struct pt_tokenizer *tok;
+	struct pt_norm_work norm;
+	struct pt_work work;
+	struct pt_wordcache cache;
+	void *scratch;			/* of the model */
+	struct pt_encoding a, b;	/* ids before the post-processor */
+};
+
+int pt_encoder_new(struct pt_encoder **out, const struct pt_tokenizer *tok, struct pt_error *err)
+{
+	struct pt_encoder *e = pt_calloc(1, sizeof *e, err);
+	int status;
+
+	*out = NULL;
+	if (!e)
+		return PT_FAIL;
+	e->tok = tok;
+	pt_work_init(&e->work);
+	status = pt_wordcache_init(&e->cache, err);
+	if (!status && tok->model->scratch_new)
+		status = tok->model->scratch_new(&e->scratch, tok->data, err);
+	if (status)
+		pt_encoder_free(e);
+	else
+		*out = e;
+	return status;
+}
+
+void pt_encoder_free(struct pt_encoder *e)
+{
+	if (!e)
+		return;
+	pt_norm_work_release(&e->norm);
+	pt_work_release(&e->work);
+	pt_wordcache_release(&e->cache);
+	if (e->tok->model->scratch_free)
+		e->tok->model->scratch_free(e->scratch);
+	pt_encoding_release(&e->a);
+	pt_encoding_release(&e->b);
+	free(e);
+}
+
+static int encode_word(struct pt_encoder *e, const char *w, size_t n, struct pt_encoding *out, struct pt_error *err)
+{
+	const struct pt_tokenizer *t = e->tok;
+	struct pt_wordcache_key key;
+	const int32_t *ids;
+	size_t count, from = out->n;
+	int status;
+
+	if (n > PT_WORDCACHE_LONGEST)
+		return t->model->encode(t->data, &t->vocab, e->scratch, w, n, out, err);
+	ids = pt_wordcache_get(&e->cache, w, n, &key, &count);
+	if (ids) {
+		status = out->n + count > out->cap ? pt_encoding_reserve(out, out->n + count, err) : 0;
+		if (status)
+			return status;
+		for (size_t i = 0; i < count; i++)
+			out->ids[out->n + i] = ids[i];
+		out->n += count;
+		return 0;
+	}
+	status = t->model->encode(t->data, &t->vocab, e->scratch, w, n, out, err);
+	if (!status)
+		pt_wordcache_put(&e->cache, &key, w, n, out->ids + from, out->n - from);
+	return status;
+}
+
+/* Normalized text without added tokens. */
+static int encode_plain(struct pt_encoder *e, const char *s, size_t n, size_t zero, struct pt_encoding *out,
+			struct pt_error *err)
+{
+	const struct pt_tokenizer *t = e->tok;
+	struct pt_work *w = &e->work;
+	int status;
+
+	if (n == 0)
+		return 0;
+	w->base = s;
+	w->nnext = 0;
+	status = pt_work_emit(w, 0, n, zero, err);
+	if (!status)
+		status = pt_work_swap(w, false, err);
+	if (!status)
+		status = pt_pretok_run(&t->pretok, w, err);
+	for (size_t i = 0; i < w->n && !status; i++) {
+		const char *word = w->base + w->piece[i].off;
+		size_t left = w->piece[i].n;
+
+		while (left && !status) {
+			size_t part = t->model->cut ? t->model->cut(t->data, word, left) : left;
+
+			status = encode_word(e, word, part, out, err);
+			word += part;
+			left -= part;
+		}
+	}
+	return status;
+}
+
+/* Text between the added tokens that are matched as they are. */
+static int encode_stretch(struct pt_encoder *e, const char *s, size_t n, bool first, bool plain,
+			  struct pt_encoding *out, struct pt_error *err)
+{
+	struct pt_stretch t = { s, n, first ? 1 : 0 };
+	const struct pt_added_token *token;
+	struct pt_added_scan scan;
+	size_t from, to;
+	bool more;
+	int status;
+
+	/* All bytes of the first character come from byte 0. */
+	if (first)
+		t.zero = pt_utf8_len(s[0]);
+	status = pt_normalize(&e->tok->norm, &e->norm, &t, err);
+	if (status)
+		return status;
+	pt_added_scan_init(&scan, &e->tok->added, true, plain, t.s, t.n);
+	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
+		status = token ? pt_encoding_push(out, token->id, err)
+			       : encode_plain(e, t.s + from, to - from, t.zero > from ? t.zero - from : 0, out, err);
+		if (status)
+			break;
+	}
+	return status;
+}
+
+static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, struct pt_encoding *out,
+		      struct pt_error *err)
+{
+	const struct pt_added_token *token;
+	struct pt_added_scan scan;
+	bool plain = flags & PT_ENCODE_PLAIN, more;
+	size_t from, to, bad = pt_utf8_valid(s, n);
+	int status;
+
+	out->n = 0;
+	if (bad < n)
+		return pt_error(err, PT_DATA, "not UTF-8 at byte %zu of the text", bad);
+	pt_added_scan_init(&scan, &e->tok->added, false, plain, s, n);
+	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
+		status = token ? pt_encoding_push(out, token->id, err)
+			       : encode_stretch(e, s + from, to - from, from == 0, plain, out, err);
+		if (status)
+			break;
+	}
+	return status;
+}
+
+/* Cut both to what max_length leaves; left or right. */
+static int truncate(const struct pt_tokenizer *tok, struct pt_encoding *a, struct pt_encoding *b, int flags,
+		    int64_t max_length, struct pt_error *err)
+{
+	int64_t added = flags & PT_ENCODE_SPECIAL ? pt_tokenizer_added(tok, b != NULL) : 0;
+	size_t na = a->n, nb = b ? b->n : 0;
+	bool left = flags & PT_TRUNCATE_LEFT || (tok->left && !(flags & PT_TRUNCATE_RIGHT));
+	int status;
+
+	if (max_length <= 0)
+		return 0;
+	if (max_length < added)
+		return pt_error(err, PT_USAGE, "a length of %lld leaves no room for the %lld special tokens",
+				(long long)max_length, (long long)added);
+	status = pt_truncate(&na, &nb, b != NULL, (size_t)(max_length - added), flags, err);
+	if (status)
+		return status;
+	if (left && na < a->n)
+		memmove(a->ids, a->ids + (a->n - na), na * sizeof *a->ids);
+	if (left && b && nb < b->n)
+		memmove(b->ids, b->ids + (b->n - nb), nb * sizeof *b->ids);
+	a->n = na;
+	if (b)
+		b->n = nb;
+	return 0;
+}
+
+int pt_encode(struct pt_encoder *e, const char *text, size_t n, int flags, int64_t max_length,
+	      struct pt_encoding *out, struct pt_error *err)
+{
+	int status = encode_ids(e, text, n, flags, &e->a, err);
+
+	if (!status)
+		status = truncate(e->tok, &e->a, NULL, flags, max_length, err);
+	return status ? status : pt_wrap(e->tok, e->a.ids, e->a.n, NULL, 0, flags, out, err);
+}
+
+int pt_encode_pair(struct pt_encoder *e, const char *a, size_t na, const char *b, size_t nb, int flags,
+		   int64_t max_length, struct pt_encoding *out, struct pt_error *err)
+{
+	static const int32_t none;
+	int status = encode_ids(e, a, na, flags, &e->a, err);
+
+	if (!status)
+		status = encode_ids(e, b, nb, flags, &e->b, err);
+	if (!status)
+		status = truncate(e->tok, &e->a, &e->b, flags, max_length, err);
+	return status ? status : pt_wrap(e->tok, e->a.ids, e->a.n, e->b.ids ? e->b.ids : &none, e->b.n, flags, out, err);
+}

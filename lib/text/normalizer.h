@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * normalizer.h - normalizers: steps that rewrite a text. A Sequence is
+ * flattened into a list of steps.
+ */
+#ifndef PT_TEXT_NORMALIZER_H
+#define PT_TEXT_NORMALIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "text/regex.h"
+
+struct pt_norm_step {
+	const struct pt_norm_kind *kind;
+	struct pt_regex *regex;
+	char *string;			/* pattern or prefix */
+	size_t nstring;
+	char *content;			/* replacement */
+	size_t ncontent;
+	int flags;			/* as the kind says */
+};
+
+struct pt_normalizer {
+	struct pt_norm_step *step;
+	size_t n, cap;
+};
+
+/* A text on its way; zero as in struct pt_piece. */
+struct pt_stretch {
+	const char *s;
+	size_t n;
+	size_t zero;
+};
+
+/* Scratch memory of one thread. */
+struct pt_norm_work {
+	struct pt_buf buf[2];
+	struct pt_buf tmp;
+	struct pt_match match;
+};
+
+void pt_norm_work_release(struct pt_norm_work *w);
+
+/* Parse a tokenizer's "normalizer" (NULL: none); what decides about the result is added to h. */
+int pt_normalizer_parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+void pt_normalizer_release(struct pt_normalizer *p);
+
+/* Replace *t by its normalized form, which lies in w until the next call. */
+int pt_normalize(const struct pt_normalizer *p, struct pt_norm_work *w, struct pt_stretch *t, struct pt_error *err);
+
+/* One type of step. */
+struct pt_norm_kind {
+	const char *type;
+	int (*parse)(struct pt_norm_step *s, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+	/*
+	 * Append the new text of t to out and set *zero; or leave out empty and return with *same true when
+	 * nothing changes. t is not empty.
+	 */
+	int (*run)(const struct pt_norm_step *s, struct pt_norm_work *w, const struct pt_stretch *t,
+		   struct pt_buf *out, size_t *zero, bool *same, struct pt_error *err);
+};
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * post.h - post-processors: what stands around the ids of one text or of a
+ * pair, and the type of each.
+ */
+#ifndef PT_TEXT_POST_H
+#define PT_TEXT_POST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/json.h"
+
+/* A template is a list of these. */
+struct pt_post_part {
+	enum { PT_POST_A, PT_POST_B, PT_POST_ID } what;
+	int32_t id;
+	int32_t type;
+};
+
+struct pt_post {
+	struct pt_post_part *part[2];	/* of one text, of a pair */
+	size_t n[2], cap[2];
+	int32_t cls, sep;		/* of BertProcessing and RobertaProcessing; -1 */
+};
+
+/* Parse a tokenizer's "post_processor" (NULL: none). */
+int pt_post_parse(struct pt_post *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+void pt_post_release(struct pt_post *p);
+
+#endif

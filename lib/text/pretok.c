@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pretok.c - the list of pre-tokenizers, parsing and running their stages.
+ */
+#include "text/pretok.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static const struct pt_pretok_kind *const kinds[] = {
+	&pt_pretok_bytelevel, &pt_pretok_split,
+};
+
+int pt_behavior_parse(const cJSON *j, const char *key, int def, enum pt_behavior *out, struct pt_error *err)
+{
+	static const char *const names[] = {
+		"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"
+	};
+	const char *name;
+	int status = pt_json_str(j, key, NULL, &name, err);
+
+	if (status)
+		return status;
+	if (!name && def >= 0) {
+		*out = (enum pt_behavior)def;
+		return 0;
+	}
+	for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+		if (strcmp(name, names[i]) == 0) {
+			*out = (enum pt_behavior)i;
+			return 0;
+		}
+	return pt_error(err, PT_DATA, "\"%s\": %s%s%s", key, name ? "\"" : "", name ? name : "it is missing",
+			name ? "\" is not supported" : "");
+}
+
+static int parse(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+
+static int parse_sequence(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
+{
+	const cJSON *list = pt_json_get(j, "pretokenizers"), *c;
+	int status = 0, i = 0;
+
+	if (!cJSON_IsArray(list))
+		return pt_error(err, PT_DATA, "Sequence: \"pretokenizers\" must be an array");
+	cJSON_ArrayForEach(c, list) {
+		status = parse(p, c, h, err);
+		if (status) {
+			pt_error_prefix(err, "pretokenizers[%d]", i);
+			break;
+		}
+		i++;
+	}
+	return status;
+}
+
+static int parse(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
+{
+	const char *type;
+	int status = pt_json_str(j, "type", NULL, &type, err);
+
+	if (status)
+		return status;
+	if (!cJSON_IsObject(j) || !type)
+		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
+	if (strcmp(type, "Sequence") == 0)
+		return parse_sequence(p, j, h, err);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		struct pt_pretok_stage *s;
+
+		if (strcmp(type, kinds[i]->type) != 0)
+			continue;
+		if (pt_grow(&p->stage, &p->cap, p->n + 1, sizeof *p->stage, err))
+			return PT_FAIL;
+		s = &p->stage[p->n++];
+		*s = (struct pt_pretok_stage){ .kind = kinds[i] };
+		pt_hash_str(h, type);
+		status = kinds[i]->parse(s, j, h, err);
+		return status ? pt_error_prefix(err, "%s", type) : 0;
+	}
+	return pt_error(err, PT_DATA, "type \"%s\" is not supported", type);
+}
+
+int pt_pretok_parse(struct pt_pretok *p, const cJSON *j, bool raw, struct pt_hash *h, struct pt_error *err)
+{
+	int status;
+
+	*p = (struct pt_pretok){ NULL, 0, 0, false };
+	if (!j)
+		return 0;
+	status = parse(p, j, h, err);
+	if (status) {
+		pt_pretok_release(p);
+		return pt_error_prefix(err, "pre_tokenizer");
+	}
+	if (raw && p->n && p->stage[p->n - 1].kind == &pt_pretok_bytelevel) {
+		p->raw = true;
+		p->stage[p->n - 1].mapped = false;
+	}
+	return 0;
+}
+
+void pt_pretok_release(struct pt_pretok *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		pt_regex_free(p->stage[i].regex);
+		free(p->stage[i].string);
+	}
+	free(p->stage);
+	*p = (struct pt_pretok){ NULL, 0, 0, false };
+}
+
+int pt_pretok_run(const struct pt_pretok *p, struct pt_work *w, struct pt_error *err)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < p->n && !status; i++) {
+		bool text = false;
+
+		w->nnext = 0;
+		status = p->stage[i].kind->run(&p->stage[i], w, &text, err);
+		if (!status)
+			status = pt_work_swap(w, text, err);
+	}
+	return status;
+}

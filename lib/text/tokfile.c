@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tokfile.c - finds model.vocab and model.merges in the text of a
+ * tokenizer.json and parses the rest.
+ *
+ * A vocabulary of 65,000 tokens and as many merges would be 260,000 nodes of
+ * a tree, each allocated; as text they cost one pass. The pass that looks for
+ * them only needs to know strings and brackets: what it skipped is checked
+ * afterwards, by the JSON parser or by the reader of the span.
+ */
+#include "text/tokfile.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "base/utf8.h"
+
+enum { MAX_FILE = 1 << 30 };
+
+static const char *skip_space(const char *p, const char *end)
+{
+	while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+		p++;
+	return p;
+}
+
+/* Past the string that starts at p; end when it does not end. */
+static const char *skip_string(const char *p, const char *end)
+{
+	for (p++; p < end && *p != '"'; p++)
+		if (*p == '\\')
+			p++;
+	return p < end ? p + 1 : end;
+}
+
+/* Past the value that starts at p. */
+static const char *skip_value(const char *p, const char *end)
+{
+	size_t depth = 0;
+
+	while (p < end) {
+		switch (*p) {
+		case '"':
+			p = skip_string(p, end);
+			break;
+		case '{':
+		case '[':
+			depth++;
+			p++;
+			continue;
+		case '}':
+		case ']':
+			if (depth == 0)
+				return p;
+			depth--;
+			p++;
+			break;
+		default:
+			/* A number or a word, or what stands between values. */
+			if (depth == 0) {
+				while (p < end && !strchr(",}] \n\t\r", *p))
+					p++;
+				return p;
+			}
+			p++;
+			continue;
+		}
+		if (depth == 0)
+			return p;
+	}
+	return end;
+}
+
+/* The members of the object at *p, one by one: false at the end or where it is not an object. */
+struct members {
+	const char *p, *end;
+	struct pt_span key, value;	/* the key with its quotes */
+};
+
+static bool members_open(struct members *m, const char *p, const char *end)
+{
+	p = skip_space(p, end);
+	if (p == end || *p != '{')
+		return false;
+	m->p = p + 1;
+	m->end = end;
+	return true;
+}
+
+static bool members_next(struct members *m)
+{
+	const char *p = skip_space(m->p, m->end);
+
+	if (p < m->end && *p == ',')
+		p = skip_space(p + 1, m->end);
+	if (p == m->end || *p != '"')
+		return false;
+	m->key.s = p;
+	p = skip_string(p, m->end);
+	m->key.n = (size_t)(p - m->key.s);
+	p = skip_space(p, m->end);
+	if (p == m->end || *p != ':')
+		return false;
+	p = skip_space(p + 1, m->end);
+	m->value.s = p;
+	p = skip_value(p, m->end);
+	m->value.n = (size_t)(p - m->value.s);
+	m->p = p;
+	return m->value.n > 0;
+}
+
+static bool key_is(const struct members *m, const char *quoted)
+{
+	return m->key.n == strlen(quoted) && memcmp(m->key.s, quoted, m->key.n) == 0;
+}
+
+/* Appends the file's text to rest, but null for the spans; equal keys: the last counts. */
+static void cut(struct pt_tokfile *f, struct pt_buf *rest)
+{
+	const char *from = f->text.data, *end = from + f->text.len;
+	struct members top, model;
+
+	if (members_open(&top, from, end)) {
+		while (members_next(&top)) {
+			if (!key_is(&top, "\"model\"") ||
+			    !members_open(&model, top.value.s, top.value.s + top.value.n))
+				continue;
+			f->vocab.s = f->merges.s = NULL;
+			while (members_next(&model)) {
+				struct pt_span *into = key_is(&model, "\"vocab\"") ? &f->vocab :
+						       key_is(&model, "\"merges\"") ? &f->merges : NULL;
+
+				if (!into)
+					continue;
+				*into = model.value;
+				pt_buf_add(rest, from, (size_t)(model.value.s - from));
+				pt_buf_str(rest, "null");
+				from = model.value.s + model.value.n;
+			}
+		}
+	}
+	pt_buf_add(rest, from, (size_t)(end - from));
+}
+
+int pt_tokfile_read(struct pt_tokfile *f, const char *path, struct pt_error *err)
+{
+	struct pt_buf rest = PT_BUF_INIT;
+	size_t bad;
+	int status;
+
+	*f = (struct pt_tokfile){ .text = PT_BUF_INIT };
+	status = pt_file_read(path, MAX_FILE, &f->text, err);
+	if (status)
+		goto out;
+	bad = pt_utf8_valid(f->text.data, f->text.len);
+	if (bad < f->text.len) {
+		status = pt_error(err, PT_DATA, "%s: not UTF-8 at byte %zu", path, bad);
+		goto out;
+	}
+	cut(f, &rest);
+	status = pt_buf_check(&rest, err);
+	if (status)
+		goto out;
+	f->root = pt_json_parse(rest.data, rest.len, PT_JSON_LAST_WINS, path, err);
+	if (!f->root) {
+		status = err->status;
+		goto out;
+	}
+	f->model = pt_json_get(f->root, "model");
+	if (!cJSON_IsObject(f->model))
+		status = pt_error(err, PT_DATA, "%s: not a tokenizer: no \"model\"", path);
+out:
+	pt_buf_release(&rest);
+	if (status)
+		pt_tokfile_release(f);
+	return status;
+}
+
+void pt_tokfile_release(struct pt_tokfile *f)
+{
+	pt_json_free(f->root);
+	pt_buf_release(&f->text);
+	*f = (struct pt_tokfile){ .text = PT_BUF_INIT };
+}

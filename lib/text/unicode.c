@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unicode.c - look-ups: an array for the planes that have text, filled from
+ * the table at the first use, binary search above.
+ */
+#include "text/unicode.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <threads.h>
+
+#include "text/unicode_table.h"
+
+enum { FLAT = 0x34000 };	/* planes 0 to 2, and the ideographs of plane 3 */
+
+static uint8_t flat[FLAT];
+static once_flag once = ONCE_FLAG_INIT;
+
+static void fill(void)
+{
+	for (size_t i = 0; i < PT_UNICODE_RUNS; i++) {
+		uint32_t from = pt_unicode_runs[i] >> 8;
+		uint32_t to = i + 1 < PT_UNICODE_RUNS ? pt_unicode_runs[i + 1] >> 8 : FLAT;
+
+		if (from >= FLAT)
+			break;
+		memset(flat + from, (int)(pt_unicode_runs[i] & 0xff), (to < FLAT ? to : FLAT) - from);
+	}
+}
+
+unsigned pt_unicode(uint32_t c)
+{
+	size_t lo = 0, hi = PT_UNICODE_RUNS;
+
+	if (c < FLAT) {
+		call_once(&once, fill);
+		return pt_unicode_class[flat[c]];
+	}
+	while (hi - lo > 1) {
+		size_t mid = (lo + hi) / 2;
+
+		if (pt_unicode_runs[mid] >> 8 <= c)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return pt_unicode_class[pt_unicode_runs[lo] & 0xff];
+}
+
+uint32_t pt_lower(uint32_t c)
+{
+	size_t lo = 0, hi = PT_LOWER_RUNS;
+
+	if (c < 0x80)
+		return c >= 'A' && c <= 'Z' ? c + 32 : c;
+	while (hi - lo > 1) {
+		size_t mid = (lo + hi) / 2;
+
+		if (pt_lower_runs[mid].first <= c)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	const struct pt_lower_run *r = &pt_lower_runs[lo];
+
+	if (c < r->first || c > r->last || (c - r->first) % (uint32_t)r->step)
+		return c;
+	return (uint32_t)((int32_t)c + r->delta);
+}

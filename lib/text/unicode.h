@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unicode.h - properties of code points, as the parts of `tokenizers` see
+ * them, each with the Unicode version of its library.
+ */
+#ifndef PT_TEXT_UNICODE_H
+#define PT_TEXT_UNICODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The low four bits: general category (Oniguruma's version, Unicode 16). */
+enum {
+	PT_CAT_OTHER, PT_CAT_LU, PT_CAT_LL, PT_CAT_LT, PT_CAT_LM, PT_CAT_LO,	/* up to LO: letters */
+	PT_CAT_M, PT_CAT_ND, PT_CAT_N, PT_CAT_P, PT_CAT_S,			/* N: numbers but decimal digits */
+	PT_CAT_MASK = 15
+};
+
+/* The others. */
+enum {
+	PT_UC_WORD = 0x10,	/* \w of Rust's regex */
+	PT_UC_NUMERIC = 0x20,	/* Rust's char::is_numeric, category N */
+	PT_UC_PUNCT8 = 0x40,	/* punctuation, ASCII's included (Unicode 8) */
+	PT_UC_CONTROL8 = 0x80,	/* what BertNormalizer cleans away (Cc, Cf, Co of Unicode 8, U+FFFD) */
+	PT_UC_MN8 = 0x100,	/* category Mn (Unicode 8) */
+	PT_UC_MARK9 = 0x200,	/* category M (Unicode 9) */
+	PT_UC_YOUNG = 0x400,	/* not assigned in Unicode 9: normalization forms leave it alone */
+	PT_UC_ONIG_WORD = 0x800	/* \w of Oniguruma */
+};
+
+unsigned pt_unicode(uint32_t c);	/* c below 0x110000 */
+
+static inline bool pt_is_word(uint32_t c)
+{
+	return pt_unicode(c) & PT_UC_WORD;
+}
+
+/* The property White_Space. */
+static inline bool pt_is_white(uint32_t c)
+{
+	if (c < 0x80)
+		return c == ' ' || (c >= 9 && c <= 13);
+	if (c < 0x1680)
+		return c == 0x85 || c == 0xa0;
+	return c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+	       c == 0x205f || c == 0x3000;
+}
+
+/* Lower case without context; U+0130 becomes two characters, "i" and U+0307, of which this is the first. */
+uint32_t pt_lower(uint32_t c);
+
+#endif
