@@ -270,7 +270,10 @@ int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bou
 	for (int64_t s = 0; s < seqs; s++)
 		if (f->mem->cu[s + 1] - f->mem->cu[s] > f->in.rows.max_len)
 			f->in.rows.max_len = f->mem->cu[s + 1] - f->mem->cu[s];
-	rows = f->o.task == PT_TASK_CAUSAL_LM ? b->tokens : seqs;
+	/* First tokens are no targets, and there are at least so many sequences. */
+	rows = seqs;
+	if (f->o.task == PT_TASK_CAUSAL_LM)
+		rows = b->len > 1 ? b->tokens - (b->tokens + b->len - 1) / b->len : 1;
 	status = make_targets(f, rows, err);
 	if (status)
 		return status;

@@ -24,22 +24,38 @@ int pt_history_add(struct pt_history *h, const struct pt_metric *m, struct pt_er
 	return 0;
 }
 
+/* Column of a result by its name, a new one where it is the first; -1: no room. */
+static int column(struct pt_history *h, const char *name)
+{
+	for (int j = 0; j < h->names; j++)
+		if (!strcmp(h->name[j], name))
+			return j;
+	if (h->names == PT_EVAL_MAX || strlen(name) >= sizeof h->name[0])
+		return -1;
+	snprintf(h->name[h->names], sizeof h->name[0], "%s", name);
+	return h->names++;
+}
+
 int pt_history_eval(struct pt_history *h, const struct pt_measure *m, struct pt_error *err)
 {
 	struct pt_metric *last;
 	const char *name;
 	double v;
-	int n = 0;
 
 	if (!h->n)
 		return pt_error(err, PT_FAIL, "an evaluation before the first step");
 	last = &h->row[h->n - 1];
-	for (; n < PT_EVAL_MAX && (name = pt_measure_result(m, n, &v)) != NULL; n++) {
-		snprintf(h->name[n], sizeof h->name[n], "eval_%s", name);
-		last->eval[n] = v;
+	for (int i = 0; (name = pt_measure_result(m, i, &v)) != NULL; i++) {
+		char full[40];
+		int j;
+
+		snprintf(full, sizeof full, "eval_%s", name);
+		j = column(h, full);
+		if (j < 0)
+			return pt_error(err, PT_FAIL, "too many results of an evaluation: %s", full);
+		last->eval[j] = v;
+		last->evaluated = true;
 	}
-	h->names = n;
-	last->evaluated = n > 0;
 	return 0;
 }
 
@@ -126,7 +142,6 @@ static int load_rows(struct pt_history *h, const struct pt_st *st, struct pt_err
 	for (int i = 0; i < 6; i++)
 		if (pt_st_require(st, name[i], i < 2 ? PT_I64 : PT_F64, 1, &n, &col[i], err))
 			return err->status;
-	/* Further columns in the order of the first evaluation; the writer sorts tensors by name. */
 	for (size_t i = 0; i < st->ntensors; i++)
 		evals += !strncmp(st->tensor[i].name, "eval_", 5);
 	for (int64_t i = 0; i < n; i++) {
@@ -139,16 +154,13 @@ static int load_rows(struct pt_history *h, const struct pt_st *st, struct pt_err
 
 		for (size_t k = 0; k < st->ntensors && evals; k++) {
 			const struct pt_st_tensor *t = &st->tensor[k];
-			int j = 0;
+			int j;
 
 			if (strncmp(t->name, "eval_", 5))
 				continue;
-			while (j < h->names && strcmp(h->name[j], t->name))
-				j++;
-			if (j == PT_EVAL_MAX || strlen(t->name) >= sizeof h->name[j])
+			j = column(h, t->name);
+			if (j < 0)
 				return pt_error(err, PT_DATA, "an unknown result %.40s", t->name);
-			if (j == h->names)
-				snprintf(h->name[h->names++], sizeof h->name[j], "%s", t->name);
 			m.eval[j] = ((const double *)t->data)[i];
 		}
 		if (pt_history_add(h, &m, err))

@@ -23,7 +23,7 @@ struct pt_metric {
 	int64_t tokens, examples;
 	double seconds;			/* that the step took */
 	bool evaluated;
-	double eval[PT_EVAL_MAX];	/* in the order of pt_history.name */
+	double eval[PT_EVAL_MAX];	/* by column, see pt_history.name */
 };
 
 struct pt_history {
