@@ -61,7 +61,7 @@ static void golden_weight(const char *name, int ndim, const int64_t *shape, floa
 struct golden {
 	struct pt_st st;
 	cJSON *about;
-	const char *name;
+	char name[120];
 	double worst;			/* largest error as a share of what is allowed */
 	const char *worst_of;
 };
@@ -73,7 +73,7 @@ static void golden_open(struct golden *g, const char *path)
 	const char *s;
 
 	memset(g, 0, sizeof *g);
-	g->name = path;
+	snprintf(g->name, sizeof g->name, "%s", path);
 	assert_ok(pt_st_open(&g->st, path, &err), &err);
 	assert_non_null(s = pt_st_meta(&g->st, "golden"));
 	assert_non_null(g->about = pt_json_parse(s, strlen(s), 0, path, &err));
