@@ -120,7 +120,12 @@ $(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-units: $(UNITS) $(AUX)
+# The independent reader of formats/ shares nothing with the library.
+$(BUILD)/tests/aux/read_stream: $(BUILD)/formats/read_stream.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lzstd -lxxhash
+
+units: $(UNITS) $(AUX) $(BUILD)/tests/aux/read_stream
 
 # Every unit test (tests/unit/*.c, cmocka) and every tests/t*.sh, see tests/README.md.
 check: all units
