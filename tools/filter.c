@@ -107,7 +107,7 @@ static int copy(const struct filter *f, struct pt_reader *in, struct pt_writer *
 		}
 		if (rec->type != PT_RECORD)
 			continue;
-		n = pt_join_count(&j, rec);
+		n = pt_kind_count(j.kind, &rec->st);
 		if (left > 0 && n > left)
 			n = left;
 		if (pt_join_write(&j, w, rec, n, err))

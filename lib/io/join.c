@@ -100,14 +100,6 @@ int pt_join_heads(struct pt_st_build *made, const struct pt_record *const *heads
 	return 0;
 }
 
-int64_t pt_join_count(const struct pt_join *j, const struct pt_record *rec)
-{
-	const struct pt_kind_tensor *table = pt_kind_table(j->kind);
-
-	/* The first of each table is [n]. */
-	return table && j->kind != PT_KIND_BATCH ? pt_st_find(&rec->st, table[0].name)->shape[0] : 1;
-}
-
 /* v + base, and what comes after it. */
 static int move(struct pt_join *j, int counter, int64_t *v, struct pt_error *err)
 {
@@ -159,19 +151,10 @@ static int64_t rows_of(const struct pt_st *st, enum pt_kind_shape shape, int64_t
 	}
 }
 
-static const struct pt_kind_tensor *entry(enum pt_kind kind, const char *name)
-{
-	const struct pt_kind_tensor *k = pt_kind_table(kind);
-
-	while (k && k->name && strcmp(k->name, name))
-		k++;
-	return k && k->name ? k : NULL;
-}
-
 static void add_tensor(struct pt_join *j, struct pt_st_build *b, const struct pt_record *rec,
 		       const struct pt_st_tensor *t, int64_t n, bool all)
 {
-	const struct pt_kind_tensor *k = entry(j->kind, t->name);
+	const struct pt_kind_tensor *k = pt_kind_entry(j->kind, t->name);
 	int64_t shape[PT_ST_MAX_DIMS];
 	const void *data = t->data;
 
@@ -201,7 +184,7 @@ int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record
 {
 	const struct pt_st *st = &rec->st;
 	int64_t step = 0, rows = n;
-	bool all = n == pt_join_count(j, rec), still = true;
+	bool all = n == pt_kind_count(j->kind, st), still = true;
 	const struct pt_st_tensor *t;
 	struct pt_st_build b;
 	struct pt_examples x;

@@ -40,11 +40,8 @@ int pt_join_segment(struct pt_join *j, const struct pt_st_build *made, const str
 int pt_join_heads(struct pt_st_build *made, const struct pt_record *const *heads, int n, bool known,
 		  struct pt_error *err);
 
-/* Examples, micro-batches (always 1), steps or predictions of a record; of an unknown kind 1. */
-int64_t pt_join_count(const struct pt_join *j, const struct pt_record *rec);
-
 /*
- * Write the first n of a DATA record; as it stands where nothing moves. 0 <= n <= pt_join_count().
+ * Write the first n of a DATA record; as it stands where nothing moves. 0 <= n <= pt_kind_count().
  * PT_DATA where a number cannot be moved within 64 bits.
  */
 int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record *rec, int64_t n,

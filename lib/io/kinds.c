@@ -81,12 +81,20 @@ const struct pt_kind_tensor *pt_kind_table(enum pt_kind kind)
 	return kinds[kind].table;
 }
 
-static int place(const struct pt_kind_tensor *table, const char *name)
+const struct pt_kind_tensor *pt_kind_entry(enum pt_kind kind, const char *name)
 {
-	for (int i = 0; table[i].name; i++)
-		if (!strcmp(table[i].name, name))
-			return i;
-	return -1;
+	const struct pt_kind_tensor *k = kinds[kind].table;
+
+	while (k && k->name && strcmp(k->name, name))
+		k++;
+	return k && k->name ? k : NULL;
+}
+
+int64_t pt_kind_count(enum pt_kind kind, const struct pt_st *st)
+{
+	/* The first of each table is [n]. */
+	return kind == PT_KIND_OTHER || kind == PT_KIND_BATCH ? 1
+		: pt_st_find(st, kinds[kind].table[0].name)->shape[0];
 }
 
 /* A decimal in the metadata; absent gives def. */
@@ -319,7 +327,7 @@ static int check_table(enum pt_kind kind, const struct pt_st *st, struct extents
 	for (size_t i = 0; i < st->ntensors && !status; i++) {
 		const struct pt_st_tensor *t = &st->tensor[i];
 
-		if (t->name[0] == '_' || place(table, t->name) >= 0)
+		if (t->name[0] == '_' || pt_kind_entry(kind, t->name))
 			continue;
 		if (kind != PT_KIND_METRICS)
 			return pt_error(err, PT_DATA, "a record of kind %s has no tensor %.100s", kinds[kind].name,

@@ -42,6 +42,9 @@ struct pt_kind_tensor {
 
 /* The table of a kind, in the order of the document; ends with a NULL name. NULL for PT_KIND_OTHER. */
 const struct pt_kind_tensor *pt_kind_table(enum pt_kind kind);
+const struct pt_kind_tensor *pt_kind_entry(enum pt_kind kind, const char *name);	/* NULL: not in the table */
+/* Examples, predictions or steps of a DATA record that was checked; 1 of a batch or an unknown kind. */
+int64_t pt_kind_count(enum pt_kind kind, const struct pt_st *st);
 #define PT_KIND_TENSORS 20	/* no table is longer */
 
 /*

@@ -78,7 +78,7 @@ const char *pt_sniff(const void *data, size_t n, const char **hint)
 			*hint = "peft-view shows what is in it";
 			return "a tensor stream";
 		}
-		return "a safetensors file without stream records";
+		return PT_SNIFF_SAFETENSORS;
 	}
 	for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
 		if (n >= magics[k].n && !memcmp(d, magics[k].bytes, magics[k].n)) {

@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+#define PT_SNIFF_SAFETENSORS "a safetensors file without stream records"
+
 /* Never NULL: "unknown data" when nothing fits. *hint is what to run or NULL. */
 const char *pt_sniff(const void *data, size_t n, const char **hint);
 

@@ -32,6 +32,7 @@ struct pt_reader {
 	uint64_t in_input;		/* records read from this input */
 	bool bare;			/* rec is a bare file, not yet handed out or the last */
 	bool bare_done;
+	struct pt_error bare_error;	/* why the input is no bare file either */
 	struct pt_zst_reader *zst;
 	bool in_frame, has_peek;
 	char peek;

@@ -103,13 +103,21 @@ static int not_a_stream(struct pt_reader *r, struct pt_error *err)
 	what = pt_sniff(r->data, r->len, &hint);
 	if (!strcmp(what, "a tensor stream"))
 		return pt_error(err, PT_DATA, "damaged at its start");
+	/* A bare file was welcome, and this would be one. */
+	if (r->bare_error.status && !strcmp(what, PT_SNIFF_SAFETENSORS)) {
+		*err = r->bare_error;
+		return err->status;
+	}
 	return pt_error(err, PT_DATA, "this is %s, not a tensor stream%s%s", what, hint ? "; " : "",
 			hint ? hint : "");
 }
 
 static int truncated(struct pt_reader *r, struct pt_error *err)
 {
-	if (r->in_input == 0 && r->len < 9)
+	const char *hint;
+
+	if (r->in_input == 0 && (r->len < 9 || (r->bare_error.status &&
+						!strcmp(pt_sniff(r->data, r->len, &hint), PT_SNIFF_SAFETENSORS))))
 		return not_a_stream(r, err);
 	return pt_error(err, PT_DATA, "cut short in record %llu: its producer died, or the file is incomplete",
 			(unsigned long long)r->in_input);
@@ -177,7 +185,7 @@ int pt_reader_record(struct pt_reader *r, bool *eof, struct pt_error *err)
 	if (pt_st_parse_header(st, r->data, head, err))
 		return in_record(r, err);
 	if (r->in_input == 0 && !pt_st_meta(st, "pts"))
-		return pt_error(err, PT_DATA, "a safetensors file without stream records");
+		return not_a_stream(r, err);
 	if (st->size > PT_RECORD_MAX)
 		return pt_error(err, PT_DATA, "record %llu has %zu bytes, more than the limit of 1 GiB",
 				(unsigned long long)r->in_input, st->size);
@@ -206,17 +214,22 @@ const char *pt_reader_name(const struct pt_reader *r)
 /* A bare safetensors file counts as one record where the caller said so. */
 static int try_bare(struct pt_reader *r, struct pt_error *err)
 {
-	struct pt_error ignored = PT_ERROR_INIT;
 	struct pt_st *st = &r->rec.st;
+	struct pt_mapping map;
 
 	pt_st_release(st);
-	if (pt_st_open(st, r->path[r->cur], &ignored))
+	r->bare_error = (struct pt_error)PT_ERROR_INIT;
+	if (pt_mapping_open(&map, r->path[r->cur], err))
+		return err->status;
+	if (pt_st_parse(st, map.data, map.size, &r->bare_error)) {
+		pt_mapping_close(&map);
 		return 0;		/* a stream, or something that the reader will name */
+	}
+	st->map = map;
 	if (pt_st_meta(st, "pts")) {
 		pt_st_release(st);
 		return 0;
 	}
-	(void)err;
 	r->bare = true;
 	r->rec.type = PT_RECORD;
 	r->rec.bytes = st->map.data;

@@ -341,9 +341,9 @@ void pt_writer_fail_from(struct pt_writer *w, struct pt_reader *const *inputs, i
 				    first->fail_status, first->fail_signal, &ignored);
 	else
 		failed = build_fail(w, w->tool, PT_VERSION, cause->msg, cause->status, signal, &ignored);
-	/* A pipe that polls as writable takes PIPE_BUF bytes at once. */
+	/* A pipe that polls as writable takes PIPE_BUF bytes at once. With POLLERR nobody reads it: no SIGPIPE here. */
 	p = (struct pollfd){ w->out.fd, POLLOUT, 0 };
-	if (failed || poll(&p, 1, FAIL_WAIT_MS) <= 0 || !(p.revents & POLLOUT))
+	if (failed || poll(&p, 1, FAIL_WAIT_MS) <= 0 || !(p.revents & POLLOUT) || p.revents & POLLERR)
 		return;
 	w->state = W_BROKEN;
 	if (w->zst && !pt_zst_compress(w->zst, w->rec.data, w->rec.len, &w->packed, &ignored))

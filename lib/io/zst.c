@@ -128,6 +128,8 @@ static int round_trip(struct pt_zst_reader *r, ZSTD_outBuffer *out, struct pt_er
 		return pt_error(err, PT_DATA, "damaged zstd frame: no progress");
 	ssize_t k = r->read(r->arg, r->in, hint < r->cap ? hint : r->cap);
 
+	if (k < 0 && errno == EINTR)
+		return pt_error(err, PT_STOPPED, "stopped while reading");
 	if (k < 0)
 		return pt_error_errno(err, "cannot read");
 	if (!k)

@@ -120,7 +120,7 @@ static void put_predictions(struct pt_st_build *b, int64_t from, int64_t n)
 	for (int64_t i = 0; i < n; i++) {
 		index_of[i] = from + i;
 		cls[i] = (int32_t)((from + i) % 3);
-		probability[i] = 0.5f + (float)(i % 4) / 8;
+		probability[i] = 0.5f + (float)((from + i) % 4) / 8;
 		for (int c = 0; c < 3; c++)
 			logits[i * 3 + c] = (float)((from + i + c) % 3);
 	}
