@@ -6,6 +6,7 @@
 #   test_skip 'what holds' 'why not'
 #   require COMMAND ...                 skip the whole script where one is missing
 #   exits STATUS COMMAND ...            true when it ends with this status
+#   status_to FILE COMMAND ...          its status into FILE: for a stage of a pipe
 #   test_done                           last line: the plan
 #
 # $SRC is the repository, $BUILD the build, $DATA is tests/data. A case may set
@@ -63,6 +64,13 @@ exits() {
 	[ "$got" -eq "$want" ] && return 0
 	echo "status $got instead of $want: $*"
 	return 1
+}
+
+status_to() {
+	to=$1 rc=0
+	shift
+	"$@" || rc=$?
+	echo $rc >"$to"
 }
 
 test_done() {

@@ -28,7 +28,7 @@ test_that 'the independent reader refuses what is cut, damaged, out of order' '
 		head -c $n examples.pts >cut
 		exits 3 read_stream <cut
 	done
-	head -c 2000 examples.zst >cut
+	head -c $(($(wc -c <examples.zst) - 10)) examples.zst >cut
 	exits 3 read_stream <cut
 	{ head -c 900 examples.pts; printf x; tail -c +902 examples.pts; } >flipped
 	exits 3 read_stream <flipped
@@ -43,7 +43,7 @@ test_that 'one segment stays as it is, its digest too' '
 		test "$(digest_of copy.zst)" = "$(digest_of $k.pts)"
 		head -c 4 copy.zst | od -An -tx1 | grep "28 b5 2f fd"
 	done
-	peft-check batch.pts | grep "2 steps, 3 micro_batches"'
+	peft-check batch.pts | grep "1 steps, 3 micro_batches"'
 test_that 'several streams become one, index, group and source moved' '
 	sample -n 3 -o a.pts examples
 	sample -n 2 -o b.pts -z examples
@@ -101,21 +101,17 @@ test_that 'unknown keys and options are passed on' '
 	grep "^  [0-9a-f]* peft-head .* -n 3" tree
 	grep "^    [0-9a-f]* sample .* --max-length 7" tree'
 test_that 'the first n of each kind, and END says so' '
+	sample -n 40 -z -o batch.zst batch
 	for n in 0 1 2 5 6; do
 		for k in $kinds; do
 			peft-head -n $n -o h.pts $k.zst
-			read_stream <h.pts >got
-			grep "END (limited)" got
-			m=$n
-			case $k,$n in batch,5|batch,6) m=3 ;; esac
-			[ $m -eq $n ] || continue
-			grep ", $n of the kind" got
+			read_stream <h.pts | grep ", $n of the kind, .* END (limited)"
 		done
-	done 2>err || grep "^peft" err' # batch has three micro-batches
+	done'
 test_that 'fewer than n: all of it, and END as it was' '
 	peft-head -n 100 -o h.pts examples.pts
-	cmp h.pts examples.pts || test "$(digest_of h.pts)" = "$(digest_of examples.pts)"
-	exits 1 sh -c "peft-check h.pts | grep limited"
+	test "$(digest_of h.pts)" = "$(digest_of examples.pts)"
+	peft-check h.pts | exits 1 grep limited
 	peft-head -n 3 examples.pts | peft-cat | peft-check | grep "3 examples.* limited"
 	peft-head -n 3 examples.pts | peft-head -n 9 | peft-check | grep "3 examples.* limited"'
 test_that 'the first n are the first n' '
@@ -126,17 +122,18 @@ test_that 'the first n are the first n' '
 	peft-head -n 4 batch.pts | peft-cmp - batch.pts
 	cat examples.pts examples.pts | peft-head -n 15 | peft-check | grep "15 examples"'
 test_that 'peft-head lets its producer end, and does not wait for one that goes on' '
-	{ sample -n 3000 examples; echo $? >status; } | peft-head -n 1 -o h.pts
+	status_to status sample -n 3000 examples | peft-head -n 1 -o h.pts
 	grep -x 0 status
 	# an endless one dies of SIGPIPE within two seconds
 	start=$(date +%s)
-	{ sample --wait 20 -n 100000 examples 2>err; echo $? >status; } | peft-head -n 1 -o h.pts
+	status_to status sample --wait 20 -n 100000 examples 2>err | peft-head -n 1 -o h.pts
 	grep -x 141 status
 	test ! -s err
 	test $(($(date +%s) - start)) -le 5'
 test_that 'a producer that fails makes all stages fail, naming the first' '
-	{ sample --fail-after 2 examples 2>/dev/null || :; } | { peft-cat 2>/dev/null; echo $? >s1; } |
-	{ peft-head -n 100 -o no.pts 2>err; echo $? >s2; }
+	status_to s0 sample --fail-after 2 examples 2>/dev/null | status_to s1 peft-cat 2>/dev/null |
+		status_to s2 peft-head -n 100 -o no.pts 2>err
+	grep -x 1 s0
 	grep -x 3 s1
 	grep -x 3 s2
 	grep -x "peft-head: upstream sample failed: this sample fails" err
@@ -153,30 +150,33 @@ test_that 'a producer that is killed makes the last stage fail and publish nothi
 	grep "^peft-head: upstream peft-cat failed: f1: cut short" err
 	grep -x old old.pts'
 test_that 'a filter that is stopped writes FAIL and dies of the signal' '
-	for s in TERM:143 HUP:129 INT:130 USR1:138; do
+	for s in TERM:143 HUP:129 USR1:138; do
 		rm -f f1 pid && mkfifo f1
-		(trap - INT; exec sample --wait 30 -n 100000 examples) >f1 2>/dev/null & victim=$!
-		{ sh -c "echo \$\$ >pid; exec peft-cat f1" 2>/dev/null; echo $? >status; } |
-			{ peft-head -n 100000 -o no.pts 2>err; echo $? >last; } & all=$!
+		sample --wait 30 -n 100000 examples >f1 2>/dev/null & victim=$!
+		status_to status sh -c "echo \$\$ >pid; exec peft-cat f1" 2>/dev/null |
+			status_to last peft-head -n 100000 -o no.pts 2>err & all=$!
 		sleep 0.7
-		kill -s ${s%:*} $(cat pid) 2>/dev/null
+		kill -s ${s%:*} $(cat pid)
 		wait $all
 		kill $victim 2>/dev/null || :
-		grep -x ${s#*:} status || { test ${s%:*} = INT; continue; }	# ignored in background jobs
+		grep -x ${s#*:} status
 		grep -x 3 last
 		grep -x "peft-head: upstream peft-cat failed: stopped by ${s%:*}" err
 		test ! -e no.pts
 	done'
 test_that 'a filter that is stopped while nobody reads is gone in a second' '
-	rm -f f2 && mkfifo f2
-	sleep 5 <f2 & holder=$!
-	sample -n 100000 --per 64 examples | (exec peft-cat >f2) & all=$!
+	rm -f f2 pid && mkfifo f2
+	sleep 8 <f2 & holder=$!
+	sample -n 100000 --per 64 -o big.pts examples
+	status_to status sh -c "echo \$\$ >pid; exec peft-cat big.pts >f2" & all=$!
 	sleep 0.7
 	start=$(date +%s)
-	pkill -TERM -P $all peft-cat 2>/dev/null || kill $all
-	wait $all || :
+	kill -s TERM $(cat pid)
+	wait $all
 	test $(($(date +%s) - start)) -le 3
-	kill $holder'
+	grep -x 143 status
+	kill $holder
+	rm big.pts'
 test_that 'no binary to a terminal or from one' '
 	command -v script >/dev/null || exit 0
 	script -qec "peft-cat examples.pts" /dev/null </dev/null >out 2>&1 || :
@@ -195,7 +195,7 @@ test_that 'output that cannot be written is an error' '
 	grep "^peft-cat: nowhere/x" err
 	exits 1 sh -c "peft-cat examples.pts >/dev/full" 2>err
 	grep "^peft-cat: standard output: cannot write: No space" err
-	exits 1 peft-cat missing.pts 2>err
+	exits 1 peft-cat -o x examples.pts missing.pts 2>err
 	grep -x "peft-cat: missing.pts: No such file or directory" err
-	exits 1 peft-cat examples.pts missing.pts -o x 2>err || :'
+	test ! -e x'
 test_done

@@ -346,6 +346,7 @@ static int compare_streams(struct operand *a, struct operand *b, struct pt_error
 {
 	struct cursor x = { .o = a }, y = { .o = b };
 	const struct pt_record *ha, *hb;
+	char name[32];
 
 	if (pt_reader_head(a->reader, &ha, err) || pt_reader_head(b->reader, &hb, err))
 		return err->status;
@@ -354,7 +355,9 @@ static int compare_streams(struct operand *a, struct operand *b, struct pt_error
 
 		if (i == 0 && strcmp(u, v))
 			return pt_error(err, PT_DATA, "%s is of kind %.40s, %s of kind %.40s", a->name, u, b->name, v);
-		if (strcmp(u ? u : "", v ? v : "") && say(err, head_keys[i], "%.200s and %.200s", u ? u : "none",
+		/* There are tensors of these names too. */
+		snprintf(name, sizeof name, "HEAD's %s", head_keys[i]);
+		if (strcmp(u ? u : "", v ? v : "") && say(err, name, "%.200s and %.200s", u ? u : "none",
 							  v ? v : "none"))
 			return err->status;
 	}

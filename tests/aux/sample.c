@@ -17,7 +17,7 @@
 static const char *output = "-", *task = "lm", *vocab = "100", *tokenizer = "0123456789abcdef", *options = "";
 static const char *extra;
 static int64_t count = 12, per = 5, first, wait_ms, total, length = 7, fail_after = -1, nan_at = -1;
-static bool zstd;
+static bool zstd, repeat, slower;
 
 static const struct pt_opt opts[] = {
 	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &count, .max = 1e9, .help = "examples" },
@@ -35,6 +35,8 @@ static const struct pt_opt opts[] = {
 	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "ID", .value = &tokenizer, .help = "tokenizer of HEAD" },
 	{ .name = "options", .type = PT_OPT_STRING, .arg = "TEXT", .value = &options, .help = "options of HEAD" },
 	{ .name = "extra", .type = PT_OPT_STRING, .arg = "TEXT", .value = &extra, .help = "a key unknown to the format" },
+	{ .name = "repeat", .type = PT_OPT_FLAG, .value = &repeat, .help = "every third record is the first again" },
+	{ .name = "slower", .type = PT_OPT_FLAG, .value = &slower, .help = "other seconds" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "FILE", .value = &output, .help = "output" },
 	{ .name = "zstd", .letter = 'z', .type = PT_OPT_FLAG, .value = &zstd, .help = "compress" },
 	{ 0 }
@@ -98,7 +100,7 @@ static void put_metrics(struct pt_st_build *b, int64_t k)
 	loss = 3.0 / (double)step;
 	lr = 1e-3 * (1.0 - (double)k / (double)count);
 	norm = 1.5;
-	seconds = 0.25 * (double)step;
+	seconds = (slower ? 1.25 : 0.25) * (double)step;
 	eval = loss + 0.5;
 	pt_st_build_array(b, "step", PT_I64, 1, &step);
 	pt_st_build_array(b, "loss", PT_F64, 1, &loss);
@@ -242,7 +244,7 @@ static int stream(const char *kind, struct pt_error *err)
 		}
 		if (wait_ms)
 			usleep((useconds_t)wait_ms * 1000);
-		if (put(kind, w, first + i, n, err))
+		if (put(kind, w, repeat && records % 3 == 2 ? first : first + i, n, err))
 			break;
 	}
 	if (!err->status)
