@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * guard.c - the CPU with device memory that nobody can touch outside kernels,
- * upload and download: whoever dereferences it dies at once. Blocks end at a
- * page that is never there. For tests: what runs on it runs on a GPU, as far
- * as memory goes.
+ * upload and download: whoever dereferences it dies at once. For tests: what
+ * runs on it runs on a GPU, as far as memory goes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +14,16 @@
 #include "device/open.h"
 #include "device/wrap.h"
 
+#define ROOM ((size_t)64 << 30)		/* addresses set aside: one mprotect() opens all blocks */
+
 struct block {
-	char *map;
-	size_t size;			/* whole pages, without the one behind them */
-	void *p;
+	size_t at, size;		/* whole pages in the room, one of them behind the block */
 };
 
 struct guard {
 	struct pt_device *cpu;
-	struct block *block;
+	char *room;
+	struct block *block;		/* by address */
 	size_t n, cap, page;
 };
 
@@ -35,10 +35,10 @@ static struct pt_device *cpu_of(struct pt_device *dev)
 static int protect(struct pt_device *dev, int how, struct pt_error *err)
 {
 	struct guard *g = dev->self;
+	const struct block *last = g->block + g->n - 1;
 
-	for (size_t i = 0; i < g->n; i++)
-		if (mprotect(g->block[i].map, g->block[i].size, how))
-			return pt_error_errno(err, "device memory");
+	if (g->n && mprotect(g->room, last->at + last->size - g->page, how))
+		return pt_error_errno(err, "device memory");
 	return 0;
 }
 
@@ -80,19 +80,21 @@ static const struct pt_kernels kernels = {
 static int guard_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
 {
 	struct guard *g = dev->self;
-	size_t bytes, size;
-	char *map;
+	size_t bytes = n ? n : 1, at = 0, size, i;
 
-	if (!pt_add_size(n ? n : 1, 255, &bytes) || !pt_add_size(bytes &= ~(size_t)255, 2 * g->page, &size))
+	if (bytes > ROOM / 2)
+		return pt_error(err, PT_FAIL, "no memory for %zu bytes", n);
+	bytes = (bytes + 255) / 256 * 256;
+	size = (bytes + g->page - 1) / g->page * g->page + g->page;
+	for (i = 0; i < g->n && g->block[i].at - at < size; i++)
+		at = g->block[i].at + g->block[i].size;
+	if (at + size > ROOM)
 		return pt_error(err, PT_FAIL, "no memory for %zu bytes", n);
 	if (pt_grow(&g->block, &g->cap, g->n + 1, sizeof *g->block, err))
 		return err->status;
-	size = (bytes + g->page - 1) / g->page * g->page;
-	map = mmap(NULL, size + g->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return pt_error_errno(err, "no memory for %zu bytes", n);
-	*out = map + size - bytes;
-	g->block[g->n++] = (struct block){ map, size, *out };
+	memmove(g->block + i + 1, g->block + i, (g->n++ - i) * sizeof *g->block);
+	g->block[i] = (struct block){ at, size };
+	*out = g->room + at + size - g->page - bytes;
 	dev->used += n;
 	if (dev->used > dev->peak)
 		dev->peak = dev->used;
@@ -103,11 +105,15 @@ static void guard_free(struct pt_device *dev, void *p, size_t n)
 {
 	struct guard *g = dev->self;
 
-	for (size_t i = 0; i < g->n; i++) {
-		if (g->block[i].p != p)
+	for (size_t i = 0; i < g->n && p; i++) {
+		struct block b = g->block[i];
+		size_t off = (size_t)((char *)p - g->room);
+
+		if (off < b.at || off >= b.at + b.size)
 			continue;
-		munmap(g->block[i].map, g->block[i].size + g->page);
-		g->block[i] = g->block[--g->n];
+		/* Gone for good: what is read there later is zero, not what was freed. */
+		madvise(g->room + b.at, b.size, MADV_DONTNEED);
+		memmove(g->block + i, g->block + i + 1, (--g->n - i) * sizeof *g->block);
 		dev->used -= n;
 		return;
 	}
@@ -133,8 +139,7 @@ static void guard_close(struct pt_device *dev)
 {
 	struct guard *g = dev->self;
 
-	while (g->n)
-		guard_free(dev, g->block[0].p, 0);
+	munmap(g->room, ROOM);
 	pt_device_close(g->cpu);
 	free(g->block);
 	free(g);
@@ -146,12 +151,15 @@ int pt_guard_open(struct pt_device **out, const struct pt_device_options *o, str
 	struct pt_device *dev = pt_calloc(1, sizeof *dev, err);
 	struct guard *g = pt_calloc(1, sizeof *g, err);
 
-	if (!dev || !g || pt_cpu_open(&g->cpu, o, err)) {
-		free(g);
-		free(dev);
-		return err->status;
-	}
+	if (!dev || !g || pt_cpu_open(&g->cpu, o, err))
+		goto fail;
 	g->page = (size_t)sysconf(_SC_PAGESIZE);
+	g->room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (g->room == MAP_FAILED) {
+		pt_error_errno(err, "guard device");
+		pt_device_close(g->cpu);
+		goto fail;
+	}
 	*dev = *g->cpu;
 	snprintf(dev->name, sizeof dev->name, "guard");
 	dev->k = &kernels;
@@ -164,4 +172,8 @@ int pt_guard_open(struct pt_device **out, const struct pt_device_options *o, str
 	dev->close = guard_close;
 	*out = dev;
 	return 0;
+fail:
+	free(g);
+	free(dev);
+	return err->status;
 }

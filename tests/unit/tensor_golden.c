@@ -12,11 +12,7 @@
 #define FLOOR 2e-6
 #define MAX_IN 24
 
-#ifdef FIX_REAL_DEVICES
 static const char *const devices[] = { "ref", "cpu", "guard", NULL };
-#else
-static const char *const devices[] = { "ref", NULL };
-#endif
 
 /* One case of a golden file on one device. */
 struct gold {

@@ -6,6 +6,8 @@
  */
 #include "tensor_fix.h"
 
+static const char *const devices[] = { "ref", "cpu", "guard", NULL };
+
 static const int lens[] = { 3, 0, 1, 5 };
 #define N 11				/* rows: 9 of sequences, 2 of none */
 
@@ -14,12 +16,6 @@ static void start(struct fix *f, const char *dev)
 	fix_init(f, dev, FIX_ARENA);
 	fix_rows(f, &f->rows, lens, 4, 2);
 }
-
-#ifdef FIX_REAL_DEVICES
-static const char *const devices[] = { "ref", "cpu", "guard", NULL };
-#else
-static const char *const devices[] = { "ref", NULL };
-#endif
 
 /* Two linears that share x: one with two terms and bias, dropout in the first; one frozen and transposed. */
 static struct pt_tensor *linear(struct fix *f)

@@ -138,12 +138,13 @@ static void task_fwd(const struct pt_k_attn *k, const struct attn_seq *s, int h,
 int pt_cpu_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
 	const int64_t tasks = attn_count(k->host_cu_q, k->batch) * k->heads;
+	const bool many = attn_many(k);
 	struct attn_call c;
 	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, false, &c);
 
 	(void)err;
 	attn_buckets(k, c.bucket);
-#pragma omp parallel num_threads(pt_cpu_threads(dev)) if (tasks > 1)
+#pragma omp parallel num_threads(pt_cpu_threads(dev)) if (many)
 	{
 		struct attn_fwd w;
 

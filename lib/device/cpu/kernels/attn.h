@@ -199,4 +199,17 @@ static inline int64_t attn_count(const int32_t *cu, int batch)
 	return n;
 }
 
+/* Whether there is enough to do for more than one thread. */
+static inline bool attn_many(const struct pt_k_attn *k)
+{
+	int64_t work = 0;
+
+	for (int b = 0; b < k->batch; b++) {
+		struct attn_seq s = attn_seq(k, b);
+
+		work += s.nq * (s.np + s.nk);
+	}
+	return work * k->heads * k->head_dim > 1 << 18;
+}
+
 #endif

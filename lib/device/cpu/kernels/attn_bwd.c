@@ -299,7 +299,7 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 	int64_t blocks = attn_count(k->host_cu_k, k->batch), phases = 0, rows, tasks = blocks * k->kv_heads;
 	struct attn_call c;
 	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, true, &c);
-	bool bias = k->dbias && c.blocks;
+	bool bias = k->dbias && c.blocks, many = attn_many(k);
 
 	(void)err;
 	attn_buckets(k, c.bucket);
@@ -311,7 +311,7 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 	}
 	if (bias)
 		memset(c.part, 0, (size_t)(blocks * k->heads * k->buckets) * sizeof *c.part);
-#pragma omp parallel num_threads(pt_cpu_threads(dev)) if (tasks > 1)
+#pragma omp parallel num_threads(pt_cpu_threads(dev)) if (many)
 	{
 		struct attn_bwd w;
 

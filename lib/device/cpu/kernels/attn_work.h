@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * attn_work.h - how attention lays out its scratch: what a thread needs, which
- * depends on the head size alone, and what backward shares.
+ * depends on the head size and on the blocks that there can be, and what all
+ * threads share.
  */
 #ifndef PT_CPU_ATTN_WORK_H
 #define PT_CPU_ATTN_WORK_H
@@ -17,6 +18,19 @@ static inline float *attn_take(float *base, int64_t *at, int64_t n)
 	return x;
 }
 
+/* Queries and keys of the largest block, in whole tiles. */
+static inline int64_t attn_most_queries(const struct pt_k_attn *k)
+{
+	return pt_min(ATTN_BLOCK, tile_up(k->nq, TILE_M));
+}
+
+static inline int64_t attn_most_keys(const struct pt_k_attn *k)
+{
+	int64_t prefix = k->prefixes ? k->host_cu_prefix[k->prefixes] : 0;
+
+	return pt_min(ATTN_BLOCK, tile_up(pt_max(k->nk, prefix), TILE_N));
+}
+
 /* A thread's share of forward. dp: the head size in whole tiles. */
 struct attn_fwd {
 	float *k, *v;			/* packed keys, by columns, and values, by rows */
@@ -29,10 +43,11 @@ struct attn_fwd {
 static inline int64_t attn_lay_fwd(const struct pt_k_attn *k, float *base, struct attn_fwd *w)
 {
 	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), at = 0;
+	int64_t queries = attn_most_queries(k), keys = attn_most_keys(k);
 
-	w->k = attn_take(base, &at, ATTN_BLOCK * d);
-	w->v = attn_take(base, &at, ATTN_BLOCK * dp);
-	w->o = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->k = attn_take(base, &at, keys * d);
+	w->v = attn_take(base, &at, keys * dp);
+	w->o = attn_take(base, &at, queries * dp);
 	w->s = attn_take(base, &at, TILE_M * ATTN_BLOCK);
 	w->max = attn_take(base, &at, ATTN_BLOCK);
 	w->sum = attn_take(base, &at, ATTN_BLOCK);
@@ -57,16 +72,17 @@ struct attn_bwd {
 static inline int64_t attn_lay_bwd(const struct pt_k_attn *k, float *base, struct attn_bwd *w)
 {
 	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), at = 0;
+	int64_t queries = pt_min(ATTN_SUB, attn_most_queries(k)), keys = attn_most_keys(k);
 
-	w->kc = attn_take(base, &at, ATTN_BLOCK * d);
-	w->vc = attn_take(base, &at, ATTN_BLOCK * d);
-	w->kr = attn_take(base, &at, ATTN_BLOCK * dp);
-	w->qr = attn_take(base, &at, ATTN_SUB * dp);
-	w->gr = attn_take(base, &at, ATTN_SUB * dp);
-	w->p = attn_take(base, &at, ATTN_SUB * ATTN_BLOCK);
-	w->ds = attn_take(base, &at, ATTN_SUB * ATTN_BLOCK);
-	w->dk = attn_take(base, &at, ATTN_BLOCK * dp);
-	w->dv = attn_take(base, &at, ATTN_BLOCK * dp);
+	w->kc = attn_take(base, &at, keys * d);
+	w->vc = attn_take(base, &at, keys * d);
+	w->kr = attn_take(base, &at, keys * dp);
+	w->qr = attn_take(base, &at, queries * dp);
+	w->gr = attn_take(base, &at, queries * dp);
+	w->p = attn_take(base, &at, queries * ATTN_BLOCK);
+	w->ds = attn_take(base, &at, queries * ATTN_BLOCK);
+	w->dk = attn_take(base, &at, tile_up(keys, TILE_M) * dp);
+	w->dv = attn_take(base, &at, tile_up(keys, TILE_M) * dp);
 	w->dq = attn_take(base, &at, TILE_M * dp);
 	w->line = attn_take(base, &at, ATTN_LINE);
 	w->dline = attn_take(base, &at, ATTN_LINE);
