@@ -175,6 +175,13 @@ void pt_mapping_close(struct pt_mapping *m)
 	m->size = 0;
 }
 
+void pt_mapping_scattered(const struct pt_mapping *m, bool on)
+{
+	if (m->size)
+		posix_madvise((void *)(uintptr_t)m->data, m->size,
+			      on ? POSIX_MADV_RANDOM : POSIX_MADV_NORMAL);
+}
+
 int pt_dir_sync(const char *path, struct pt_error *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;

@@ -440,7 +440,12 @@ uint64_t pt_modeldir_digest(const struct pt_modeldir *m)
 		pt_hash_u64(&h, st->header_size);
 		pt_hash_add(&h, st->map.data, st->header_size);
 	}
+	/* Read ahead of every sample is most of a cold file. */
+	for (int i = 0; i < m->nshards; i++)
+		pt_mapping_scattered(&m->shard[i].map, true);
 	for (size_t i = 0; i < p->n; i++)
 		sample(&h, p->tensor[i]);
+	for (int i = 0; i < m->nshards; i++)
+		pt_mapping_scattered(&m->shard[i].map, false);
 	return pt_hash_value(&h);
 }
