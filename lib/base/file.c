@@ -64,6 +64,28 @@ ssize_t pt_read_full(int fd, void *data, size_t n)
 	return (ssize_t)done;
 }
 
+ssize_t pt_read_some(int fd, void *data, size_t n)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	size_t got = 0;
+
+	while (got < n && (!got || poll(&p, 1, 0) > 0)) {
+		ssize_t k;
+
+		if (stop_flag && wait_readable(fd))
+			return -1;
+		k = read(fd, (char *)data + got, n - got);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return -1;
+		if (k == 0)
+			break;
+		got += (size_t)k;
+	}
+	return (ssize_t)got;
+}
+
 int pt_write_full(int fd, const void *data, size_t n)
 {
 	size_t done = 0;

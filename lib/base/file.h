@@ -21,10 +21,12 @@ int pt_file_read(const char *path, size_t max, struct pt_buf *out, struct pt_err
 /* read()/write() until n bytes or end, EINTR and short counts handled. -1 with errno on failure. */
 ssize_t pt_read_full(int fd, void *data, size_t n);
 int pt_write_full(int fd, const void *data, size_t n);
+/* What is there now, at most n bytes: waits for the first one. 0 at the end; otherwise as pt_read_full(). */
+ssize_t pt_read_some(int fd, void *data, size_t n);
 
 /*
- * From now on pt_read_full() fails with EINTR when *flag is not 0, also while
- * it waits: wake_fd becomes readable when the flag is set (the reading end of
+ * From now on pt_read_full() and pt_read_some() fail with EINTR when *flag is not 0, also while
+ * they wait: wake_fd becomes readable when the flag is set (the reading end of
  * a pipe that the signal handler writes to). NULL, -1 undoes it.
  */
 void pt_read_interrupt(const volatile sig_atomic_t *flag, int wake_fd);

@@ -138,6 +138,13 @@ void pt_gather_add(struct pt_gather *g, const struct pt_examples *x, int64_t i)
 	finish(g, o[i + 1] - o[i], d ? d[i + 1] - d[i] : 0);
 }
 
+void pt_gather_renumber(struct pt_gather *g, int64_t index)
+{
+	/* The first tensor of the table. */
+	if (!g->col[0].failed)
+		memcpy(g->col[0].data + g->col[0].len - sizeof index, &index, sizeof index);
+}
+
 /* Packed: i64 tokens, decoder tokens, k; then the parts. */
 void pt_gather_pack(struct pt_buf *out, uint32_t have, const struct pt_examples *x, int64_t i)
 {

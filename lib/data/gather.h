@@ -34,6 +34,9 @@ void pt_gather_clear(struct pt_gather *g);		/* keeps the memory */
 /* Append example i of x, which has the tensors of g. Memory is checked by pt_gather_view(). */
 void pt_gather_add(struct pt_gather *g, const struct pt_examples *x, int64_t i);
 
+/* Give the example that was appended last another index. */
+void pt_gather_renumber(struct pt_gather *g, int64_t index);
+
 /* Append example i of x to out, packed. */
 void pt_gather_pack(struct pt_buf *out, uint32_t have, const struct pt_examples *x, int64_t i);
 /* Append what pt_gather_pack() made of an example with the tensors of g. */

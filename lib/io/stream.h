@@ -111,6 +111,9 @@ int pt_writer_data(struct pt_writer *w, struct pt_st_build *b, struct pt_error *
 /* A DATA record as it stands (peft-head, peft-cat). */
 int pt_writer_copy(struct pt_writer *w, const struct pt_record *rec, struct pt_error *err);
 
+/* Something that no tool here wrote was read to its end (source: "file", "model"): a parent, named at END. */
+int pt_writer_source(struct pt_writer *w, const char *source, uint64_t digest, struct pt_error *err);
+
 /*
  * END, then the file is published. Refused unless each reader of inputs has
  * read END everywhere (pt_reader_ended), or limited is set: told to stop

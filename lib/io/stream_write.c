@@ -30,6 +30,7 @@ struct pt_writer {
 	struct pt_kind_bounds bounds;
 	uint32_t have;
 	uint64_t bytes;
+	struct pt_prov sources;		/* pt_writer_source() */
 };
 
 int pt_writer_open(struct pt_writer **out, const struct pt_writer_options *o, struct pt_error *err)
@@ -198,6 +199,14 @@ int pt_writer_copy(struct pt_writer *w, const struct pt_record *rec, struct pt_e
 	return status ? status : emit(w, rec->bytes, rec->size, err);
 }
 
+int pt_writer_source(struct pt_writer *w, const char *source, uint64_t digest, struct pt_error *err)
+{
+	struct pt_prov_step step = { .source = source, .digest = digest, .has_digest = true };
+	uint64_t id;
+
+	return pt_prov_add(&w->sources, &step, &id, err);
+}
+
 /* Provenance of the finished segment, into b. */
 static int end_prov(struct pt_writer *w, struct pt_st_build *b, struct pt_reader *const *inputs, int ninputs,
 		    bool limited, struct pt_error *err)
@@ -222,6 +231,12 @@ static int end_prov(struct pt_writer *w, struct pt_st_build *b, struct pt_reader
 			step.nparents += n;
 		free(more);
 	}
+	if (!status)
+		status = pt_grow(&ids, &cap, step.nparents + w->sources.n + 1, sizeof *ids, err);
+	if (!status)
+		status = pt_prov_union(&prov, &w->sources, err);
+	for (size_t i = 0; i < w->sources.n && !status; i++)
+		ids[step.nparents++] = w->sources.node[i].id;
 	step.parent = ids;
 	/* The number of records says nothing of the content. */
 	for (int i = 1; (name = pt_digest_count(&w->digest, i, &v)) != NULL; i++)
@@ -366,6 +381,7 @@ void pt_writer_close(struct pt_writer *w)
 	free(w->tool);
 	free(w->kind);
 	free(w->options);
+	pt_prov_release(&w->sources);
 	pt_zst_writer_free(w->zst);
 	pt_buf_release(&w->rec);
 	pt_buf_release(&w->packed);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * labels.c - see labels.h.
+ */
+#include "data/labels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/opt.h"
+
+enum { FILE_MAX = 64 << 20 };
+
+void pt_labels_init(struct pt_labels *l)
+{
+	memset(l, 0, sizeof *l);
+}
+
+void pt_labels_release(struct pt_labels *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->name[i]);
+	free(l->name);
+	pt_map_release(&l->map);
+	memset(l, 0, sizeof *l);
+}
+
+int32_t pt_labels_find(const struct pt_labels *l, const char *name)
+{
+	return (int32_t)pt_map_get(&l->map, name, strlen(name));
+}
+
+int pt_labels_add(struct pt_labels *l, const char *name, struct pt_error *err)
+{
+	char *copy;
+
+	if (pt_labels_find(l, name) >= 0)
+		return 0;
+	if (l->n == INT32_MAX)
+		return pt_error(err, PT_DATA, "more than 2^31 labels");
+	if ((!l->map.slot && pt_map_init(&l->map, 16, err)) ||
+	    pt_grow(&l->name, &l->cap, l->n + 1, sizeof *l->name, err))
+		return err->status;
+	copy = pt_strdup(name, err);
+	if (!copy)
+		return err->status;
+	l->name[l->n] = copy;
+	return pt_map_put(&l->map, copy, strlen(copy), (int64_t)l->n++, NULL, err);
+}
+
+static int add_once(struct pt_labels *l, const char *name, size_t n, struct pt_error *err)
+{
+	char *copy = pt_strndup(name, n, err);
+	int status;
+
+	if (!copy)
+		return err->status;
+	if (pt_labels_find(l, copy) >= 0)
+		status = pt_error(err, PT_USAGE, "label '%s' is given twice", copy);
+	else
+		status = pt_labels_add(l, copy, err);
+	free(copy);
+	return status;
+}
+
+int pt_labels_parse(struct pt_labels *l, const char *given, struct pt_error *err)
+{
+	bool file = pt_is_file(given);
+	struct pt_buf text = PT_BUF_INIT;
+	const char *p, *end;
+	int status = 0;
+
+	if (file)
+		status = pt_file_read(given, FILE_MAX, &text, err);
+	else
+		pt_buf_str(&text, given);
+	if (!status)
+		status = pt_buf_check(&text, err);
+	for (p = text.data; !status && p && *p; p = *end ? end + 1 : end) {
+		size_t n;
+
+		end = p + strcspn(p, file ? "\n" : ",");
+		n = (size_t)(end - p);
+		if (file && n && p[n - 1] == '\r')
+			n--;
+		if (n)
+			status = add_once(l, p, n, err);
+	}
+	if (!status && !l->n)
+		status = pt_error(err, PT_USAGE, "no labels in '%s'", given);
+	pt_buf_release(&text);
+	return status;
+}
+
+static bool number(const char *s, double *v)
+{
+	char *end;
+
+	/* strtod also takes names of infinities, hexadecimal and leading space. */
+	if (!*s || s[strspn(s, "+-.0123456789eE")])
+		return false;
+	*v = strtod(s, &end);
+	return !*end && isfinite(*v);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = 0, y = 0;
+
+	number(*(char *const *)a, &x);
+	number(*(char *const *)b, &y);
+	return x < y ? -1 : x > y ? 1 : by_bytes(a, b);
+}
+
+int pt_labels_sort(struct pt_labels *l, struct pt_error *err)
+{
+	bool numbers = true;
+	double v;
+
+	for (size_t i = 0; i < l->n; i++)
+		numbers = numbers && number(l->name[i], &v);
+	if (l->n)
+		qsort(l->name, l->n, sizeof *l->name, numbers ? by_value : by_bytes);
+	for (size_t i = 0; i < l->n; i++)
+		if (pt_map_put(&l->map, l->name[i], strlen(l->name[i]), (int64_t)i, NULL, err))
+			return err->status;
+	return 0;
+}
+
+void pt_labels_json(const struct pt_labels *l, struct pt_buf *out)
+{
+	pt_buf_char(out, '[');
+	for (size_t i = 0; i < l->n; i++) {
+		if (i)
+			pt_buf_char(out, ',');
+		pt_buf_json(out, l->name[i], strlen(l->name[i]));
+	}
+	pt_buf_char(out, ']');
+}
+
+const char *pt_labels_name(const cJSON *v, struct pt_buf *scratch)
+{
+	if (cJSON_IsString(v))
+		return v->valuestring;
+	if (cJSON_IsBool(v))
+		return cJSON_IsTrue(v) ? "true" : "false";
+	if (!cJSON_IsNumber(v))
+		return NULL;
+	pt_buf_clear(scratch);
+	pt_json_print(scratch, v, 0);
+	return scratch->failed ? NULL : scratch->data;
+}

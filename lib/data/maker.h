@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maker.h - a line of a source becomes examples: tokens, truncation or
+ * pieces, and what is learned of them.
+ *
+ * Plain texts and completions end in the EOS token, added as an id and
+ * learned. Of a prompt and its completion, tokenized as one string, learned
+ * is what comes after the ids that the prompt alone has too (TRL's rule).
+ * A text that is cut has no EOS where it was cut.
+ */
+#ifndef PT_DATA_MAKER_H
+#define PT_DATA_MAKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "data/gather.h"
+#include "data/labels.h"
+#include "data/sample.h"
+#include "data/source.h"
+#include "text/tokenizer.h"
+
+/* By the names that HEAD has for them. */
+enum pt_data_task {
+	PT_DATA_AUTO,		/* by the first line */
+	PT_DATA_LM, PT_DATA_CLASS, PT_DATA_REGRESSION, PT_DATA_MULTILABEL, PT_DATA_TOKEN_CLASS,
+};
+int pt_data_task_parse(const char *name);		/* -1: unknown */
+const char *pt_data_task_name(enum pt_data_task t);	/* NULL: AUTO */
+
+/* The same for all lines, shared by all threads. */
+struct pt_maker_options {
+	const struct pt_tokenizer *tok;
+	enum pt_data_task task;		/* AUTO until pt_maker_schema() */
+	enum pt_data_task fallback;	/* what the model is for, where the line does not tell; or AUTO: lm */
+	const struct pt_labels *labels;	/* NULL: none are known */
+	int64_t max_length;		/* ids of an example, special tokens included */
+	int64_t chunk, stride;		/* 0: no pieces; ids that a piece shares with the one before */
+	int32_t eos;			/* -1: none is added */
+	bool replace;			/* invalid UTF-8 by U+FFFD */
+	bool split_special;		/* special tokens typed in a text are text */
+
+	/* set by pt_maker_schema() */
+	uint32_t have;			/* tensors (pt_gather_have()) */
+	int64_t k;			/* columns of target */
+	bool labelled;			/* lines have a "label" */
+	bool ids_labels, types, weights, groups;	/* there are such tensors */
+	int special, before;		/* tokens that the template adds, before the text */
+};
+
+/*
+ * The first line decides the task, where it is AUTO, and then, with the
+ * labels known, which tensors there are. PT_USAGE where options and tokenizer
+ * leave no room for a text.
+ */
+int pt_maker_task(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err);
+int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err);
+
+/* What happened to the lines. */
+struct pt_maker_counts {
+	int64_t cut;		/* examples that were truncated */
+	int64_t dropped;	/* examples of which nothing would be learned */
+	int64_t replaced;	/* lines with invalid UTF-8 */
+};
+
+struct pt_maker {
+	const struct pt_maker_options *o;
+	struct pt_encoder *enc;
+	struct pt_encoding text, pair, wrapped;
+	struct pt_buf utf8, joined, name, what;
+	int32_t *labels;
+	size_t cap;
+	float *target;
+	struct pt_maker_counts counts;
+};
+
+int pt_maker_init(struct pt_maker *m, const struct pt_maker_options *o, struct pt_error *err);
+void pt_maker_release(struct pt_maker *m);
+
+/* Parse a line; *what names it ("file:3"), valid until the next one. replace counts here. */
+int pt_maker_parse(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_sample *s,
+		   struct pt_error *err);
+
+/*
+ * Append the examples of one line to g, indices 0. PT_DATA, with file and line: a bad line; then g is
+ * as it was.
+ */
+int pt_maker_line(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_gather *g,
+		  struct pt_error *err);
+
+#endif
