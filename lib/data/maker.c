@@ -105,10 +105,11 @@ static int room_for_labels(struct pt_maker *m, size_t n, struct pt_error *err)
 }
 
 /*
- * An example of the ids [from, to) of m->text, in the template; of them the
- * ids before first are not learned. Dropped where nothing is.
+ * An example of the ids [from, to) of m->text, in the template. Where context
+ * is set the ids before first are not learned, nor what the template puts
+ * before them. Dropped where nothing is learned.
  */
-static int put_text(struct pt_maker *m, const struct row *r, size_t from, size_t to, size_t first,
+static int put_text(struct pt_maker *m, const struct row *r, size_t from, size_t to, bool context, size_t first,
 		    struct pt_error *err)
 {
 	struct pt_encoding *w = &m->wrapped;
@@ -117,11 +118,13 @@ static int put_text(struct pt_maker *m, const struct row *r, size_t from, size_t
 	    room_for_labels(m, w->n, err))
 		return err->status;
 	if (m->o->task == PT_DATA_LM) {
-		size_t masked = first > from ? (size_t)m->o->before + (first < to ? first : to) - from : 0;
+		size_t masked = context ? (size_t)m->o->before : 0;
 
+		if (context && first > from)
+			masked += (first < to ? first : to) - from;
 		for (size_t t = 0; t < w->n; t++)
 			m->labels[t] = t < masked ? IGNORE : w->ids[t];
-		if (first >= to || !learns(m, m->labels, w->n)) {
+		if ((context && first >= to) || !learns(m, m->labels, w->n)) {
 			m->counts.dropped++;
 			return 0;
 		}
@@ -159,7 +162,7 @@ static int put_pieces(struct pt_maker *m, const struct row *r, struct pt_error *
 		size_t to = from + size < n ? from + size : n;
 
 		/* What a piece shares with the one before is context: each token is learned once. */
-		if (put_text(m, r, from, to, from ? from + stride : 0, err))
+		if (put_text(m, r, from, to, from > 0, from + stride, err))
 			return err->status;
 		if (to == n)
 			return 0;
@@ -191,7 +194,7 @@ static int make_text(struct pt_maker *m, const struct row *r, struct pt_error *e
 	if (m->o->chunk)
 		return put_pieces(m, r, err);
 	cut(m, &from, &to);
-	return put_text(m, r, from, to, 0, err);
+	return put_text(m, r, from, to, false, 0, err);
 }
 
 static int make_completion(struct pt_maker *m, const struct row *r, struct pt_error *err)
@@ -215,8 +218,7 @@ static int make_completion(struct pt_maker *m, const struct row *r, struct pt_er
 	if (end_text(m, err))
 		return err->status;
 	cut(m, &from, &to);
-	/* Without a prompt all is completion, the first token too. */
-	return put_text(m, r, from, to, same, err);
+	return put_text(m, r, from, to, true, same, err);
 }
 
 static int make_pair(struct pt_maker *m, const struct row *r, struct pt_error *err)

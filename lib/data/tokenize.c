@@ -47,14 +47,18 @@ static int find_first(struct run *r, struct pt_maker *m, const struct pt_block *
 		      bool *found, struct pt_error *err)
 {
 	*found = false;
-	for (size_t i = 0; i < b->n && !*found; i++) {
+	for (size_t i = 0; i < b->n; i++) {
 		struct pt_error e = PT_ERROR_INIT;
 
 		*found = !pt_maker_parse(m, b, &b->line[i], s, &e);
-		if (!*found && !skipped(r, &e)) {
+		if (*found)
+			break;
+		if (!skipped(r, &e)) {
 			*err = e;
 			return err->status;
 		}
+		if (!r->counts->first_bad.status)
+			r->counts->first_bad = e;
 	}
 	return 0;
 }
@@ -253,8 +257,8 @@ static int join_task(struct run *r, const struct task *t, struct pt_error *err)
 	}
 	if (r->done)
 		return 0;
-	if (t->bad && !r->counts->bad)
-		snprintf(r->counts->first_bad, sizeof r->counts->first_bad, "%s", t->first_bad.msg);
+	if (t->bad && !r->counts->first_bad.status)
+		r->counts->first_bad = t->first_bad;
 	r->counts->bad += t->bad;
 	if (t->err.status)
 		*err = t->err;

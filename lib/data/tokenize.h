@@ -29,7 +29,7 @@ struct pt_tokenize_counts {
 	int64_t examples, tokens;
 	int64_t bad;			/* lines passed over */
 	struct pt_maker_counts maker;
-	char first_bad[500];		/* message of the first one */
+	struct pt_error first_bad;	/* what was wrong with the first of them */
 };
 
 /*

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peft-tokenize.c - text to examples.
+ */
+#include <omp.h>
+#include <stdlib.h>
+
+#include "data/facts.h"
+#include "data/tokenize.h"
+#include "filter.h"
+#include "io/modeldir.h"
+#include "peft/adapter.h"
+
+static struct pt_tokenize_options o = { .record = 1 << 20 };
+static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output = "-";
+static int64_t max_length, reserve, threads, record = 1 << 20;
+static int format;
+static bool chunk_given, length_given, stride_given, whole, zstd, eos = true;
+
+static const struct pt_opt opts[] = {
+	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
+	  .help = "model, or a directory with its tokenizer files" },
+	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
+	  .help = "adapter that knows the task and its labels" },
+	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "DIR|FILE", .value = &tokenizer,
+	  .help = "another tokenizer than the model's" },
+	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text",
+	  .help = "of the input: auto, jsonl, text (auto)" },
+	{ .name = "whole", .type = PT_OPT_FLAG, .value = &whole,
+	  .help = "a text file is one text, not one a line" },
+	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
+	  .help = "auto, lm, class, regression, multilabel, token-class (auto)" },
+	{ .name = "labels", .type = PT_OPT_STRING, .arg = "A,B|FILE", .value = &labels,
+	  .help = "names of the classes, in order; or a file with one a line" },
+	{ .name = "max-length", .type = PT_OPT_INT, .arg = "N", .value = &max_length, .min = 1, .max = 1e8,
+	  .given = &length_given, .help = "longest example; what is longer is cut (at most 1024)" },
+	{ .name = "chunk", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.chunk, .min = 1, .max = 1e8,
+	  .given = &chunk_given, .help = "make examples of at most N tokens of a long text" },
+	{ .name = "stride", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.stride, .max = 1e8,
+	  .given = &stride_given, .help = "tokens that a chunk repeats of the one before, as context (0)" },
+	{ .name = "reserve", .type = PT_OPT_INT, .arg = "N", .value = &reserve, .max = 1e8,
+	  .help = "leave room for N virtual tokens (0)" },
+	{ .name = "eos", .type = PT_OPT_FLAG, .value = &eos, .negatable = true,
+	  .help = "end texts and completions in a learned EOS (yes)" },
+	{ .name = "replace", .type = PT_OPT_FLAG, .value = &o.maker.replace,
+	  .help = "put U+FFFD for invalid UTF-8" },
+	{ .name = "skip-bad", .type = PT_OPT_FLAG, .value = &o.skip_bad, .help = "count bad lines instead of failing" },
+	{ .name = "split-special", .type = PT_OPT_FLAG, .value = &o.maker.split_special,
+	  .help = "special tokens typed in a text are text" },
+	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &o.limit, .min = 1, .max = 9e15,
+	  .help = "stop after N examples" },
+	{ .name = "record", .type = PT_OPT_INT, .arg = "BYTES", .value = &record, .min = 1, .max = 1 << 28,
+	  .help = "size of a record; 1: an example a record (1Mi)" },
+	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = &threads, .max = 1024,
+	  .help = "threads (as many as there are cores)" },
+	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "FILE", .value = &output,
+	  .help = "write to FILE instead of standard output" },
+	{ .name = "zstd", .letter = 'z', .type = PT_OPT_FLAG, .value = &zstd, .help = "compress each record" },
+	{ 0 }
+};
+static const struct pt_opt_spec spec = {
+	"peft-tokenize", "-m DIR [options] [FILE ...]", "Makes examples of text or JSON lines.", opts
+};
+
+/* Where task and labels come from: options, then the adapter, then the model. */
+struct setting {
+	struct pt_tokenizer *tok;
+	struct pt_facts facts;
+	struct pt_labels given;
+};
+
+static int read_adapter(struct setting *s, struct pt_error *err)
+{
+	struct pt_adapter_info info;
+	int t;
+
+	if (pt_adapter_peek(adapter, &info, err))
+		return err->status;
+	t = pt_data_task_parse(pt_task_name(info.task));
+	if (info.task == PT_TASK_NONE || t < 0)
+		t = PT_DATA_AUTO;
+	/* What a class head learns, one class or several or a number, the labels tell. */
+	if (o.maker.task == PT_DATA_AUTO && t == PT_DATA_LM)
+		o.maker.task = PT_DATA_LM;
+	if (t != PT_DATA_AUTO)
+		o.maker.fallback = t;
+	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
+		pt_labels_add(&s->given, info.labels[i], err);
+	pt_adapter_info_release(&info);
+	return err->status;
+}
+
+static int read_labels(struct setting *s, struct pt_error *err)
+{
+	o.maker.fallback = s->facts.task;
+	if (labels && pt_labels_parse(&s->given, labels, err))
+		return err->status;
+	if (adapter && read_adapter(s, err))
+		return err->status;
+	o.maker.labels = s->given.n ? &s->given : s->facts.labels.n ? &s->facts.labels : NULL;
+	return 0;
+}
+
+static int set_lengths(const struct setting *s, struct pt_error *err)
+{
+	int64_t limit = pt_facts_max_length(&s->facts, s->tok, reserve), positions = s->facts.positions;
+	int64_t asked = chunk_given ? o.maker.chunk : max_length;
+
+	if (chunk_given && length_given)
+		return pt_error(err, PT_USAGE, "--chunk and --max-length both say how long an example is: give one");
+	if (stride_given && !chunk_given)
+		return pt_error(err, PT_USAGE, "--stride is for --chunk");
+	if (limit < 1)
+		return pt_error(err, PT_USAGE, "--reserve %lld leaves no room in %lld positions", (long long)reserve,
+				(long long)(limit + reserve));
+	if (positions && asked > positions - reserve)
+		tool_warn("examples of %lld tokens: the model has %lld positions%s", (long long)asked,
+			  (long long)positions, reserve ? ", less --reserve" : "");
+	o.maker.max_length = chunk_given ? o.maker.chunk : length_given ? max_length : limit;
+	return 0;
+}
+
+static void set_eos(const struct setting *s)
+{
+	int32_t id = pt_tokenizer_named(s->tok, PT_TOKEN_EOS);
+
+	if (id < 0 && s->facts.eos <= pt_tokenizer_max_id(s->tok))
+		id = s->facts.eos;
+	o.maker.eos = eos ? id : -1;
+}
+
+static int settings(struct setting *s, struct pt_error *err)
+{
+	int t = pt_data_task_parse(task);
+	char *dir = NULL;
+
+	if (!model && !tokenizer)
+		return pt_error(err, PT_USAGE, "-m DIR names the model whose tokenizer is used");
+	if (t < 0)
+		return pt_error(err, PT_USAGE, "--task '%s': auto, lm, class, regression, multilabel or token-class", task);
+	if (whole && format == PT_SOURCE_JSONL)
+		return pt_error(err, PT_USAGE, "--whole is for text, --format is jsonl");
+	o.maker.task = t;
+	o.format = whole ? PT_SOURCE_WHOLE : (enum pt_source_format)format;
+	o.record = (size_t)record;
+	o.threads = threads ? (int)threads : omp_get_max_threads();
+	if (model) {
+		bool hub;
+
+		dir = pt_modeldir_resolve(model, &hub, err);
+		if (!dir)
+			return err->status;
+	}
+	if (!dir || !pt_facts_read(&s->facts, dir, err)) {
+		if (!tokenizer && !pt_tokenizer_exists(dir))
+			pt_error(err, PT_DATA, "%s: no tokenizer there (tokenizer.json, vocab.json + merges.txt or vocab.txt); "
+				 "--tokenizer names another", dir);
+		else if (!pt_tokenizer_open(&s->tok, tokenizer ? tokenizer : dir, err) && !read_labels(s, err))
+			set_lengths(s, err);
+	}
+	free(dir);
+	if (!err->status)
+		set_eos(s);
+	o.maker.tok = s->tok;
+	return err->status;
+}
+
+static void say_counts(const struct pt_tokenize_counts *c)
+{
+	if (c->bad)
+		tool_warn("%lld bad lines passed over; the first: %s", (long long)c->bad, c->first_bad.msg);
+	if (c->maker.dropped)
+		tool_warn("%lld examples dropped: nothing would be learned of them", (long long)c->maker.dropped);
+	pt_log(PT_FACT, "%lld examples, %lld tokens, %lld cut at %lld tokens", (long long)c->examples,
+	       (long long)c->tokens, (long long)c->maker.cut, (long long)o.maker.max_length);
+}
+
+int main(int argc, char **argv)
+{
+	struct pt_writer_options out = { .tool = "peft-tokenize", .kind = "examples" };
+	struct setting s = { .facts = { .eos = -1 } };
+	struct pt_tokenize_counts counts;
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_writer *w = NULL;
+	struct pt_tool t;
+	int status;
+
+	tool_init(&t, &spec, argc, argv);
+	if (tool_check_output(output, &err))
+		return tool_report(&err);
+	out.path = output;
+	out.zstd = zstd;
+	tool_catch_signals_briefly();
+	/* The output first: who reads it learns by FAIL what is wrong. */
+	if (!pt_writer_open(&w, &out, &err) && !settings(&s, &err) &&
+	    !pt_tokenize_run(&o, (const char *const *)t.operand, t.noperands, w, &counts, &err))
+		say_counts(&counts);
+	status = filter_end(w, NULL, 0, &err);
+	pt_tokenizer_close(s.tok);
+	pt_labels_release(&s.given);
+	pt_facts_release(&s.facts);
+	return status;
+}
