@@ -84,7 +84,7 @@ static int open_file(struct pt_source *s, struct pt_error *err)
 	s->opened = true;
 	s->begun = s->eof = false;
 	pt_buf_clear(&s->buf);
-	s->done = 0;
+	s->done = s->seen = 0;
 	s->row = 0;
 	pt_hash_init(&s->hash);
 	return 0;
@@ -98,6 +98,7 @@ static int read_more(struct pt_source *s, struct pt_error *err)
 	if (s->done) {
 		memmove(s->buf.data, s->buf.data + s->done, s->buf.len - s->done);
 		s->buf.len -= s->done;
+		s->seen -= s->done < s->seen ? s->done : s->seen;
 		s->done = 0;
 	}
 	if (s->buf.len > LINE_MAX_BYTES)
@@ -177,12 +178,14 @@ static int add_line(struct pt_source *s, struct pt_block *b, const char *text, s
 static int split(struct pt_source *s, struct pt_block *b, struct pt_error *err)
 {
 	const char *p = s->buf.data + s->done, *end = s->buf.data + s->buf.len, *newline;
+	const char *from = s->buf.data + (s->seen > s->done ? s->seen : s->done);
 
-	while (p < end && !s->whole && (newline = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+	while (from < end && !s->whole && (newline = memchr(from, '\n', (size_t)(end - from))) != NULL) {
 		if (add_line(s, b, p, (size_t)(newline - p), err))
 			return err->status;
-		p = newline + 1;
+		from = p = newline + 1;
 	}
+	s->seen = s->buf.len;
 	if (p < end && s->eof) {
 		if (add_line(s, b, p, (size_t)(end - p), err))
 			return err->status;

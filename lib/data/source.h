@@ -49,6 +49,7 @@ struct pt_source {
 	bool opened, begun, eof, json, whole;
 	struct pt_buf buf;	/* of this file, from the first byte not yet handed out */
 	size_t done;		/* bytes of buf that were handed out */
+	size_t seen;		/* bytes of buf after which a newline may come */
 	int64_t row;		/* lines that were handed out */
 	struct pt_line *line;
 	size_t cap;
