@@ -315,13 +315,14 @@ static int parse_member(struct parser *ps, cJSON *object, struct keys *k)
 	if (status)
 		goto out;
 	if (old && !(ps->flags & PT_JSON_LAST_WINS)) {
-		struct pt_buf shown = PT_BUF_INIT;
+		struct pt_buf why = PT_BUF_INIT;
 
-		pt_buf_printable(&shown, key, strnlen(key, 100));
+		pt_buf_str(&why, "a duplicate key \"");
+		pt_buf_printable(&why, key, strnlen(key, 100));
+		pt_buf_char(&why, '"');
 		ps->p = at;
-		status = fail(ps, "a duplicate key");
-		pt_error_prefix(ps->err, "key \"%s\"", shown.data ? shown.data : "");
-		pt_buf_release(&shown);
+		status = fail(ps, why.data ? why.data : "a duplicate key");
+		pt_buf_release(&why);
 		goto out;
 	}
 	skip_space(ps);
