@@ -146,7 +146,7 @@ static double golden_gradient(struct golden *g, const char *name, const float *g
 	const cJSON *large = pt_json_get(pt_json_get(g->about, "large"), name);
 	double norm = 0, dot = 0, want, diff = 0, share;
 	const struct pt_st_tensor *t;
-	char key[200];
+	char key[256];
 	float *r;
 
 	snprintf(key, sizeof key, "grad.%s", name);

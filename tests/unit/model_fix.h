@@ -48,6 +48,7 @@ static const char *mfix_about(struct mfix *x, const char *key)
 }
 
 /* The golden file of a case, and a copy of its configuration. */
+static void mfix_golden(struct mfix *x, const char *name) REF_UNUSED;
 static void mfix_golden(struct mfix *x, const char *name)
 {
 	char path[100];

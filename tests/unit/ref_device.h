@@ -405,6 +405,30 @@ static int ref_copy(struct pt_device *dev, void *dst, const void *src, size_t by
 	return ref_move(dev, dst, src, bytes, err);
 }
 
+static int ref_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err)
+{
+	double c1 = 1 - pow(k->beta1, (double)k->t), c2 = 1 - pow(k->beta2, (double)k->t);
+
+	(void)dev, (void)err;
+	for (size_t i = 0; i < k->n; i++) {
+		double g = (double)k->g[i] * (k->gscale ? *k->gscale : 1), p = k->p[i] * (1 - k->lr * k->decay);
+
+		k->m[i] = (float)(k->beta1 * k->m[i] + (1 - k->beta1) * g);
+		k->v[i] = (float)(k->beta2 * k->v[i] + (1 - k->beta2) * g * g);
+		k->p[i] = (float)(p - k->lr * (k->m[i] / c1) / (sqrt(k->v[i] / c2) + k->eps));
+	}
+	return 0;
+}
+
+static int ref_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	*out = 0;
+	for (size_t i = 0; i < n; i++)
+		*out += (double)x[i] * x[i];
+	return 0;
+}
+
 static const struct pt_kernels ref_kernels = {
 	.abi = PT_DEVICE_ABI, .fill = ref_fill, .copy = ref_copy, .axpby = ref_axpby,
 	.affine_fwd = ref_affine_fwd, .affine_bwd = ref_affine_bwd, .gather_fwd = ref_gather_fwd,
@@ -415,7 +439,7 @@ static const struct pt_kernels ref_kernels = {
 	.act_bwd = ref_act_bwd, .attn_scratch = ref_attn_scratch, .attn_fwd = ref_attn_fwd,
 	.attn_bwd = ref_attn_bwd, .nll_scratch = ref_nll_scratch, .nll_fwd = ref_nll_fwd,
 	.nll_bwd = ref_nll_bwd, .class_fwd = ref_class_fwd, .class_bwd = ref_class_bwd,
-	.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd,
+	.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd, .adamw = ref_adamw, .sumsq = ref_sumsq,
 };
 
 static struct pt_device *ref_device_new(void) REF_UNUSED;
