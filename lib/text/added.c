@@ -165,7 +165,7 @@ static int build(struct pt_added *a, bool normalized, struct pt_trie_key *keys, 
 int pt_added_finish(struct pt_added *a, const struct pt_normalizer *norm, struct pt_hash *h, struct pt_error *err)
 {
 	struct pt_trie_key *keys = pt_malloc(a->n, sizeof *keys, err);
-	struct pt_norm_work w = { .tmp = PT_BUF_INIT };
+	struct pt_norm_work w = { .match = { NULL, NULL, NULL } };
 	int status = keys ? 0 : PT_FAIL;
 
 	if (a->n)

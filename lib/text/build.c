@@ -10,7 +10,7 @@
 
 /* A type of model is one file and one entry here. */
 static const struct pt_wordmodel *const models[] = {
-	&pt_wordmodel_bpe,
+	&pt_wordmodel_bpe, &pt_wordmodel_wordpiece,
 };
 
 /* Old files have no "type": BPE is what has merges. */

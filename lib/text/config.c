@@ -161,7 +161,8 @@ int pt_tok_config_tokens(struct pt_tokenizer *tok, const cJSON *config, const cJ
 	return status ? pt_error_prefix(err, "tokenizer_config.json") : 0;
 }
 
-int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, struct pt_error *err)
+int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
+		       struct pt_error *err)
 {
 	const char *side;
 	double max;
@@ -171,6 +172,8 @@ int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSO
 		const cJSON *from;
 		const char *s = named(config, map, i, &from);
 
+		if (!s && names)
+			s = names[i];
 		if (s)
 			tok->named[i] = pt_tokenizer_id(tok, s, strlen(s));
 	}

@@ -10,7 +10,8 @@
 #include "base/mem.h"
 
 static const struct pt_norm_kind *const kinds[] = {
-	NULL
+	&pt_norm_bert, &pt_norm_bytelevel, &pt_norm_lowercase, &pt_norm_nmt, &pt_norm_prepend, &pt_norm_replace,
+	&pt_norm_strip, &pt_norm_strip_accents, &pt_norm_NFC, &pt_norm_NFD, &pt_norm_NFKC, &pt_norm_NFKD,
 };
 
 static int parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
@@ -44,7 +45,7 @@ static int parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, str
 		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
 	if (strcmp(type, "Sequence") == 0)
 		return parse_sequence(p, j, h, err);
-	for (size_t i = 0; kinds[i]; i++) {
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		struct pt_norm_step *s;
 
 		if (strcmp(type, kinds[i]->type) != 0)
@@ -90,7 +91,8 @@ void pt_norm_work_release(struct pt_norm_work *w)
 {
 	pt_buf_release(&w->buf[0]);
 	pt_buf_release(&w->buf[1]);
-	pt_buf_release(&w->tmp);
+	pt_buf_release(&w->tmp[0]);
+	pt_buf_release(&w->tmp[1]);
 	pt_match_release(&w->match);
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/error.h"
@@ -40,7 +41,7 @@ struct pt_stretch {
 /* Scratch memory of one thread. */
 struct pt_norm_work {
 	struct pt_buf buf[2];
-	struct pt_buf tmp;
+	struct pt_buf tmp[2];
 	struct pt_match match;
 };
 
@@ -64,5 +65,11 @@ struct pt_norm_kind {
 	int (*run)(const struct pt_norm_step *s, struct pt_norm_work *w, const struct pt_stretch *t,
 		   struct pt_buf *out, size_t *zero, bool *same, struct pt_error *err);
 };
+
+extern const struct pt_norm_kind pt_norm_bert, pt_norm_bytelevel, pt_norm_lowercase, pt_norm_nmt, pt_norm_prepend,
+	pt_norm_replace, pt_norm_strip, pt_norm_strip_accents, pt_norm_NFC, pt_norm_NFD, pt_norm_NFKC, pt_norm_NFKD;
+
+/* Append c (its UTF-8 is s[len]) in lower case. */
+void pt_norm_lower(struct pt_buf *out, uint32_t c, const char *s, unsigned len);
 
 #endif

@@ -50,7 +50,8 @@ struct pt_pretok_kind {
 	int (*run)(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, struct pt_error *err);
 };
 
-extern const struct pt_pretok_kind pt_pretok_bytelevel, pt_pretok_split;
+extern const struct pt_pretok_kind pt_pretok_bert, pt_pretok_bytelevel, pt_pretok_digits, pt_pretok_metaspace,
+	pt_pretok_punctuation, pt_pretok_split, pt_pretok_whitespace, pt_pretok_whitespace_split;
 
 /* The member key as a behavior; absent: def, or an error where def < 0. */
 int pt_behavior_parse(const cJSON *j, const char *key, int def, enum pt_behavior *out, struct pt_error *err);

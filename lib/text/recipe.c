@@ -50,12 +50,16 @@ static int take(struct pt_tokfile *f, const char *json, struct pt_error *err)
 
 int pt_tok_recipe_bytelevel(struct pt_tokfile *f, const char *vocab, const char *merges, struct pt_error *err)
 {
+	/* transformers' names for what GPT-2 has. */
+	static const char *const names[PT_TOKEN_NAMES] = {
+		[PT_TOKEN_BOS] = "<|endoftext|>", [PT_TOKEN_EOS] = "<|endoftext|>", [PT_TOKEN_UNK] = "<|endoftext|>",
+	};
 	struct pt_buf text = PT_BUF_INIT;
 	const char *p, *line;
 	size_t n, nvocab;
 	int status;
 
-	*f = (struct pt_tokfile){ .text = PT_BUF_INIT };
+	*f = (struct pt_tokfile){ .text = PT_BUF_INIT, .names = names };
 	if ((status = read_text(vocab, &f->text, err)) || (status = read_text(merges, &text, err)))
 		goto out;
 	/* Both spans lie in one buffer, the merges as JSON behind the vocabulary. */
@@ -87,9 +91,80 @@ out:
 	return status;
 }
 
+/* {"line": number, ...} of the lines of a vocab.txt; ids of the special ones. */
+static void vocabulary(struct pt_buf *json, const struct pt_buf *text, const char *const *special, int64_t *ids)
+{
+	const char *p = text->data, *line;
+	int64_t id = 0;
+	size_t n;
+
+	pt_buf_char(json, '{');
+	for (; next_line(&p, text->data + text->len, &line, &n); id++) {
+		unsigned len;
+
+		while (n && pt_is_white(pt_utf8_before(line, n, &len)))
+			n -= len;
+		if (id)
+			pt_buf_char(json, ',');
+		pt_buf_json(json, line, n);
+		pt_buf_printf(json, ":%lld", (long long)id);
+		for (int i = 0; special[i]; i++)
+			if (strlen(special[i]) == n && memcmp(special[i], line, n) == 0)
+				ids[i] = id;
+	}
+	pt_buf_char(json, '}');
+}
+
 int pt_tok_recipe_bert(struct pt_tokfile *f, const char *vocab, const cJSON *config, struct pt_error *err)
 {
-	(void)config;
-	*f = (struct pt_tokfile){ .text = PT_BUF_INIT };
-	return pt_error(err, PT_DATA, "%s: WordPiece is not supported", vocab);
+	enum { UNK, SEP, CLS, PAD, MASK, SPECIALS };
+	static const char *const special[] = { "[UNK]", "[SEP]", "[CLS]", "[PAD]", "[MASK]", NULL };
+	static const char *const names[PT_TOKEN_NAMES] = {
+		[PT_TOKEN_UNK] = "[UNK]", [PT_TOKEN_SEP] = "[SEP]", [PT_TOKEN_PAD] = "[PAD]",
+		[PT_TOKEN_CLS] = "[CLS]", [PT_TOKEN_MASK] = "[MASK]",
+	};
+	int64_t ids[SPECIALS] = { -1, -1, -1, -1, -1 };
+	struct pt_buf text = PT_BUF_INIT, json = PT_BUF_INIT;
+	bool lower, chinese, strip, comma = false;
+	int status;
+
+	*f = (struct pt_tokfile){ .text = PT_BUF_INIT, .names = names };
+	if ((status = pt_json_bool(config, "do_lower_case", true, &lower, err)) ||
+	    (status = pt_json_bool(config, "tokenize_chinese_chars", true, &chinese, err)) ||
+	    (status = pt_json_bool(config, "strip_accents", lower, &strip, err)) ||
+	    (status = read_text(vocab, &text, err)))
+		goto out;
+	vocabulary(&f->text, &text, special, ids);
+	if (ids[SEP] < 0 || ids[CLS] < 0) {
+		status = pt_error(err, PT_DATA, "%s: no %s", vocab, special[ids[SEP] < 0 ? SEP : CLS]);
+		goto out;
+	}
+	pt_buf_str(&json, "{\"added_tokens\":[");
+	for (int i = 0; i < SPECIALS; i++) {
+		if (ids[i] < 0)
+			continue;
+		pt_buf_printf(&json, "%s{\"id\":%lld,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,"
+			      "\"rstrip\":false,\"normalized\":false,\"special\":true}", comma ? "," : "",
+			      (long long)ids[i], special[i]);
+		comma = true;
+	}
+	pt_buf_printf(&json, "],\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,"
+		      "\"handle_chinese_chars\":%s,\"strip_accents\":%s,\"lowercase\":%s},"
+		      "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},",
+		      chinese ? "true" : "false", strip ? "true" : "false", lower ? "true" : "false");
+	pt_buf_printf(&json, "\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"[SEP]\",%lld],"
+		      "\"cls\":[\"[CLS]\",%lld]},\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\","
+		      "\"cleanup\":true},", (long long)ids[SEP], (long long)ids[CLS]);
+	pt_buf_str(&json, "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\","
+		   "\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":100}}");
+	if ((status = pt_buf_check(&json, err)) || (status = pt_buf_check(&f->text, err)))
+		goto out;
+	f->vocab = (struct pt_span){ f->text.data, f->text.len };
+	status = take(f, json.data, err);
+out:
+	pt_buf_release(&text);
+	pt_buf_release(&json);
+	if (status)
+		pt_tokfile_release(f);
+	return status;
 }

@@ -41,8 +41,10 @@ int pt_tok_finish(struct pt_tokenizer *tok, struct pt_hash *h, struct pt_error *
 int pt_tok_recipe_bytelevel(struct pt_tokfile *f, const char *vocab, const char *merges, struct pt_error *err);
 int pt_tok_recipe_bert(struct pt_tokfile *f, const char *vocab, const cJSON *config, struct pt_error *err);
 
-/* tokenizer_config.json and special_tokens_map.json (NULL where absent): before and after pt_tok_finish(). */
+/* tokenizer_config.json and special_tokens_map.json (NULL where absent): before and after pt_tok_finish().
+ * names as in struct pt_tokfile. */
 int pt_tok_config_tokens(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, struct pt_error *err);
-int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, struct pt_error *err);
+int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
+		       struct pt_error *err);
 
 #endif

@@ -112,7 +112,7 @@ int pt_tokenizer_open(struct pt_tokenizer **out, const char *path, struct pt_err
 	    (status = read_parts(&tf, &f, config, path, err)))
 		goto out;
 	if ((status = pt_tok_build(tok, &tf, &h, err)) || (status = pt_tok_config_tokens(tok, config, map, err)) ||
-	    (status = pt_tok_finish(tok, &h, err)) || (status = pt_tok_config_rest(tok, config, map, err)))
+	    (status = pt_tok_finish(tok, &h, err)) || (status = pt_tok_config_rest(tok, config, map, tf.names, err)))
 		pt_error_prefix(err, "%s", f.tokenizer ? f.tokenizer : path);
 out:
 	files_release(&f);

@@ -27,6 +27,7 @@ struct pt_tokfile {
 	const cJSON *model;	/* root's "model", an object */
 	struct pt_span vocab;	/* s NULL: absent */
 	struct pt_span merges;
+	const char *const *names;	/* of a recipe, by enum pt_token_name: tokens with a name; NULL */
 };
 
 int pt_tokfile_read(struct pt_tokfile *f, const char *path, struct pt_error *err);

@@ -44,14 +44,20 @@ static inline unsigned pt_utf8_len(char c)
 	return u < 0x80 ? 1 : u < 0xe0 ? 2 : u < 0xf0 ? 3 : 4;
 }
 
+/* Bytes of the sequence that ends before s[end], end > 0. */
+static inline unsigned pt_utf8_back(const char *s, size_t end)
+{
+	unsigned len = 1;
+
+	while (((unsigned char)s[end - len] & 0xc0) == 0x80)
+		len++;
+	return len;
+}
+
 /* The code point that ends before s[end], end > 0. */
 static inline uint32_t pt_utf8_before(const char *s, size_t end, unsigned *len)
 {
-	size_t i = end - 1;
-
-	while (((unsigned char)s[i] & 0xc0) == 0x80)
-		i--;
-	return pt_utf8_get(s + i, len);
+	return pt_utf8_get(s + end - pt_utf8_back(s, end), len);
 }
 
 #endif

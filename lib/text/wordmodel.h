@@ -40,7 +40,7 @@ struct pt_wordmodel {
 	size_t (*cut)(const void *data, const char *w, size_t n);
 };
 
-extern const struct pt_wordmodel pt_wordmodel_bpe;
+extern const struct pt_wordmodel pt_wordmodel_bpe, pt_wordmodel_wordpiece;
 
 static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, struct pt_error *err)
 {
