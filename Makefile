@@ -80,7 +80,7 @@ AUX_SRC := $(sort $(wildcard tests/aux/*.c))
 AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
-.PHONY: all features units check test lint clean deps deps-dev install uninstall
+.PHONY: all features units check test bench lint clean deps deps-dev install uninstall
 all: features $(TOOLS)
 
 # One line for each optional thing that is left out, and for what cannot be.
@@ -119,6 +119,14 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 $(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# Speed as a share of this machine's own peak, and beside HF PEFT where PYTHON=... is given.
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+bench: $(BUILD)/tests/bench/kernels
+	$(BUILD)/tests/bench/kernels
 
 # The independent reader of formats/ shares nothing with the library.
 $(BUILD)/tests/aux/read_stream: $(BUILD)/formats/read_stream.o

@@ -32,7 +32,7 @@
 enum pt_cpu_path { PT_CPU_GENERIC, PT_CPU_AVX2, PT_CPU_AVX512, PT_CPU_BF16, PT_CPU_AMX, PT_CPU_PATHS };
 
 /* Buffers of the products, in floats: of each thread, and of packed operands shared by all. */
-#define PT_CPU_WORK ((int64_t)48 << 10)
+#define PT_CPU_WORK ((int64_t)8 << 10)
 #define PT_CPU_PACK ((int64_t)1 << 20)
 
 struct pt_cpu {

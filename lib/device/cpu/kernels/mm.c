@@ -2,11 +2,12 @@
 /*
  * mm.c - products as lists of C = sum of A_i B_i + bias.
  *
- * B is packed into panels, shared by all threads, and then blocks of C are
- * computed, each by one thread: BLOCK_M rows by some panels, k in steps of at
- * most STEP_K, so that a panel's step stays in the first cache and a block of
- * A in the second. What does not fit into the device's pack buffer is done in
- * chunks of columns and, beyond ROUND_K, in rounds of k. All of this depends
+ * B is packed into panels, A copied where its stored form will not do, both
+ * shared by all threads; then blocks of C are computed, each by one thread:
+ * BLOCK_M rows by some panels, k in steps of at most STEP_K, so that a panel's
+ * step stays in the first cache and a block of A in the second. What does not
+ * fit into the device's pack buffer is done in chunks of columns (and of rows,
+ * where A is copied) and, beyond ROUND_K, in rounds of k. All of this depends
  * on shapes alone, and each element of C is summed in one order.
  *
  * Why not a library: OpenBLAS 0.3.21 reaches 83 to 89 GFLOP/s on one core of
@@ -23,29 +24,34 @@
 
 #define BLOCK_M 96
 #define STEP_K 384
-#define ROUND_K 4096
+#define ROUND_K 2048
 #define SPANS 16
+#define PACK_ROWS 48		/* pieces of packing */
+#define PACK_PANELS 4
 #define SMALL 100000	/* multiplications that are not worth a second thread */
 
-_Static_assert(BLOCK_M * (STEP_K + MICRO_N) <= PT_CPU_WORK, "a block of A and one of C fit into a thread's buffer");
-_Static_assert(ROUND_K * 4 * MICRO_N <= PT_CPU_PACK, "a block of columns fits into the pack buffer");
+_Static_assert(BLOCK_M * MICRO_N <= PT_CPU_WORK, "a panel's block of C fits into a thread's buffer");
+_Static_assert(ROUND_K * 4 * MICRO_N <= PT_CPU_PACK / 2, "a block of columns fits into half of the pack buffer");
+_Static_assert(ROUND_K * BLOCK_M <= PT_CPU_PACK / 2, "a block of rows fits into the other half");
 _Static_assert(STEP_K + 64 <= PACK_MASK, "factors of one step's row");
 
-/* Columns of one product that are packed at once. */
+/* What of one product is done at once: some rows, some panels, a round of k. */
 struct span {
 	const struct pt_mm *mm;
-	int64_t k0, k1;		/* round of the concatenated k of its parts */
-	int64_t panel0;		/* first panel of the product */
-	int64_t panels, blocks;	/* panels, and blocks of columns, in this span */
-	int64_t rows;		/* blocks of rows */
+	int64_t k0, k1;		/* of the concatenated k of its parts */
+	int64_t i0, m;		/* rows */
+	int64_t panel0, panels;
+	int64_t rows, cols;	/* blocks of C */
 	int64_t per;		/* panels of a block */
-	float *pack;
+	int64_t packs;		/* pieces of packing: rows of A's copy, then panels */
+	float *a;		/* copy of A, each step [m][its padded k]; NULL: not copied */
+	float *b;		/* panels */
 };
 
 struct chunk {
 	struct span span[SPANS];
 	int n;
-	int64_t panels, tiles, work;
+	int64_t packs, tiles, work;
 };
 
 /* A stretch of one part's k. */
@@ -54,6 +60,7 @@ struct step {
 	int i;			/* number of the part */
 	int64_t base;		/* k of the parts before it */
 	int64_t at, k;		/* in the part */
+	int64_t off;		/* padded k of the steps before it, for the copy of A */
 };
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -86,12 +93,31 @@ static int64_t cut(int64_t n, int64_t count, int64_t i, int64_t unit)
 	return min64(ceil_div(n, unit) * i / count * unit, n);
 }
 
+/* Whether A is read where it lies. Parts are alike in this but for the low-rank ones, which are small. */
+static bool in_place(const struct pt_mm *mm)
+{
+	bool yes = !mm->round;
+
+	for (int i = 0; i < mm->nparts; i++) {
+		const struct pt_mm_part *p = &mm->part[i];
+
+		yes &= p->at == PT_F32 && !p->ta && p->drop != PT_MM_DROP_A;
+	}
+	return yes;
+}
+
 /* Panels of a block: wide where that leaves enough blocks to share out. */
 static int64_t block_panels(const struct pt_mm *mm)
 {
-	int64_t panels = ceil_div(mm->n, MICRO_N), rows = ceil_div(mm->m, BLOCK_M);
+	int64_t blocks = ceil_div(mm->n, MICRO_N) * ceil_div(mm->m, BLOCK_M);
 
-	return panels * rows >= 1024 ? 4 : panels * rows >= 96 ? 2 : 1;
+	return blocks >= 1024 ? 4 : blocks >= 96 ? 2 : 1;
+}
+
+/* Length of a row of A's copy. */
+static int64_t padded(int64_t k)
+{
+	return (k + 7) / 8 * 8;
 }
 
 /* The next step of span's round; start with a zeroed step. */
@@ -100,6 +126,7 @@ static bool next_step(const struct span *s, struct step *t)
 	if (!t->part)
 		t->part = s->mm->part;
 	t->at += t->k;
+	t->off += padded(t->k);
 	for (; t->i < s->mm->nparts; t->i++, t->base += t->part->k, t->part++, t->at = 0) {
 		int64_t from = max64(t->base, s->k0), to = min64(t->base + t->part->k, s->k1), n;
 
@@ -108,19 +135,19 @@ static bool next_step(const struct span *s, struct step *t)
 			continue;
 		/* Equal steps, so that none is short. */
 		n = ceil_div(to - from, STEP_K);
-		t->k = min64(ceil_div(ceil_div(to - from, n), 8) * 8, to - t->base - t->at);
+		t->k = min64(padded(ceil_div(to - from, n)), to - t->base - t->at);
 		return true;
 	}
 	return false;
 }
 
-static void panel_drop(const struct pt_mm_part *p, float *d, int64_t w, const struct step *t, int64_t j0, int64_t n,
+static void panel_drop(const struct pt_mm_part *p, float *d, int64_t w, int64_t at, int64_t k, int64_t j0, int64_t n,
 		       bool round)
 {
 	float m[PACK_MASK];
 
-	for (int64_t l = 0; l < t->k; l++) {
-		const float *f = pack_mask(m, &p->rng, p->site, t->at + l, j0, n, p->p);
+	for (int64_t l = 0; l < k; l++) {
+		const float *f = pack_mask(m, &p->rng, p->site, at + l, j0, n, p->p);
 
 		for (int64_t j = 0; j < n; j++) {
 			float v = d[l * w + j] * f[j];
@@ -130,66 +157,84 @@ static void panel_drop(const struct pt_mm_part *p, float *d, int64_t w, const st
 	}
 }
 
-/* Panel number i of a span, all steps of its round. */
-static void pack_panel(const struct span *s, int64_t i)
+/* Panels from i to end of a span, all steps of its round. */
+static void pack_panels(const struct span *s, int64_t i, int64_t end)
 {
-	int64_t j0 = (s->panel0 + i) * MICRO_N, n = min64(s->mm->n - j0, MICRO_N);
-	int64_t w = ceil_div(n, PT_VL) * PT_VL;
-	float *d = s->pack + i * MICRO_N * (s->k1 - s->k0);
+	int64_t k = s->k1 - s->k0;
 	struct step t = { 0 };
 
-	for (; next_step(s, &t); d += t.k * w) {
+	while (next_step(s, &t)) {
 		const struct pt_mm_part *p = t.part;
 		bool drop = p->drop == PT_MM_DROP_B;
 		struct pack_how how = { drop ? 1 : p->scale, s->mm->round && !drop };
-		const void *b = pack_at(p->b, p->bt, p->tb ? j0 * p->ldb + t.at : t.at * p->ldb + j0);
+		/* Rows of B are read a piece at a time, so that all panels take theirs while they are at hand. */
+		int64_t strip = p->tb ? t.k : 8;
 
-		if (p->tb)
-			PACK_BY_TYPE(pack_rows_t, d, w, b, p->bt, p->ldb, n, t.k, &how);
-		else
-			PACK_BY_TYPE(pack_rows, d, w, b, p->bt, p->ldb, n, t.k, &how);
-		if (drop)
-			panel_drop(p, d, w, &t, j0, n, s->mm->round);
+		for (int64_t l = 0; l < t.k; l += strip) {
+			for (int64_t j = i; j < end; j++) {
+				int64_t j0 = (s->panel0 + j) * MICRO_N, n = min64(s->mm->n - j0, MICRO_N);
+				int64_t w = ceil_div(n, PT_VL) * PT_VL, at = t.at + l, kk = min64(strip, t.k - l);
+				float *d = s->b + j * MICRO_N * k + (t.base + at - s->k0) * w;
+				const void *b = pack_at(p->b, p->bt, p->tb ? j0 * p->ldb + at : at * p->ldb + j0);
+
+				if (p->tb)
+					PACK_BY_TYPE(pack_rows_t, d, w, b, p->bt, p->ldb, n, kk, &how);
+				else
+					PACK_BY_TYPE(pack_rows, d, w, b, p->bt, p->ldb, n, kk, &how);
+				if (drop)
+					panel_drop(p, d, w, at, kk, j0, n, s->mm->round);
+			}
+		}
 	}
 }
 
-/* Rows i0.. of a step's A as the innermost product takes it: in place, or copied with changes into work. */
-static const float *block_a(const struct pt_mm *mm, const struct step *t, int64_t i0, int64_t m, float *work,
-			    int64_t *lda, bool *ta)
+/* Rows from i of a span's copy of A: steps behind each other. */
+static void copy_a(const struct span *s, int64_t i, int64_t m)
 {
-	const struct pt_mm_part *p = t->part;
-	bool drop = p->drop == PT_MM_DROP_A;
+	const struct pack_how plain = { 1, false };
+	struct step t = { 0 };
 	float mask[PACK_MASK];
 
-	*lda = p->lda;
-	*ta = p->ta;
-	if (p->at == PT_F32 && !mm->round && !drop)
-		return (const float *)p->a + (p->ta ? t->at * p->lda + i0 : i0 * p->lda + t->at);
-	for (int64_t i = 0; i < m; i++) {
-		const float *f = drop ? pack_mask(mask, &p->rng, p->site, i0 + i, t->at, t->k, p->p) : NULL;
-		float *d = work + i * t->k;
+	while (next_step(s, &t)) {
+		const struct pt_mm_part *p = t.part;
+		int64_t i0 = s->i0 + i, w = padded(t.k);
+		float *d = s->a + t.off * s->m + i * w;
 
 		if (p->ta)
-			for (int64_t l = 0; l < t->k; l++)
-				d[l] = pack_load1(pack_at(p->a, p->at, (t->at + l) * p->lda + i0 + i), p->at);
-		else
-			pt_to_f32(d, pack_at(p->a, p->at, (i0 + i) * p->lda + t->at), p->at, (size_t)t->k);
-		for (int64_t l = 0; l < t->k && drop; l++)
-			d[l] *= f[l];
-		if (mm->round)
-			pack_round_row(d, t->k);
+			PACK_BY_TYPE(pack_rows_t, d, w, pack_at(p->a, p->at, t.at * p->lda + i0), p->at, p->lda,
+				     t.k, m, &plain);
+		for (int64_t r = 0; r < m; r++, d += w) {
+			if (!p->ta)
+				pt_to_f32(d, pack_at(p->a, p->at, (i0 + r) * p->lda + t.at), p->at, (size_t)t.k);
+			if (p->drop == PT_MM_DROP_A) {
+				const float *f = pack_mask(mask, &p->rng, p->site, i0 + r, t.at, t.k, p->p);
+
+				for (int64_t l = 0; l < t.k; l++)
+					d[l] *= f[l];
+			}
+			if (s->mm->round)
+				pack_round_row(d, t.k);
+		}
 	}
-	*lda = t->k;
-	*ta = false;
-	return work;
+}
+
+/* Piece number i of a span's packing. */
+static void pack(const struct span *s, int64_t i)
+{
+	int64_t rows = s->a ? ceil_div(s->m, PACK_ROWS) : 0;
+
+	if (i < rows)
+		copy_a(s, i * PACK_ROWS, min64(PACK_ROWS, s->m - i * PACK_ROWS));
+	else
+		pack_panels(s, (i - rows) * PACK_PANELS, min64((i - rows + 1) * PACK_PANELS, s->panels));
 }
 
 /* One group of rows by one panel, of which n columns exist. */
-static void group(bool ta, int rows, const float *a, int64_t lda, const float *b, int64_t k, float *c, int64_t ldc,
+static void group(int rows, const float *a, int64_t lda, const float *b, int64_t k, float *c, int64_t ldc,
 		  int64_t n, bool add, const float *bias)
 {
 	int64_t nv = ceil_div(n, PT_VL);
-	micro_fn *fn = micro_table[ta][nv - 1][rows - 1];
+	micro_fn *fn = micro_table[nv - 1][rows - 1];
 	float edge[MICRO_R * MICRO_N];
 
 	if (n == nv * PT_VL) {
@@ -223,43 +268,42 @@ static void add_dropped(const struct pt_mm_part *p, const float *work, float *c,
 	}
 }
 
-/* One step of one block: m rows from i0, panels from p0 up to p1 of the span. */
-static void block_step(const struct span *s, const struct step *t, const float *pack, int64_t i0, int64_t m,
-		       int64_t p0, int64_t p1, bool first, float *work)
+/* One step of one block: m rows from i of the span, panels from p0 up to p1. */
+static void block_step(const struct span *s, const struct step *t, int64_t i, int64_t m, int64_t p0, int64_t p1,
+		       float *work)
 {
 	const struct pt_mm *mm = s->mm;
-	bool add = !first || mm->acc, drop = t->part->drop == PT_MM_DROP_C, ta;
-	int64_t groups = ceil_div(m, MICRO_R), lda;
-	const float *a = block_a(mm, t, i0, m, work, &lda, &ta);
+	bool first = t->base + t->at == 0, drop = t->part->drop == PT_MM_DROP_C;
+	int64_t groups = ceil_div(m, MICRO_R), lda = s->a ? padded(t->k) : t->part->lda, i0 = s->i0 + i;
+	const float *a = s->a ? s->a + t->off * s->m + i * lda :
+			 (const float *)t->part->a + i0 * lda + t->at;
 
 	for (int64_t p = p0; p < p1; p++) {
 		int64_t j0 = (s->panel0 + p) * MICRO_N, n = min64(mm->n - j0, MICRO_N);
-		const float *b = pack + p * MICRO_N * (s->k1 - s->k0);
-		float *c = drop ? work + BLOCK_M * STEP_K : mm->c + i0 * mm->ldc + j0;
-		int64_t ldc = drop ? n : mm->ldc, w = ceil_div(n, PT_VL) * PT_VL;
+		int64_t w = ceil_div(n, PT_VL) * PT_VL, ldc = drop ? n : mm->ldc;
+		const float *b = s->b + p * MICRO_N * (s->k1 - s->k0) + (t->base + t->at - s->k0) * w;
+		float *c = drop ? work : mm->c + i0 * mm->ldc + j0;
 
-		b += (t->base + t->at - s->k0) * w;
 		for (int64_t g = 0; g < groups; g++) {
-			int64_t i = m * g / groups, rows = m * (g + 1) / groups - i;
+			int64_t r = m * g / groups, rows = m * (g + 1) / groups - r;
 
-			group(ta, (int)rows, a + (ta ? i : i * lda), lda, b, t->k, c + i * ldc, ldc, n, add && !drop,
-			      first && mm->bias && !drop ? mm->bias + j0 : NULL);
+			group((int)rows, a + r * lda, lda, b, t->k, c + r * ldc, ldc, n, (!first || mm->acc) && !drop,
+			      first && mm->bias ? mm->bias + j0 : NULL);
 		}
 		if (drop)
 			add_dropped(t->part, c, mm->c + i0 * mm->ldc + j0, mm->ldc, i0, m, j0, n);
 	}
 }
 
-/* Block number i of a span: the blocks of rows of a block of columns follow each other. */
+/* Block number i of a span: blocks of columns follow each other, since those of A are larger. */
 static void tile(const struct span *s, int64_t i, float *work)
 {
-	int64_t r = i % s->rows, b = i / s->rows;
-	int64_t i0 = cut(s->mm->m, s->rows, r, MICRO_R), i1 = cut(s->mm->m, s->rows, r + 1, MICRO_R);
+	int64_t c = i % s->cols, r = i / s->cols;
+	int64_t i0 = cut(s->m, s->rows, r, MICRO_R), i1 = cut(s->m, s->rows, r + 1, MICRO_R);
 	struct step t = { 0 };
 
 	while (next_step(s, &t))
-		block_step(s, &t, s->pack, i0, i1 - i0, b * s->per, min64((b + 1) * s->per, s->panels),
-			   t.base + t.at == 0, work);
+		block_step(s, &t, i0, i1 - i0, c * s->per, min64((c + 1) * s->per, s->panels), work);
 }
 
 static void run_chunk(struct pt_device *dev, const struct chunk *c)
@@ -271,71 +315,95 @@ static void run_chunk(struct pt_device *dev, const struct chunk *c)
 		float *work = pt_cpu_work(dev, omp_get_thread_num());
 
 #pragma omp for schedule(dynamic)
-		for (int64_t i = 0; i < c->panels; i++) {
+		for (int64_t i = 0; i < c->packs; i++) {
 			const struct span *s = c->span;
 			int64_t at = i;
 
-			for (; at >= s->panels; s++)
-				at -= s->panels;
-			pack_panel(s, at);
+			for (; at >= s->packs; s++)
+				at -= s->packs;
+			pack(s, at);
 		}
 #pragma omp for schedule(dynamic)
 		for (int64_t i = 0; i < c->tiles; i++) {
 			const struct span *s = c->span;
 			int64_t at = i;
 
-			for (; at >= s->rows * s->blocks; s++)
-				at -= s->rows * s->blocks;
+			for (; at >= s->rows * s->cols; s++)
+				at -= s->rows * s->cols;
 			tile(s, at, work);
 		}
 	}
 }
 
+/* What is left of the pack buffer, and the chunk that fills it. */
+struct packer {
+	struct pt_device *dev;
+	struct chunk c;
+	float *at;
+	int64_t room;
+};
+
+static void flush(struct packer *p)
+{
+	if (p->c.n)
+		run_chunk(p->dev, &p->c);
+	p->c.n = 0;
+	p->c.packs = p->c.tiles = p->c.work = 0;
+	p->at = pt_cpu_pack(p->dev);
+	p->room = PT_CPU_PACK;
+}
+
+/* Rows i0.. of a product in one round of k, in as many chunks as it takes. */
+static void add_spans(struct packer *p, const struct pt_mm *mm, int64_t k0, int64_t k, int64_t i0, int64_t m,
+		      bool copy)
+{
+	int64_t per = block_panels(mm), panels = ceil_div(mm->n, MICRO_N), at = 0;
+	int64_t a = copy ? ceil_div(m * (k + 8 * mm->nparts), MICRO_N) * MICRO_N : 0;
+
+	while (at < panels) {
+		int64_t fit = p->room > a ? (p->room - a) / (MICRO_N * k) : 0;
+		struct span *s = &p->c.span[p->c.n];
+
+		if (p->c.n == SPANS || fit < min64(per, panels - at)) {
+			flush(p);
+			continue;
+		}
+		fit = fit < panels - at ? fit / per * per : panels - at;
+		*s = (struct span){ .mm = mm, .k0 = k0, .k1 = k0 + k, .i0 = i0, .m = m, .panel0 = at, .panels = fit,
+			.rows = ceil_div(m, BLOCK_M), .cols = ceil_div(fit, per), .per = per,
+			.packs = (copy ? ceil_div(m, PACK_ROWS) : 0) + ceil_div(fit, PACK_PANELS),
+			.a = copy ? p->at : NULL, .b = p->at + a };
+		p->c.n++;
+		p->c.packs += s->packs;
+		p->c.tiles += s->rows * s->cols;
+		p->c.work += m * fit * MICRO_N * k;
+		p->room -= a + fit * MICRO_N * k;
+		p->at += a + fit * MICRO_N * k;
+		at += fit;
+	}
+}
+
 void pt_cpu_mm(struct pt_device *dev, const struct pt_mm *list, int n)
 {
-	float *buffer = pt_cpu_pack(dev);
+	struct packer p = { .dev = dev };
 	bool more = true;
 
+	p.c.n = 0;
+	flush(&p);
 	for (int64_t k0 = 0; more; k0 += ROUND_K) {
-		struct chunk c = { .n = 0 };
-		int64_t room = PT_CPU_PACK;
-
 		more = false;
 		for (int i = 0; i < n; i++) {
-			const struct pt_mm *mm = &list[i];
-			int64_t k = total_k(mm), panels = ceil_div(mm->n, MICRO_N), at = 0;
+			int64_t total = total_k(&list[i]), k = min64(total - k0, ROUND_K);
+			bool copy = !in_place(&list[i]);
+			/* A copy takes at most half of the buffer. */
+			int64_t most = copy ? PT_CPU_PACK / 2 / (max64(k, 1) + 8 * list[i].nparts) : list[i].m;
 
-			if (k0 >= k || !mm->m)
-				continue;
-			more |= k > k0 + ROUND_K;
-			k = min64(k - k0, ROUND_K);
-			while (at < panels) {
-				int64_t per = block_panels(mm), fit = room / (MICRO_N * k);
-				struct span *s = &c.span[c.n];
-
-				if (c.n == SPANS || fit < min64(per, panels - at)) {
-					run_chunk(dev, &c);
-					c = (struct chunk){ .n = 0 };
-					room = PT_CPU_PACK;
-					continue;
-				}
-				fit = min64(fit / per * per, panels - at);
-				if (!fit)
-					fit = panels - at;
-				*s = (struct span){ .mm = mm, .k0 = k0, .k1 = k0 + k, .panel0 = at,
-					.panels = fit, .blocks = ceil_div(fit, per),
-					.rows = ceil_div(mm->m, BLOCK_M), .per = per,
-					.pack = buffer + (PT_CPU_PACK - room) };
-				c.n++;
-				c.panels += fit;
-				c.tiles += s->rows * s->blocks;
-				c.work += mm->m * fit * MICRO_N * k;
-				room -= fit * MICRO_N * k;
-				at += fit;
-			}
+			most = most > BLOCK_M ? most / BLOCK_M * BLOCK_M : max64(most, 1);
+			for (int64_t i0 = 0; k > 0 && i0 < list[i].m; i0 += most)
+				add_spans(&p, &list[i], k0, k, i0, min64(most, list[i].m - i0), copy);
+			more |= total > k0 + ROUND_K;
 		}
-		if (c.n)
-			run_chunk(dev, &c);
+		flush(&p);
 	}
 }
 

@@ -14,7 +14,7 @@
 /* Dropout inside of a product: factors by (row of x, channel of x), as pt_k_dropout has them. */
 enum pt_mm_drop {
 	PT_MM_DROP_NONE,
-	PT_MM_DROP_A,		/* on A [rows, channels]: A drop(x) */
+	PT_MM_DROP_A,		/* on A [rows, channels], not transposed: drop(x) A' */
 	PT_MM_DROP_B,		/* on B [rows, channels]: du' drop(x) */
 	PT_MM_DROP_C,		/* on the addend of C [rows, channels]: drop(du A) */
 };

@@ -159,7 +159,7 @@ pack_rows_t(float *restrict d, int64_t w, const void *restrict b, const enum pt_
 				r[i] = i < rows ? pack_get(b, t, (j + i) * ldb + l, how) : (pack_f){ 0 };
 			pack_transpose(r);
 			for (int i = 0; i < PACK_L; i++)
-				*(pack_f *)(d + (l + i) * w + j) = r[i];
+				*(pack_fu *)(d + (l + i) * w + j) = r[i];
 		}
 		for (; l < k; l++)
 			for (int i = 0; i < PACK_L; i++)
