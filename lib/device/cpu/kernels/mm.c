@@ -26,8 +26,8 @@
 #define STEP_K 384
 #define ROUND_K 2048
 #define SPANS 16
-#define PACK_ROWS 48		/* pieces of packing */
-#define PACK_PANELS 4
+#define PACK_ROWS 96		/* pieces of packing */
+#define PACK_PANELS 8
 #define SMALL 100000	/* multiplications that are not worth a second thread */
 
 _Static_assert(BLOCK_M * MICRO_N <= PT_CPU_WORK, "a panel's block of C fits into a thread's buffer");
