@@ -116,6 +116,13 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 	return w;
 }
 
+/* Of the task, not of the body: a pooler is the body's. */
+static bool is_head(const struct pt_model *m, enum pt_role role)
+{
+	return role == PT_ROLE_HEAD_OUT ||
+	       (role == PT_ROLE_HEAD_DENSE && !m->cfg.family->seq_cls->dense_in_body);
+}
+
 static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, const char *path,
 		    int layer, struct pt_error *err)
 {
@@ -134,7 +141,7 @@ static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, c
 	s->embed_scale = 1;
 	s->pad = role == PT_ROLE_EMBED ? m->cfg.pad : -1;
 	s->rng = pt_rng_mix_str(0, s->path);
-	s->head = role == PT_ROLE_HEAD_OUT && m->task != PT_TASK_CAUSAL_LM;
+	s->head = m->task != PT_TASK_CAUSAL_LM && is_head(m, role);
 	s->output = role == PT_ROLE_HEAD_OUT && m->task == PT_TASK_CAUSAL_LM;
 	if (layer < 0)
 		m->body->part[role] = s;

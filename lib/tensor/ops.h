@@ -102,6 +102,15 @@ struct pt_tensor *pt_op_attn(struct pt_run *run, struct pt_tensor *q, struct pt_
 /* Rows idx[n] of x; rows describes the result (may be NULL). */
 struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const int32_t *idx, int64_t n,
 			       const struct pt_rows *rows);
+/*
+ * Pieces of the features of x [N,C], taken as `total` of equal width: y has
+ * those listed, in that order, none twice. So q, k and v come out of a fused
+ * projection, heads in any order. The index is made once for all layers;
+ * device memory until reset.
+ */
+const int32_t *pt_pieces_index(struct pt_run *run, int64_t rows, int total, const int *piece, int n);
+struct pt_tensor *pt_op_pieces(struct pt_run *run, struct pt_tensor *x, int total, const int32_t *index,
+			       int n);
 /* Mean over each sequence: [B,C]. */
 struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const struct pt_rows *rows);
 

@@ -2,6 +2,7 @@
 /*
  * select.c - operations on rows: embeddings, gathered rows, means of sequences.
  */
+#include "base/mem.h"
 #include "tensor/op.h"
 
 static int embed_backward(struct pt_run *run, struct pt_node *node)
@@ -82,6 +83,73 @@ struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const in
 	if (!node)
 		return NULL;
 	*(struct select_ctx *)node->ctx = (struct select_ctx){ idx, NULL };
+	return y;
+}
+
+const int32_t *pt_pieces_index(struct pt_run *run, int64_t rows, int total, const int *piece, int n)
+{
+	int32_t *idx;
+	size_t bytes;
+
+	if (run->err.status)
+		return NULL;
+	if (rows < 0 || n < 1 || total < 1 || !pt_mul_size((size_t)rows, (size_t)n * sizeof *idx, &bytes) ||
+	    rows > INT32_MAX / total) {
+		pt_op_fail(run, PT_FAIL, "pieces: %lld rows of %d are too many", (long long)rows, total);
+		return NULL;
+	}
+	idx = pt_pool_alloc(&run->pool, bytes, &run->err);
+	for (int64_t i = 0; idx && i < rows; i++)
+		for (int j = 0; j < n; j++)
+			idx[i * n + j] = (int32_t)(i * total + piece[j]);
+	return idx ? pt_run_upload(run, idx, bytes) : NULL;
+}
+
+struct pieces_ctx {
+	const int32_t *idx;
+	int64_t n, width;
+};
+
+static int pieces_backward(struct pt_run *run, struct pt_node *node)
+{
+	const struct pieces_ctx *c = node->ctx;
+	float *dx = pt_tape_grad_add(run, node->in[0]);
+
+	return dx ? run->dev->k->gather_bwd(run->dev, c->n, c->width, node->out[0]->grad, c->idx, dx,
+					    &run->err) : run->err.status;
+}
+
+/* A row of x is as many rows of pieces, so this is a gather of those. */
+struct pt_tensor *pt_op_pieces(struct pt_run *run, struct pt_tensor *x, int total, const int32_t *index,
+			       int n)
+{
+	size_t mark = pt_arena_mark(&run->arena);
+	struct pieces_ctx c = { .idx = index };
+	struct pt_node *node;
+	struct pt_tensor *y;
+	int64_t shape[2];
+
+	if (!pt_op_in(run, "pieces", x, 2))
+		return NULL;
+	if (x->shape[1] % total) {
+		pt_op_fail(run, PT_FAIL, "pieces: %lld features are not %d of one width",
+			   (long long)x->shape[1], total);
+		return NULL;
+	}
+	c.width = x->shape[1] / total;
+	c.n = x->shape[0] * n;
+	shape[0] = x->shape[0];
+	shape[1] = c.width * n;
+	y = pt_tensor_new(run, 2, shape, x->rows);
+	if (!y || run->dev->k->gather_fwd(run->dev, c.n, c.width, x->data, index, y->data, &run->err))
+		return NULL;
+	y->needs_grad = pt_op_wants(run, x);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_op_node1(run, "pieces", pieces_backward, mark, x, y, sizeof c);
+	if (!node)
+		return NULL;
+	*(struct pieces_ctx *)node->ctx = c;
 	return y;
 }
 
