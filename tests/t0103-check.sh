@@ -48,7 +48,15 @@ test_that 'what only the whole segment shows: indices, steps' '
 	sample -n 20 --repeat -o twice.pts batch
 	exits 3 peft-check twice.pts 2>err
 	grep "twice.pts: record 3: micro-batch 1 of 2 of step 1 follows 2 of 2 of step 1" err
-	cat one.pts one.pts | peft-check'
+	cat one.pts one.pts | peft-check
+	# more, or fewer steps than HEAD promises
+	sample -n 20 --total 1 -o more.pts batch
+	exits 3 peft-check more.pts 2>err
+	grep "more.pts: record 3: HEAD promises a total_steps of 1, here are 2" err
+	sample -n 20 --total 3 -o fewer.pts batch
+	exits 3 peft-check fewer.pts 2>err
+	grep "fewer.pts: HEAD promises 3 steps, the last one is 2" err
+	peft-head -n 4 fewer.pts | peft-check'
 test_that 'a directory: each file in it, and shards against the index' '
 	cp -R base bad && printf x >>bad/model.safetensors
 	exits 3 peft-check bad 2>err

@@ -64,7 +64,10 @@ static int check_stream(struct operand *o, struct pt_buf *says, struct pt_error 
 			sum.kind = pt_kind_parse(kind);
 			if (segments == 1)
 				pt_buf_str(says, kind);
-			sequence_begin(&seq, sum.kind);
+			if (sequence_begin(&seq, &rec->st, err)) {
+				pt_error_prefix(err, "%s", o->name);
+				goto out;
+			}
 		} else if (rec->type == PT_RECORD) {
 			for (size_t i = 0; i < rec->st.ntensors && !err->status; i++)
 				check_finite(&rec->st.tensor[i], err);
@@ -73,7 +76,7 @@ static int check_stream(struct operand *o, struct pt_buf *says, struct pt_error 
 				goto out;
 			}
 		} else if (rec->type == PT_END) {
-			if (sequence_end(&seq, err)) {
+			if (sequence_end(&seq, &rec->st, err)) {
 				pt_error_prefix(err, "%s", o->name);
 				goto out;
 			}

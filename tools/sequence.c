@@ -8,13 +8,52 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/opt.h"
 
-void sequence_begin(struct sequence *s, enum pt_kind kind)
+static int number(const struct pt_st *head, const char *key, int64_t *v, struct pt_error *err)
 {
-	s->kind = kind;
+	const char *text = pt_st_meta(head, key);
+
+	*v = -1;
+	if (text && pt_parse_int(text, 0, INT64_MAX, v, err)) {
+		err->status = PT_DATA;
+		pt_error_prefix(err, "HEAD: %s", key);
+	}
+	return err->status;
+}
+
+int sequence_begin(struct sequence *s, const struct pt_st *head, struct pt_error *err)
+{
+	s->kind = pt_kind_parse(pt_st_meta(head, "kind"));
 	s->n = 0;
 	s->examples = 0;
 	memset(&s->last, 0, sizeof s->last);
+	if (number(head, "max_tokens", &s->max_tokens, err) || number(head, "max_seqs", &s->max_seqs, err) ||
+	    number(head, "max_len", &s->max_len, err))
+		return err->status;
+	return number(head, "total_steps", &s->total_steps, err);
+}
+
+static int within(const char *key, int64_t is, int64_t bound, struct pt_error *err)
+{
+	if (bound >= 0 && is > bound)
+		return pt_error(err, PT_DATA, "HEAD promises a %s of %lld, here are %lld", key, (long long)bound,
+				(long long)is);
+	return 0;
+}
+
+/* What peft-step sets memory aside for. */
+static int keeps_to_head(const struct sequence *s, const struct pt_examples *x, struct pt_error *err)
+{
+	int64_t longest = 0;
+
+	for (int64_t i = 0; i < x->n; i++)
+		if (x->offsets[i + 1] - x->offsets[i] > longest)
+			longest = x->offsets[i + 1] - x->offsets[i];
+	if (within("max_tokens", x->tokens, s->max_tokens, err) || within("max_seqs", x->n, s->max_seqs, err) ||
+	    within("max_len", longest, s->max_len, err))
+		return err->status;
+	return within("total_steps", x->step, s->total_steps, err);
 }
 
 static int follows(struct sequence *s, const struct pt_examples *x, struct pt_error *err)
@@ -66,7 +105,7 @@ int sequence_record(struct sequence *s, const struct pt_record *rec, struct pt_e
 			return err->status;
 		return add_keys(s, x.index, NULL, 0, x.n, err);
 	case PT_KIND_BATCH:
-		if (pt_examples_view(&x, s->kind, &rec->st, err) || follows(s, &x, err))
+		if (pt_examples_view(&x, s->kind, &rec->st, err) || follows(s, &x, err) || keeps_to_head(s, &x, err))
 			return err->status;
 		return add_keys(s, x.index, x.draw, x.epoch, x.n, err);
 	case PT_KIND_PREDICTIONS:
@@ -89,8 +128,11 @@ static int by_key(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
-int sequence_end(struct sequence *s, struct pt_error *err)
+int sequence_end(struct sequence *s, const struct pt_st *end, struct pt_error *err)
 {
+	if (s->kind == PT_KIND_BATCH && s->total_steps > s->last.step && !pt_st_meta(end, "limited"))
+		return pt_error(err, PT_DATA, "HEAD promises %lld steps, the last one is %lld",
+				(long long)s->total_steps, (long long)s->last.step);
 	if (s->n)
 		qsort(s->key, s->n, sizeof *s->key, by_key);
 	for (size_t i = 1; i < s->n; i++)

@@ -2,7 +2,8 @@
 /*
  * sequence.h - what formats/stream.md asks of the records of a segment
  * together, which readers that only pass by do not check: an index is there
- * once (in a batch: once an epoch and draw), steps and micro-batches follow each other.
+ * once (in a batch: once an epoch and draw), steps and micro-batches follow each other and
+ * keep to what HEAD promises.
  */
 #ifndef PT_SEQUENCE_H
 #define PT_SEQUENCE_H
@@ -22,13 +23,14 @@ struct sequence {
 	struct pt_examples last;	/* of a batch: numbers only */
 	int64_t examples;		/* of the step so far */
 	bool partial;			/* the segment began inside of this step */
+	int64_t max_tokens, max_seqs, max_len, total_steps;	/* of HEAD; -1: not there */
 };
 
 #define SEQUENCE_INIT { .kind = PT_KIND_OTHER }
 
-void sequence_begin(struct sequence *s, enum pt_kind kind);
+int sequence_begin(struct sequence *s, const struct pt_st *head, struct pt_error *err);
 int sequence_record(struct sequence *s, const struct pt_record *rec, struct pt_error *err);
-int sequence_end(struct sequence *s, struct pt_error *err);
+int sequence_end(struct sequence *s, const struct pt_st *end, struct pt_error *err);
 void sequence_release(struct sequence *s);
 
 #endif

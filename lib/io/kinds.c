@@ -120,6 +120,7 @@ static int meta_int(const struct pt_st *st, const char *key, int64_t min, int64_
 int pt_kind_bounds(struct pt_kind_bounds *b, const struct pt_st *head, struct pt_error *err)
 {
 	const char *labels = pt_st_meta(head, "labels"), *task = pt_st_meta(head, "task");
+	const cJSON *label;
 	int status = 0;
 	cJSON *j;
 
@@ -137,6 +138,9 @@ int pt_kind_bounds(struct pt_kind_bounds *b, const struct pt_st *head, struct pt
 		b->nlabels = cJSON_GetArraySize(j);
 	else
 		status = pt_error(err, PT_DATA, "labels is not an array");
+	cJSON_ArrayForEach(label, j)
+		if (!status && !cJSON_IsString(label))
+			status = pt_error(err, PT_DATA, "labels is not an array of names");
 	pt_json_free(j);
 	return status;
 }
@@ -233,7 +237,21 @@ static int check_ids(const struct pt_st *st, const char *name, int64_t limit, bo
 	return 0;
 }
 
-static int check_examples(const struct pt_st *st, const struct pt_kind_bounds *b, struct pt_error *err)
+/* Answers lie inside of their examples. */
+static int check_span(const struct pt_st_tensor *span, const int64_t *offsets, struct pt_error *err)
+{
+	const int64_t *s = span->data;
+
+	for (int64_t i = 0; i < span->shape[0]; i++, s += 2)
+		if (!(s[0] == -1 && s[1] == -1) && (s[0] < 0 || s[1] < s[0] || s[1] >= offsets[i + 1] - offsets[i]))
+			return pt_error(err, PT_DATA, "span[%lld] is %lld..%lld, its example has %lld tokens",
+					(long long)i, (long long)s[0], (long long)s[1],
+					(long long)(offsets[i + 1] - offsets[i]));
+	return 0;
+}
+
+static int check_examples(const struct pt_st *st, const struct pt_kind_bounds *b, const int64_t *offsets,
+			  struct pt_error *err)
 {
 	const struct pt_st_tensor *w = pt_st_find(st, "weight"), *span = pt_st_find(st, "span");
 	int64_t ids = b->labels_are_ids ? b->vocab_size : 0;
@@ -259,14 +277,7 @@ static int check_examples(const struct pt_st *st, const struct pt_kind_bounds *b
 	for (size_t i = 0; w && i < w->count; i++)
 		if (!(((const float *)w->data)[i] >= 0) || isinf(((const float *)w->data)[i]))
 			return pt_error(err, PT_DATA, "weight[%zu] is %g", i, (double)((const float *)w->data)[i]);
-	for (size_t i = 0; span && i < span->count; i += 2) {
-		const int64_t *s = (const int64_t *)span->data + i;
-
-		if (!(s[0] == -1 && s[1] == -1) && (s[0] < 0 || s[1] < s[0]))
-			return pt_error(err, PT_DATA, "span[%zu] is %lld..%lld", i / 2, (long long)s[0],
-					(long long)s[1]);
-	}
-	return 0;
+	return span ? check_span(span, offsets, err) : 0;
 }
 
 static int batch_meta(struct pt_examples *x, const struct pt_st *st, struct pt_error *err)
@@ -360,7 +371,7 @@ int pt_kind_check(enum pt_kind kind, const struct pt_st *st, const struct pt_kin
 	if (!status && decoder)
 		status = check_offsets(decoder, e.decoder, err);
 	if (!status && (kind == PT_KIND_EXAMPLES || kind == PT_KIND_BATCH))
-		status = check_examples(st, bounds, err);
+		status = check_examples(st, bounds, offsets->data, err);
 	if (!status && kind == PT_KIND_BATCH)
 		status = batch_meta(&x, st, err);
 	if (!status && kind == PT_KIND_PREDICTIONS)

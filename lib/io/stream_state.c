@@ -109,7 +109,7 @@ static int on_data(struct pt_reader *r, struct pt_error *err)
 		return pt_error(err, PT_DATA, "a DATA record outside of a segment");
 	if (pt_kind_check(r->digest.kind, &r->rec.st, &r->bounds, err) ||
 	    pt_kind_same(r->digest.kind, &r->rec.st, &r->have, err))
-		return pt_error_prefix(err, "record %llu", (unsigned long long)r->rec.ordinal);
+		return pt_error_prefix(err, "record %llu", (unsigned long long)r->in_input - 1);
 	return pt_digest_data(&r->digest, &r->rec.st, err);
 }
 

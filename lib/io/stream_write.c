@@ -312,7 +312,7 @@ static int build_fail(struct pt_writer *w, const char *tool, const char *version
 		char number[16];
 
 		pt_st_build_init(&b);
-		pt_buf_add(&cut, message, n);
+		pt_buf_printable(&cut, message, n);	/* one line */
 		pt_buf_char(&cut, '\0');
 		snprintf(number, sizeof number, "%d", status);
 		pt_st_build_meta(&b, "tool", tool);
