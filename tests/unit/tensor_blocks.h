@@ -199,8 +199,8 @@ struct t5_arg {
 	const int32_t *ids, *decoder_ids, *row, *label;
 };
 
-static void t5_start(struct fix *f, const char *device, struct t5_arg *a) REF_UNUSED;
-static void t5_start(struct fix *f, const char *device, struct t5_arg *a)
+static void t5_start(struct fix *f, const char *device, size_t arena, struct t5_arg *a) REF_UNUSED;
+static void t5_start(struct fix *f, const char *device, size_t arena, struct t5_arg *a)
 {
 	static const int lens[] = { 6, 1, 4 }, lens_d[] = { 2, 3, 0 };
 	static const int32_t ids[11] = { 4, 0, 4, 6, 1, 1, 2, 3, 4, 0, 0 }, dids[5] = { 0, 3, 0, 2, 6 };
@@ -208,7 +208,7 @@ static void t5_start(struct fix *f, const char *device, struct t5_arg *a)
 	static const char *const att[] = { "e0", "e1", "d", "c" };
 	char s[40];
 
-	fix_init(f, device, FIX_ARENA);
+	fix_init(f, device, arena);
 	fix_rows(f, &f->rows, lens_d, 3, 0);
 	fix_rows(f, &f->rows_k, lens, 3, 0);
 	fix_param(f, "embed", 7, T5_C, 1);

@@ -40,6 +40,8 @@ struct fix {
 
 typedef struct pt_tensor *(*fix_fn)(struct fix *f);
 
+static int fix_threads REF_UNUSED = 1;
+
 static struct pt_device *fix_device(const char *name)
 {
 	struct pt_error err = PT_ERROR_INIT;
@@ -47,7 +49,7 @@ static struct pt_device *fix_device(const char *name)
 
 	if (!strcmp(name, "ref"))
 		return ref_device_new();
-	assert_ok(pt_device_open(&d, name, &(struct pt_device_options){ .threads = 1 }, &err), &err);
+	assert_ok(pt_device_open(&d, name, &(struct pt_device_options){ .threads = fix_threads }, &err), &err);
 	return d;
 }
 

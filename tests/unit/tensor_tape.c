@@ -27,7 +27,7 @@ static void t5_block(void **state)
 		struct t5_arg a;
 		struct fix f;
 
-		t5_start(&f, devices[i], &a);
+		t5_start(&f, devices[i], FIX_ARENA, &a);
 		fix_check(&f, t5, 1e-2, 3e-3);
 		fix_release(&f);
 	}
@@ -48,7 +48,7 @@ static void devices_agree(void **state)
 			float *g;
 
 			if (m)
-				t5_start(&f, devices[i], &a);
+				t5_start(&f, devices[i], FIX_ARENA, &a);
 			else
 				dec_start(&f, devices[i], FIX_ARENA, &d);
 			g = fix_backward(&f, m ? t5 : decoder, PLAIN);
