@@ -52,6 +52,14 @@ static double squares_of(const float *x, float mean, int64_t c)
 	return sum;
 }
 
+/* May be in place. */
+static void add_rows(float *sum, const float *x, const float *delta, int64_t n)
+{
+#pragma omp simd
+	for (int64_t j = 0; j < n; j++)
+		sum[j] = x[j] + delta[j];
+}
+
 /* y = (x - mean) * inv * w + b of one strip; w and b may be NULL, plus is added to w. */
 static void apply(const float *x, float mean, float inv, const float *w, float plus, const float *b,
 		  float *y, int64_t n)
@@ -79,11 +87,12 @@ int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_
 		int64_t from = b * rows, n = pt_min(rows, k->n - from);
 		float mean[ROWS], inv[ROWS], wbuf[PT_TILE], bbuf[PT_TILE];
 
+		if (k->delta)
+			add_rows((float *)k->sum + from * c, (const float *)k->x + from * c,
+				 (const float *)k->delta + from * c, n * c);
 		for (int64_t i = 0; i < n; i++) {
 			const float *xi = x + (from + i) * c;
 
-			for (int64_t j = (from + i) * c; j < (from + i + 1) * c && k->delta; j++)
-				((float *)k->sum)[j] = ((const float *)k->x)[j] + ((const float *)k->delta)[j];
 			mean[i] = k->kind == PT_NORM_LAYER ? (float)(sum_of(xi, c) / (double)c) : 0;
 			inv[i] = (float)(1 / sqrt(squares_of(xi, mean[i], c) / (double)c + (double)k->eps));
 			if (k->stat) {
