@@ -19,6 +19,9 @@ DATA=$SRC/tests/data
 PATH=$BUILD/bin:$PATH
 export SRC BUILD DATA PATH LC_ALL=C.UTF-8
 unset POSIXLY_CORRECT PEFT_CPU CDPATH
+# Threads that wait leave the cores to the other stages of a pipeline.
+OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY
 
 test_count=0
 TRASH=$(mktemp -d "${TMPDIR:-/tmp}/peft-test.XXXXXX") || exit 1

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+# peft-step: a whole run, what it leaves, kills and stops and going on, what it
+# refuses.
+. "$(dirname "$0")/lib.sh"
+sample=$BUILD/tests/aux/sample
+export sample
+
+# The tokenizer of the base is not that of the sample: said here once.
+cat >fixture.sh <<'X'
+args='-q -m base -a init --lr 1e-2 --other-tokenizer'
+step() { peft-step $args "$@"; }
+# Tensors of two safetensors files, and metrics but for the seconds.
+same_run() {
+	(cd "$1" && find . -path ./checkpoints -prune -o -type f -print | sort) >files1
+	(cd "$2" && find . -path ./checkpoints -prune -o -type f -print | sort) >files2
+	cmp files1 files2
+	while read -r f; do cmp "$1/$f" "$2/$f" || return 1; done <files1
+	n=$(ls "$1/checkpoints" | grep step- | tail -n 1)
+	for f in training_state.safetensors adapter_model.safetensors; do
+		cmp "$1/checkpoints/$n/$f" "$2/checkpoints/$n/$f" || return 1
+	done
+}
+# Digest of metrics: seconds are not in it.
+digest() { tail -c 4096 "$1" | tr -d '\000' | tr , '\n' | sed -n 's/.*"digest":"\([0-9a-f]*\)".*/\1/p' | tail -n 1; }
+X
+. ./fixture.sh
+cp -R "$DATA/examples/base" base
+peft-init -q -m base -r 4 --dropout 0.1 -o init || exit 1
+"$sample" -n 96 --per 32 --length 30 examples >ex.pts
+peft-batch -b 3 -e 2 -s 1 --accumulate 2 -o b.pts ex.pts
+peft-batch -b 8 -n 2 -o held.pts ex.pts
+
+test_that 'a run leaves an adapter and a complete stream of metrics' '
+	. ./fixture.sh
+	step --save-steps 1 -o whole b.pts >whole.pts
+	peft-head -n 1000 whole.pts >/dev/null
+	test -f whole/adapter_model.safetensors
+	test -f whole/adapter_config.json
+	total=$(head -c 2000 b.pts | tr , "\n" | sed -n "s/.*total_steps\":\"\([0-9]*\).*/\1/p")
+	ls whole/checkpoints >got
+	printf "finished\nstep-%08d\nstep-%08d\n" $((total - 1)) $total | cmp - got
+	test -n "$(digest whole.pts)"'
+
+test_that 'it reads a pipe, and the same again leaves it alone' '
+	. ./fixture.sh
+	cat b.pts | step --save-steps 1 -o piped >piped.pts
+	same_run whole piped
+	test "$(digest whole.pts)" = "$(digest piped.pts)"
+	touch -d "2001-01-01" piped/adapter_model.safetensors
+	cat b.pts | step --save-steps 1 -o piped >again.pts
+	cmp piped.pts again.pts
+	test -n "$(find piped/adapter_model.safetensors -newermt 2001-01-01)" && exit 1
+	test "$(find piped -name "*.safetensors" -newermt 2001-02-01 -path "./piped/adapter*" | wc -l)" -eq 0'
+
+test_that '1, 2 and 4 threads give the same bytes' '
+	. ./fixture.sh
+	for j in 1 2 4; do
+		step -j $j --save-steps 1 -o threads$j b.pts >threads.pts
+		same_run whole threads$j
+		test "$(digest whole.pts)" = "$(digest threads.pts)"
+	done'
+
+test_that 'recomputing gives the same bytes' '
+	. ./fixture.sh
+	step --recompute --save-steps 1 -o recompute b.pts >recompute.pts
+	same_run whole recompute'
+
+# Killed when a further checkpoint has appeared, at most six times, until it ends by itself.
+test_that 'killed with -9 again and again, it ends the same' '
+	. ./fixture.sh
+	newest() { ls killed/checkpoints 2>/dev/null | grep "^step-" | tail -n 1; }
+	kills=0
+	while :; do
+		was=$(newest) || :
+		cat b.pts | (exec peft-step $args --save-steps 1 -o killed) >killed.pts &
+		pid=$!
+		n=0
+		while [ $kills -lt 6 ] && [ $n -lt 1000 ] && [ "$(newest)" = "$was" ] && kill -0 $pid; do
+			n=$((n + 1))
+			sleep 0.01
+		done
+		[ $kills -lt 6 ] && kill -9 $pid || break
+		kills=$((kills + 1))
+		wait $pid || :
+	done
+	wait $pid
+	test $kills -ge 3
+	same_run whole killed
+	test "$(digest whole.pts)" = "$(digest killed.pts)"'
+
+test_that 'TERM: saved, 75, and the same end; INT: saved, 130' '
+	. ./fixture.sh
+	for sig in TERM INT; do
+		"$sample" -n 200 --per 6 --length 30 --total 17 batch >slow.pts
+		rm -rf one two
+		step -o one slow.pts >one.pts
+		head -c 30000 slow.pts >part.pts
+		mkfifo fifo 2>/dev/null || :
+		exec 9<>fifo
+		cat part.pts >&9
+		(exec env --default-signal=INT timeout --foreground 60 peft-step $args -o two) <fifo >two.pts 2>err 9>&- &
+		pid=$!
+		n=0
+		until grep -q . two.pts 2>/dev/null && [ "$(wc -c <two.pts)" -gt 3000 ] || [ $n -gt 500 ]; do
+			n=$((n + 1)); sleep 0.01
+		done
+		kill -$sig $pid
+		rc=0
+		wait $pid || rc=$?
+		exec 9>&-
+		cat err
+		[ $sig = TERM ] && test $rc -eq 75
+		[ $sig = INT ] && test $rc -eq 130
+		grep "stopped by $sig: step [0-9]* is saved in two" err
+		exits 3 peft-head -n 1000 two.pts >/dev/null
+		step -o two slow.pts >two.pts
+		same_run one two
+		test "$(digest one.pts)" = "$(digest two.pts)"
+	done'
+
+test_that 'input that is cut short is saved and refused' '
+	. ./fixture.sh
+	head -c 60000 b.pts >cut.pts
+	exits 3 step -o cut cut.pts >cut.log 2>err
+	cat err
+	grep "cut short" err
+	grep "is saved in cut" err
+	test ! -e cut/adapter_model.safetensors
+	step --save-steps 1 -o cut b.pts >cut.log
+	same_run whole cut || test $? -eq 1
+	cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
+	: | exits 3 step -o empty >/dev/null 2>err
+	grep "empty input" err
+	test ! -e empty/adapter_model.safetensors'
+
+test_that 'FAIL that names a signal is 75, another one 3' '
+	. ./fixture.sh
+	"$sample" -n 60 --per 6 --fail-after 4 --total 5 batch >fail.pts || :
+	exits 3 step -o fail fail.pts >/dev/null 2>err
+	grep "upstream sample failed: this sample fails" err
+	ls fail/checkpoints | grep step-00000002'
+
+test_that 'an early END of the input is a complete one' '
+	. ./fixture.sh
+	peft-head -n 10 b.pts >head.pts
+	step -o head head.pts >head.log
+	test -f head/adapter_model.safetensors
+	step --steps 5 -o five b.pts >five.log
+	test -f five/adapter_model.safetensors
+	test -d five/checkpoints/step-00000005'
+
+test_that 'nobody reads the metrics: said once, trained on' '
+	. ./fixture.sh
+	step --save-steps 1 -o unread b.pts 2>err | true
+	n=0
+	until test -f unread/checkpoints/finished || [ $n -gt 500 ]; do n=$((n + 1)); sleep 0.02; done
+	cmp whole/adapter_model.safetensors unread/adapter_model.safetensors
+	test "$(grep -c "training goes on" err)" -le 1'
+
+test_that 'evaluation: results in the metrics, the best kept and published' '
+	. ./fixture.sh
+	step --eval held.pts --eval-steps 10 -o eval b.pts >eval.pts
+	grep -a -o "eval_loss" eval.pts | wc -l | grep -x " *5"
+	grep "\"best_step\"" eval/checkpoints/step-*/training_state.json
+	exits 2 step --eval - -o eval2 b.pts 2>err
+	grep "regular file" err'
+
+test_that 'what is refused, with the cure' '
+	. ./fixture.sh
+	exits 2 peft-step -m base -a init b.pts 2>err
+	grep -e "-o" err
+	exits 2 peft-step -m base -a init -o init b.pts 2>err
+	grep "the directory of -a" err
+	ln -s init link
+	exits 2 peft-step -m base -a init -o link b.pts 2>err
+	exits 2 peft-step -m base -a init -o new b.pts 2>err
+	grep "another tokenizer" err
+	grep -e "--other-tokenizer" err
+	exits 2 peft-step -q -m base -a init --lr 1e-3 --other-tokenizer --save-steps 1 -o whole b.pts 2>err
+	grep "lr=0.01, not lr=0.001" err
+	peft-batch -b 3 -e 2 -s 2 --accumulate 2 -o other.pts ex.pts
+	exits 2 step -o whole other.pts 2>err
+	grep "other data" err
+	"$sample" -n 60 --per 6 batch >endless.pts
+	exits 2 step -o endless endless.pts 2>err
+	grep -e "--steps" err
+	step --schedule constant -o endless endless.pts >/dev/null
+	exits 3 step -o kind ex.pts 2>err
+	grep "peft-batch" err'
+
+test_that 'the output directory is locked' '
+	. ./fixture.sh
+	mkfifo pipe
+	step -o locked <pipe >/dev/null 2>first & pid=$!
+	exec 9>pipe
+	n=0
+	until test -e locked/checkpoints/.lock || [ $n -gt 300 ]; do n=$((n + 1)); sleep 0.01; done
+	sleep 0.1
+	exits 1 step -o locked b.pts 2>err
+	grep locked err
+	cat b.pts >&9
+	exec 9>&-
+	wait $pid'
+
+test_that 'a step that does not fit is refused at the start; the plan says what it takes' '
+	. ./fixture.sh
+	peft-step -m base -a init --other-tokenizer --plan b.pts >plan
+	cat plan
+	test "$(wc -l <plan)" -eq 5
+	grep "the step fits" plan'
+
+test_that 'a dry run changes nothing' '
+	. ./fixture.sh
+	peft-step -m base -a init --other-tokenizer --dry-run b.pts >dry
+	cat dry
+	grep "^loss [0-9.]*  grad_norm" dry'
+test_done

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trial.c - what a run would take and do; see trial.h.
+ */
+#include "trial.h"
+
+#include <stdio.h>
+
+#include "tool.h"
+#include "train/loop.h"
+
+static size_t mapped(const struct pt_modeldir *m)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < m->nshards; i++)
+		n += m->shard[i].size;
+	return n;
+}
+
+static void line(const char *what, size_t bytes, const char *note)
+{
+	printf("%-24s %15zu bytes  %s\n", what, bytes, note);
+}
+
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, struct pt_error *err)
+{
+	size_t state = pt_step_state_bytes(s), limit = pt_memory_limit(), arena, room;
+	struct pt_feed_bounds b;
+	char note[200];
+	int64_t most;
+
+	if (pt_loop_bounds(head, &b, err))
+		return err->status;
+	if (!b.tokens)
+		return pt_error(err, PT_USAGE, "the stream's HEAD has no bounds to plan with");
+	room = limit > state ? limit - state : 0;
+	if (pt_step_plan(s, &b, true, &arena, err) || pt_step_largest(s, &b, room, &most, err))
+		return err->status;
+	line("weights, mapped", mapped(l->info.full ? &l->full : &l->base), "shared by all processes");
+	snprintf(note, sizeof note, "%lld values with gradient and moments",
+		 (long long)pt_params_count(s->opt.params));
+	line("trained tensors", state, note);
+	snprintf(note, sizeof note, "micro-batches of %lld tokens, %lld sequences, %lld tokens a sequence",
+		 (long long)b.tokens, (long long)b.seqs, (long long)b.len);
+	line("step", arena, note);
+	line("memory", limit, arena > room ? "the step does not fit" : "the step fits");
+	printf("%-24s %15lld tokens in sequences of %lld\n", "largest micro-batch", (long long)most,
+	       (long long)(b.len < most ? b.len : most));
+	return tool_finish(err);
+}
+
+int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err)
+{
+	const struct pt_param *bad = NULL;
+	const struct pt_record *rec;
+	struct pt_feed_bounds b = { 0, 0, 1 };
+	struct pt_buf text = PT_BUF_INIT;
+	struct pt_examples x;
+	double norm = 0;
+	int status;
+
+	if (pt_reader_data(in, &rec, err))
+		return err->status;
+	if (!rec || pt_examples_view(&x, PT_KIND_BATCH, &rec->st, err))
+		return rec ? err->status : pt_error(err, PT_DATA, "the stream holds no micro-batch");
+	for (int64_t i = 0; i < x.n; i++)
+		if (x.offsets[i + 1] - x.offsets[i] > b.len)
+			b.len = x.offsets[i + 1] - x.offsets[i];
+	b.tokens = x.tokens;
+	b.seqs = x.n;
+	pt_adapter_describe(l->adapter, &text);
+	if (!pt_buf_check(&text, err) && text.len)
+		fputs(text.data, stdout);
+	pt_buf_release(&text);
+	printf("micro-batch of %lld examples, %lld tokens\n", (long long)x.n, (long long)x.tokens);
+	status = pt_step_fit(s, &b, NULL, pt_memory_limit(), err);
+	if (!status)
+		status = pt_step_micro(s, &x, err);
+	if (!status)
+		status = pt_optimizer_norm(&s->opt, &norm, &bad, err);
+	if (status)
+		return status;
+	printf("loss %.6g  grad_norm %.6g\n", s->loss, norm);
+	return bad ? pt_error(err, PT_NUMERIC, "the gradient of %s is not finite", bad->name) : tool_finish(err);
+}

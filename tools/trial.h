@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * trial.h - peft-step without training: --plan and --dry-run, as text on
+ * standard output.
+ */
+#ifndef PT_TOOLS_TRIAL_H
+#define PT_TOOLS_TRIAL_H
+
+#include "load.h"
+#include "train/step.h"
+
+/* Memory of the run, and the largest micro-batch that fits. */
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, struct pt_error *err);
+
+/* The first micro-batch: its first example decoded with what is learned marked, its loss, the gradient's norm. */
+int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err);
+
+#endif
