@@ -50,9 +50,10 @@ def divided(split):
     return {c for c in CPS if len(split.pre_tokenize_str("a" + chr(c))) == 2}
 
 
-def young():
-    """Not assigned in Unicode 9.0."""
-    script = "for (0..0x10ffff) { next if $_ >= 0xd800 && $_ < 0xe000; print qq($_\\n) if chr($_) !~ /\\p{In=9.0}/ }"
+def younger(version):
+    """Not assigned in a version of Unicode."""
+    script = ("for (0..0x10ffff) { next if $_ >= 0xd800 && $_ < 0xe000; print qq($_\\n) if chr($_) !~ /\\p{In=%s}/ }"
+              % version)
     return set(map(int, subprocess.run(["perl", "-e", script], check=True, capture_output=True).stdout.split()))
 
 
@@ -65,8 +66,9 @@ FLAGS = [
     ("CONTROL8", removed(normalizers.BertNormalizer(**{**BERT, "clean_text": True}))),
     ("MN8", removed(normalizers.BertNormalizer(**{**BERT, "strip_accents": True}))),
     ("MARK9", removed(normalizers.StripAccents())),
-    ("YOUNG", young()),
+    ("YOUNG", younger("9.0")),
     ("ONIG_WORD", matches(r"\w")),
+    ("NEW", younger("14.0")),
 ]
 
 value = [0] * 0x110000

@@ -47,6 +47,24 @@ unsigned pt_unicode(uint32_t c)
 	return pt_unicode_class[pt_unicode_runs[lo] & 0xff];
 }
 
+void pt_unicode_ranges(bool (*want)(unsigned u, const void *arg), const void *arg,
+		       void (*found)(uint32_t from, uint32_t to, void *to_arg), void *to_arg)
+{
+	uint32_t from = 0;
+	bool in = false;
+
+	for (size_t i = 0; i <= PT_UNICODE_RUNS; i++) {
+		bool now = i < PT_UNICODE_RUNS && want(pt_unicode_class[pt_unicode_runs[i] & 0xff], arg);
+		uint32_t at = i < PT_UNICODE_RUNS ? pt_unicode_runs[i] >> 8 : 0x110000;
+
+		if (in && !now)
+			found(from, at - 1, to_arg);
+		if (now && !in)
+			from = at;
+		in = now;
+	}
+}
+
 uint32_t pt_lower(uint32_t c)
 {
 	size_t lo = 0, hi = PT_LOWER_RUNS;

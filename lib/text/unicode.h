@@ -25,10 +25,15 @@ enum {
 	PT_UC_MN8 = 0x100,	/* category Mn (Unicode 8) */
 	PT_UC_MARK9 = 0x200,	/* category M (Unicode 9) */
 	PT_UC_YOUNG = 0x400,	/* not assigned in Unicode 9: normalization forms leave it alone */
-	PT_UC_ONIG_WORD = 0x800	/* \w of Oniguruma */
+	PT_UC_ONIG_WORD = 0x800,	/* \w of Oniguruma */
+	PT_UC_NEW = 0x1000	/* not assigned in Unicode 14: unknown to the oldest PCRE2 in use (10.40) */
 };
 
 unsigned pt_unicode(uint32_t c);	/* c below 0x110000 */
+
+/* Calls found(from, to, to_arg) for every range of code points whose properties want() accepts, in order. */
+void pt_unicode_ranges(bool (*want)(unsigned u, const void *arg), const void *arg,
+		       void (*found)(uint32_t from, uint32_t to, void *to_arg), void *to_arg);
 
 static inline bool pt_is_word(uint32_t c)
 {

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { PT_UNICODE_CLASSES = 34, PT_UNICODE_RUNS = 3950, PT_LOWER_RUNS = 186 };
+enum { PT_UNICODE_CLASSES = 44, PT_UNICODE_RUNS = 3977, PT_LOWER_RUNS = 186 };
 
 /* What the code points of a class have in common. */
 extern const uint16_t pt_unicode_class[PT_UNICODE_CLASSES];
