@@ -52,7 +52,7 @@ static inline int pt_work_emit(struct pt_work *w, size_t off, size_t n, size_t z
 		if (status)
 			return status;
 	}
-	w->next[w->nnext++] = (struct pt_piece){ off, n, zero };
+	w->next[w->nnext++] = (struct pt_piece){ off, n, zero < n ? zero : n };
 	return 0;
 }
 

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Makes tests/data/tokenizers: small tokenizers and what the Python package `tokenizers` does with them.
+
+    python3 tests/golden/make_tokenizers.py
+
+Two kinds: tokenizers built like those of well-known models, trained on the few
+lines below; and probes, which show a chain of normalizers and pre-tokenizers:
+their model knows single characters, those at the end of a word with "</w>"
+behind, so that the ids say exactly what text came out and where it was divided.
+golden.json holds strings (in hexadecimal: they may have any byte), and for each
+tokenizer runs [flags, limit, a, b, ids, types, decoded, streamed], where texts
+are indices into the strings (b -1: no pair), types is 0 where all are 0, ids is
+a string where the package refuses, and streamed is the text without special
+tokens. The flags are those of lib/text/tokenizer.h. Run with tokenizers 0.23.3.
+"""
+import json
+import os
+import shutil
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+SPECIAL, PLAIN, LEFT, RIGHT, ONLY_FIRST, ONLY_SECOND = 1, 2, 4, 8, 16, 32
+OUT = "tests/data/tokenizers"
+
+CORPUS = """\
+The quick brown fox jumps over the lazy dog. It's what they're saying: we'll see, I'm sure you've heard.
+She sells sea shells by the sea shore, and the shells that she sells are sea shells, I'm sure.
+In 2019 there were 1234567 people in 42 cities; prices rose by 3.5% to $1,299.99 (or less).
+def main(args):\n    for i in range(10):\n        print(i, args[i] + "x")\n    return 0
+The weather was neither good nor bad, and nobody walked in the rain without an umbrella.
+Der Käse schmeckt süß. Où est la bibliothèque? El niño está aquí. Größe, naïve, façade.
+Быстрая коричневая лиса прыгает через ленивую собаку. Привет, мир!
+敏捷的棕色狐狸跳过懒狗。 日本語のテキスト、カタカナとひらがな。 한국어 텍스트입니다.
+नमस्ते दुनिया। สวัสดีชาวโลก שלום עולם مرحبا بالعالم Γειά σου Κόσμε
+unbelievable, international, tokenization, internationalization, unhappiness, happily, walking, walked
+""".splitlines()
+
+STRINGS = [
+    "", " ", "  ", "a", "Hello world", " Hello  world ", "It's what they're SAYING: I'LL see. '\u017f 'S", "don't won't",
+    "1234567 and 12 345, 3.14159; \u0661\u0662\u0663\u0664 \u00b2\u00b3\u00bd\u2163", "a1b22c333d4444", "tabs\tand\nnewlines\r\n\r\n  x \n",
+    "   leading", "trailing   ", "a    b     c", "\n\n\n", " \n \n", "word\u00a0nbsp\u3000wide\u2003em\u180emvs\u200bzw\ufeffbom",
+    "\u0085next\u2028line\u2029para", "\x00nul\x01\x1f\x7f\x9f", "e\u0301 \u00e9 E\u0301 \u00c5\u212b \u0344 a\u0328\u0301 q\u0307\u0323 q\u0323\u0307",
+    "\u1e9e \u00df \u0130\u0131 \u03a3\u03c3\u03c2 \u01c5 \ufb01 \u2126 \uff21\uff42 \u33a5", "K\u00e4se s\u00fc\u00df na\u00efve fa\u00e7ade \u00d1and\u00fa",
+    "\u0411\u044b\u0441\u0442\u0440\u0430\u044f \u043b\u0438\u0441\u0430 \u0451\u0439", "\u4e2d\u6587\u5b57\u7b26 \u65e5\u672c\u8a9e\u30c6\u30ad\u30b9\u30c8\u3002\u3072\u3089\u304c\u306a", "\ud55c\uad6d\uc5b4 \u1112\u1161\u11ab",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0915\u094d\u0937", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e0a\u0e32\u0e27\u0e42\u0e25\u0e01", "\u05e9\u05dc\u05d5\u05dd \u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd \u0645\u064e\u0631\u0652\u062d\u064e\u0628\u064b\u0627",
+    "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f\U0001f44d\U0001f3fd", "\U00020000\U0002b820\U0002b920\U0002f800\uf900 \U0001d400\U00010400",
+    "\u1885\u1886 \ua9bd \U000111c9 \u1734 \u166d \u1cf2\u1cf3 \U00011930\U00011935 \U0001e4ec\u0301 \u0ccd", "\U00032000 \U0001f6d8 \u1c89 \U00016d63",
+    "(hello), [world]! {x} <y> a_b __init__ x\u203fy #tag @me $5 50% a+b=c ~ ` ^ \u00a7 \u20ac \u2212 \u2014 \u201cq\u201d",
+    "the-final--countdown", "...", "!?!?", "\u3002\uff0c\u0964", "http://a.b/c?d=e&f#g", "print(\"x\", y[0])\n    return -1\n",
+    "\u2581", "\u2581\u2581a \u2581b", "a\u2581\u2581b \u2581 c", "\u0120x \u010a", "<0x41><0xE2>", "a</w> ##b [UNK] <unk>",
+    "<s>", "</s>", "a</s>b", "a </s> b", "<s> <s>", "</s></s>", "x<s", "<s>Hello</s>\u4e2d", "</S> <S>",
+    "<mask>", "a <mask> b", "a  <mask>  b", "a<mask>b", "<m>\n\nb", "a<m>\n\nb", "a <m> \n b", "<m><m> <m>", "a <w> b", "a<w> <w>b", "<w>,<w>", "\u00e9<w>\u0301",
+    "[CLS] a [SEP]", "AddedTok addedtok ADDEDTOK xAddedTok", "  \n\n  <|x|>  y", "x" * 101, "ab" * 60, "\u00e9" * 101, "\u4e00" * 51, "a" * 300 + " b",
+    "unbelievable internationalization unhappiness walked", "The THE the tHE", "\u00c0\u00c9\u00ce\u00d5\u00dc \u00e0\u00e9\u00ee\u00f5\u00fc", "\r\nCRLF\r\n", "x\u0301\u0301y \u0301", "a\u0300\u200d\u200c",
+]
+
+R_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+R_QWEN2 = R_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+R_TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+            r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+R_BLOOM = " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"
+R_CLIP = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+R_DEEPSEEK3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+               r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+               r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]
+
+N, P, D = normalizers, pre_tokenizers, decoders
+BYTES = [f"<0x{b:02X}>" for b in range(256)]
+LLAMA_DECODER = D.Sequence([D.Replace("\u2581", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)])
+TEKKEN_SPLIT = P.Sequence([P.Split(Regex(R_TEKKEN), "isolated"), P.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def special(s, **flags):
+    return AddedToken(s, special=True, **{"normalized": False, **flags})
+
+
+def isolated(*patterns):
+    return P.Sequence([P.Split(Regex(p), "isolated") for p in patterns]
+                      + [P.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def template(single, pair=None, **ids):
+    return processors.TemplateProcessing(single=single, pair=pair or "$A $B", special_tokens=list(ids.items()))
+
+
+def bytelevel(pre, norm=None, post=None, size=360, specials=(), prefix="", **model):
+    """A byte-level BPE."""
+    tok = Tokenizer(models.BPE(**model))
+    tok.pre_tokenizer, tok.decoder = pre, D.ByteLevel()
+    if norm:
+        tok.normalizer = norm
+    tok.train_from_iterator(CORPUS, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=list(specials), initial_alphabet=sorted(P.ByteLevel.alphabet()), show_progress=False))
+    tok.post_processor = post or processors.ByteLevel(trim_offsets=False)
+    return tok
+
+
+def fallback(norm, pre, specials, post=None, decoder=LLAMA_DECODER, fuse=True, drop=""):
+    """A BPE with byte fallback, as sentencepiece makes them; its vocabulary lacks most of the corpus' scripts."""
+    tok = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=fuse, byte_fallback=True))
+    if norm:
+        tok.normalizer = norm
+    if pre:
+        tok.pre_tokenizer = pre
+    train = CORPUS[:6]
+    tok.train_from_iterator(train, trainers.BpeTrainer(vocab_size=330, special_tokens=["<unk>", "<s>", "</s>"] + BYTES,
+                                                       show_progress=False))
+    j = json.loads(tok.to_str())
+    j["added_tokens"] = []
+    if not pre:     # trained on whole lines: keep merges inside words
+        keep = [m for m in j["model"]["merges"] if "\u2581" not in m[1] and "\u2581" not in m[0][1:]]
+        j["model"]["merges"] = keep
+        results = {a + b for a, b in keep}
+        vocab = [t for t in j["model"]["vocab"] if len(t) == 1 or t in results or t.startswith("<")]
+        j["model"]["vocab"] = {t: i for i, t in enumerate(vocab)}
+    tok = Tokenizer.from_str(json.dumps(j))
+    tok.add_special_tokens(specials)
+    tok.decoder = decoder
+    if post:
+        tok.post_processor = post
+    return tok
+
+
+def wordpiece(norm, pre, post=None, limit=100, specials=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), cleanup=True):
+    tok = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=limit))
+    tok.normalizer, tok.pre_tokenizer, tok.decoder = norm, pre, D.WordPiece(cleanup=cleanup)
+    tok.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=420, special_tokens=list(specials), show_progress=False))
+    if post:
+        tok.post_processor = post
+    return tok
+
+
+def probe(norm=None, pre=None, added=()):
+    """Single characters, with "</w>" at the end of a word."""
+    def pieces(s):
+        if norm:
+            s = norm.normalize_str(s)
+        return [p for p, _ in pre.pre_tokenize_str(s)] if pre else [s]
+
+    # Pieces between added tokens differ from those of whole strings: take prefixes and parts in, too.
+    texts = STRINGS + [p for s in STRINGS for p in s.replace("<", " <").replace(">", "> ").split(" ")]
+    chars = sorted({c for s in texts for p in pieces(s) for c in p} | set("<>/|smwx\u2581 ab\n"))
+    vocab = {"[UNK]": 0}
+    for c in chars:
+        for t in (c, c + "</w>"):
+            vocab[t] = len(vocab)
+    tok = Tokenizer(models.BPE(vocab, [], unk_token="[UNK]", end_of_word_suffix="</w>"))
+    if norm:
+        tok.normalizer = norm
+    if pre:
+        tok.pre_tokenizer = pre
+    tok.decoder = D.BPEDecoder("</w>")
+    for t in added:
+        (tok.add_special_tokens if t.special else tok.add_tokens)([t])
+    # Characters that are in no result need not be in the vocabulary.
+    used = {i for s in STRINGS for i in tok.encode(s).ids} | {0}
+    keep = {t: i for t, i in tok.get_vocab(with_added_tokens=False).items() if i in used}
+    order = sorted(keep, key=keep.get)
+    j = json.loads(tok.to_str())
+    j["model"]["vocab"] = {t: i for i, t in enumerate(order)}
+    for a in j["added_tokens"]:
+        a["id"] = 0
+    j["added_tokens"] = []
+    tok = Tokenizer.from_str(json.dumps(j))
+    for t in added:
+        (tok.add_special_tokens if t.special else tok.add_tokens)([t])
+    return tok
+
+
+def real():
+    yield "gpt2", bytelevel(P.ByteLevel(add_prefix_space=False), specials=["<|x|>"])
+    roberta = bytelevel(P.ByteLevel(add_prefix_space=True), specials=["<s>", "<pad>", "</s>", "<unk>"],
+                        post=processors.RobertaProcessing(("</s>", 2), ("<s>", 0)))
+    roberta.add_special_tokens([special("<mask>", lstrip=True)])
+    yield "roberta", roberta
+    llama = N.Sequence([N.Prepend("\u2581"), N.Replace(" ", "\u2581")])
+    bos = template("<s> $A", "<s> $A <s>:1 $B:1", **{"<s>": 1})
+    names = ["<unk>", "<s>", "</s>"]
+    yield "llama2", fallback(llama, None, [special(t, normalized=True) for t in names], bos)
+    yield "llama2-raw", fallback(llama, None, [special(t) for t in names], template("<s> $A </s>", **{"<s>": 1, "</s>": 2}))
+    phi = fallback(llama, None, [special("<unk>"), special("<s>"), special("</s>", rstrip=True), special("<m>", rstrip=True)], bos)
+    phi.add_tokens([AddedToken("\n", normalized=False)])
+    yield "phi3", phi
+    yield "mistral", fallback(None, P.Metaspace("\u2581", "first", split=False), [special(t) for t in names], bos)
+    gemma = fallback(N.Replace(" ", "\u2581"), P.Split(" ", "merged_with_previous"), [special(t) for t in names], bos,
+                     decoder=D.Sequence([D.Replace("\u2581", " "), D.ByteFallback(), D.Fuse()]))
+    gemma.add_tokens([AddedToken(t, normalized=False) for t in ("\n\n", "\u2581\u2581", "\u2581\u2581\u2581")])
+    yield "gemma", gemma
+    yield "unk", fallback(None, P.Whitespace(), [special(t) for t in names], fuse=False)
+    llama3 = bytelevel(isolated(R_LLAMA3), specials=["<s>", "</s>", "<|x|>"], ignore_merges=True)
+    llama3.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False),
+                                                 template("<s> $A", "<s> $A <s>:1 $B:1", **{"<s>": 0})])
+    yield "llama3", llama3
+    yield "qwen2", bytelevel(isolated(R_QWEN2), N.NFC(), specials=["<|x|>"])
+    yield "tekken", bytelevel(isolated(R_TEKKEN))
+    yield "deepseek3", bytelevel(isolated(*R_DEEPSEEK3))
+    yield "bloom", bytelevel(isolated(R_BLOOM))
+    yield "falcon", bytelevel(P.Sequence([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False),
+                                          P.Digits(False), P.Split(Regex("[0-9][0-9][0-9]"), "isolated")]))
+    neox = bytelevel(P.ByteLevel(add_prefix_space=False), N.NFC(), specials=["<|x|>"])
+    neox.add_tokens([AddedToken(" " * n, normalized=True) for n in (4, 3, 2)])
+    yield "neox", neox
+    yield "smollm", bytelevel(P.Sequence([P.Digits(True), P.ByteLevel(add_prefix_space=False)]), specials=["<|x|>"])
+    clip = Tokenizer(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
+    clip.normalizer = N.Sequence([N.NFC(), N.Replace(Regex(r"\s+"), " "), N.Lowercase()])
+    clip.pre_tokenizer = P.Sequence([P.Split(Regex(R_CLIP), "removed", invert=True), P.ByteLevel(add_prefix_space=False)])
+    clip.decoder = D.ByteLevel()
+    clip.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, end_of_word_suffix="</w>", special_tokens=["[UNK]"],
+                                                         show_progress=False))
+    yield "clip", clip
+    prefixed = Tokenizer(models.BPE(unk_token="[UNK]", continuing_subword_prefix="##"))
+    prefixed.pre_tokenizer, prefixed.decoder = P.WhitespaceSplit(), D.WordPiece()
+    prefixed.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, continuing_subword_prefix="##",
+                                                             special_tokens=["[UNK]"], show_progress=False))
+    yield "prefixed", prefixed
+    bert = template("[CLS]:0 $A:0 [SEP]:0", "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", **{"[CLS]": 2, "[SEP]": 3})
+    yield "bert", wordpiece(N.BertNormalizer(), P.BertPreTokenizer(), bert)
+    cased = wordpiece(N.BertNormalizer(strip_accents=False, lowercase=False), P.BertPreTokenizer(),
+                      processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)))
+    cased.enable_truncation(5)
+    cased.enable_padding(length=128)
+    yield "bert-cased", cased       # what is baked in is ignored
+    yield "short", wordpiece(N.Sequence([N.NFD(), N.Lowercase(), N.StripAccents()]), P.Whitespace(), limit=10, cleanup=False)
+    none = bytelevel(P.ByteLevel(add_prefix_space=False), size=320)
+    j = json.loads(none.to_str())   # characters without a symbol vanish; of equal keys the last wins
+    for t in ("\u0100", "\u0101", "\u00e4", "\u00ef"):
+        j["model"]["vocab"].pop(t, None)
+    vocab = json.dumps(j["model"]["vocab"], ensure_ascii=False)
+    j["model"]["merges"] = [m for m in j["model"]["merges"] if not {"\u00e4", "\u00ef"} & set("".join(m))]
+    text = json.dumps(j, ensure_ascii=False).replace(vocab, '{"x": 7, ' + vocab[1:-1] + ', "!": 400, "~": 401}')
+    assert text.count('"x":') == 2
+    yield "none", text
+
+
+def probes():
+    flags = [special("<s>"), special("</s>", normalized=True), special("<mask>", lstrip=True), special("<m>", rstrip=True),
+             special("<w>", single_word=True), AddedToken("AddedTok", normalized=True), AddedToken("\n", normalized=False)]
+    yield "added", probe(added=flags)
+    yield "added-lower", probe(N.Lowercase(), P.Metaspace(prepend_scheme="first"), added=flags)
+    yield "added-strip", probe(N.Strip(), P.Metaspace(prepend_scheme="first", split=False),
+                               added=[special("<s>"), special("<w>", single_word=True, normalized=True),
+                                      special("<mask>", lstrip=True, rstrip=True)])
+    for name in ("NFC", "NFD", "NFKC", "NFKD"):
+        yield name.lower(), probe(getattr(N, name)())
+    yield "lowercase", probe(N.Lowercase())
+    yield "nmt", probe(N.Nmt(), P.WhitespaceSplit())
+    yield "strip-accents", probe(N.Sequence([N.StripAccents(), N.Strip(left=False, right=True)]))
+    yield "bert-norm", probe(N.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True))
+    yield "bert-clean", probe(N.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=True),
+                              P.BertPreTokenizer())
+    yield "bert-accents", probe(N.BertNormalizer(clean_text=False, handle_chinese_chars=True, strip_accents=True, lowercase=False),
+                                P.Sequence([P.WhitespaceSplit(), P.Metaspace(prepend_scheme="first")]))
+    yield "replace", probe(N.Sequence([N.Replace("a", "bb"), N.Replace(Regex(r"\s+"), " "), N.Replace(Regex("x*"), "-"),
+                                       N.Replace(Regex(r"\p{P}"), ""), N.Prepend("_"),
+                                       N.Replace("", "")]))
+    yield "bytelevel", probe(N.ByteLevel(), P.ByteLevel(add_prefix_space=True, use_regex=True))
+    yield "whitespace", probe(None, P.Whitespace())
+    yield "metaspace", probe(None, P.Metaspace(), [special("<s>"), special("<mask>", lstrip=True)])
+    yield "metaspace-never", probe(N.Strip(left=True, right=False), P.Metaspace("_", "never"))
+    yield "metaspace-split", probe(None, P.Sequence([P.WhitespaceSplit(), P.Metaspace(prepend_scheme="first")]))
+    yield "prefix-space", probe(None, P.Sequence([P.Split("-", "merged_with_next"), P.ByteLevel(add_prefix_space=True)]),
+                                [special("<s>")])
+    yield "digits", probe(None, P.Sequence([P.ByteLevel(add_prefix_space=False, use_regex=False), P.Digits(True)]))
+    yield "digits-run", probe(None, P.Sequence([P.Digits(False), P.Punctuation("merged_with_next")]))
+    for b in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+        yield f"split-{b}", probe(None, P.Split(Regex(r"\w|\d+|-"), b))
+        yield f"punct-{b}", probe(None, P.Sequence([P.Punctuation(b), P.Split(Regex(r"(?=b)|\s"), b, invert=b == "removed")]))
+    yield "split-string", probe(None, P.Sequence([P.Split("b", "isolated"), P.Split("--", "merged_with_previous"),
+                                                  P.Split("e", "removed"), P.Split("he", "contiguous", invert=True)]))
+    yield "split-empty", probe(None, P.Split("", "isolated"))
+    yield "gpt2-words", probe(None, P.ByteLevel(add_prefix_space=False))
+    yield "llama3-words", probe(None, P.Split(Regex(R_LLAMA3), "isolated"))
+    yield "tekken-words", probe(None, P.Split(Regex(R_TEKKEN), "isolated"))
+    yield "bloom-words", probe(None, P.Split(Regex(R_BLOOM), "isolated"))
+
+
+class Goldens:
+    def __init__(self):
+        self.index = {}
+        self.texts = []
+        for s in STRINGS:
+            self.text(s)
+
+    def text(self, s):
+        b = s.encode()
+        if b not in self.index:
+            self.index[b] = len(self.texts)
+            self.texts.append(b.hex())
+        return self.index[b]
+
+    def run(self, tok, flags, limit, a, b):
+        specials = {i for i, t in tok.get_added_tokens_decoder().items() if t.special}
+        tok.encode_special_tokens = bool(flags & PLAIN)
+        tok.no_truncation()
+        if limit:
+            strategy = {0: "longest_first", ONLY_FIRST: "only_first", ONLY_SECOND: "only_second"}[flags & 48]
+            tok.enable_truncation(limit, strategy=strategy, direction="left" if flags & LEFT else "right")
+        head = [flags, limit, self.text(a), -1 if b is None else self.text(b)]
+        try:
+            e = tok.encode(a, b, add_special_tokens=bool(flags & SPECIAL))
+        except BaseException as x:
+            return head + [str(x)[:60]]
+        return head + [e.ids, e.type_ids if any(e.type_ids) else 0, self.text(tok.decode(e.ids, skip_special_tokens=False)),
+                       self.text(tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False))]
+
+    def case(self, name, tok):
+        text = tok if isinstance(tok, str) else json.dumps(json.loads(tok.to_str()), ensure_ascii=False, separators=(",", ":"))
+        with open(f"{OUT}/{name}.json", "w") as f:
+            f.write(text)
+        tok = Tokenizer.from_str(text)
+        tok.no_padding()
+        return {"name": f"{name}.json", "runs": self.runs(tok)}
+
+    def runs(self, tok):
+        s = STRINGS
+        if not json.loads(tok.to_str())["model"].get("merges", True):
+            return [self.run(tok, SPECIAL, 0, x, None) for x in s if len(x) < 100]  # a probe
+        runs = [self.run(tok, SPECIAL, 0, x, None) for x in s]
+        for k in range(0, len(s), 11):
+            runs.append(self.run(tok, 0, 0, s[k], s[k + 1] if k % 2 else None))
+        for k in (4, 45, 47, 52, 60):
+            runs.append(self.run(tok, SPECIAL | PLAIN, 0, s[k], None))
+        room = tok.num_special_tokens_to_add(True)
+        for k, flags in ((6, LEFT), (32, RIGHT), (70, ONLY_FIRST | RIGHT), (5, ONLY_SECOND | LEFT)):
+            runs.append(self.run(tok, SPECIAL | flags, room + k % 7, s[k], s[k + 3]))
+            if not flags & 48:
+                runs.append(self.run(tok, SPECIAL | flags, room + 3, s[k], None))
+        return runs
+
+
+def directories(g):
+    """vocab.json + merges.txt, and vocab.txt; no tokenizer.json."""
+    os.makedirs(f"{OUT}/gpt2-files")
+    Tokenizer.from_file(f"{OUT}/gpt2.json").model.save(f"{OUT}/gpt2-files")
+    tok = tokenizers.ByteLevelBPETokenizer(f"{OUT}/gpt2-files/vocab.json", f"{OUT}/gpt2-files/merges.txt")._tokenizer
+    yield {"name": "gpt2-files", "runs": g.runs(tok)}
+    os.makedirs(f"{OUT}/bert-files")
+    Tokenizer.from_file(f"{OUT}/bert.json").model.save(f"{OUT}/bert-files")
+    with open(f"{OUT}/bert-files/tokenizer_config.json", "w") as f:
+        json.dump({"do_lower_case": False, "model_max_length": 512}, f)
+    tok = tokenizers.BertWordPieceTokenizer(f"{OUT}/bert-files/vocab.txt", lowercase=False)._tokenizer
+    yield {"name": "bert-files", "runs": g.runs(tok)}
+
+
+def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    os.makedirs(OUT)
+    g = Goldens()
+    cases = [g.case(name, tok) for name, tok in list(real()) + list(probes())]
+    cases += list(directories(g))
+    with open(f"{OUT}/golden.json", "w") as f:
+        f.write('{"strings":[\n' + ",\n".join(json.dumps(t) for t in g.texts) + '],\n"cases":[\n')
+        f.write(",\n".join('{"name":"%s","runs":[\n%s]}' % (c["name"], ",\n".join(
+            json.dumps(r, separators=(",", ":")) for r in c["runs"])) for c in cases) + "]}\n")
+
+
+main()

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every tokenizer of tests/data/tokenizers does what the Python package does with it: ids, types, decoded and
+ * streamed text, refusals (tests/golden/make_tokenizers.py).
+ */
+#include "test.h"
+
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+#define DIR "tests/data/tokenizers/"
+
+static cJSON *golden;
+static struct pt_buf *text;	/* the strings of golden */
+static int ntext;
+static struct pt_error err;
+
+static int open_golden(void **state)
+{
+	const cJSON *list, *j;
+
+	(void)state;
+	golden = pt_json_read(DIR "golden.json", 0, &err);
+	list = pt_json_get(golden, "strings");
+	text = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *text);
+	if (!golden || !text)
+		return 1;
+	cJSON_ArrayForEach(j, list) {
+		pt_buf_add(&text[ntext], "", 0);
+		for (const char *s = j->valuestring; s[0] && s[1]; s += 2) {
+			char byte[3] = { s[0], s[1], '\0' };
+
+			pt_buf_char(&text[ntext], (char)strtol(byte, NULL, 16));
+		}
+		ntext++;
+	}
+	return 0;
+}
+
+static int close_golden(void **state)
+{
+	(void)state;
+	for (int i = 0; i < ntext; i++)
+		pt_buf_release(&text[i]);
+	free(text);
+	pt_json_free(golden);
+	return 0;
+}
+
+static const struct pt_buf *text_at(const cJSON *j)
+{
+	assert_true(cJSON_IsNumber(j) && j->valueint >= 0 && j->valueint < ntext);
+	return &text[j->valueint];
+}
+
+/* A run as it is printed when something differs. */
+static const char *shown(const char *name, const struct pt_buf *a, int flags)
+{
+	static char line[600];
+	struct pt_buf b = PT_BUF_INIT;
+
+	pt_buf_printable(&b, a->data, a->len < 200 ? a->len : 200);
+	snprintf(line, sizeof line, "%s, flags %d, '%s'", name, flags, b.data ? b.data : "");
+	pt_buf_release(&b);
+	return line;
+}
+
+static void same_ids(const char *what, const cJSON *want, const int32_t *have, size_t n, const char *where)
+{
+	size_t i = 0;
+	const cJSON *j;
+
+	if (cJSON_IsNumber(want)) {	/* 0: all are */
+		for (; i < n; i++)
+			if (have[i])
+				fail_msg("%s: %s %zu is %d, not 0", where, what, i, (int)have[i]);
+		return;
+	}
+	cJSON_ArrayForEach(j, want) {
+		if (i >= n || have[i] != j->valueint)
+			fail_msg("%s: %s %zu is %d, not %d", where, what, i, i < n ? (int)have[i] : -1, j->valueint);
+		i++;
+	}
+	if (i != n)
+		fail_msg("%s: %zu %s, not %zu", where, n, what, i);
+}
+
+static void same_text(const char *what, const struct pt_buf *want, const struct pt_buf *have, const char *where)
+{
+	if (want->len != have->len || (want->len && memcmp(want->data, have->data, want->len) != 0))
+		fail_msg("%s: %s '%s', not '%s'", where, what, have->data ? have->data : "", want->data);
+}
+
+static void stream(const struct pt_tokenizer *tok, const struct pt_encoding *e, struct pt_buf *out)
+{
+	struct pt_decoder d;
+
+	pt_decoder_init(&d, tok, true);
+	for (size_t i = 0; i < e->n; i++)
+		assert_ok(pt_decoder_push(&d, e->ids[i], out, &err), &err);
+	assert_ok(pt_decoder_flush(&d, out, &err), &err);
+	pt_decoder_release(&d);
+}
+
+static void run(const char *name, const struct pt_tokenizer *tok, struct pt_encoder *enc, const cJSON *j)
+{
+	const cJSON *part[8] = { NULL };
+	const struct pt_buf *a, *b;
+	struct pt_encoding e = PT_ENCODING_INIT;
+	struct pt_buf out = PT_BUF_INIT;
+	const char *where;
+	int flags, limit, status, n = 0;
+
+	for (const cJSON *p = j->child; p && n < 8; p = p->next)
+		part[n++] = p;
+	assert_true(n >= 5);
+	flags = part[0]->valueint;
+	limit = part[1]->valueint;
+	a = text_at(part[2]);
+	b = part[3]->valueint < 0 ? NULL : text_at(part[3]);
+	where = shown(name, a, flags);
+	status = b ? pt_encode_pair(enc, a->data, a->len, b->data, b->len, flags, limit, &e, &err)
+		   : pt_encode(enc, a->data, a->len, flags, limit, &e, &err);
+	if (cJSON_IsString(part[4])) {
+		if (!status)
+			fail_msg("%s: not refused (%s)", where, part[4]->valuestring);
+	} else if (status) {
+		fail_msg("%s: %s", where, err.msg);
+	} else {
+		same_ids("id", part[4], e.ids, e.n, where);
+		same_ids("type", part[5], e.types, e.n, where);
+		assert_ok(pt_decode(tok, e.ids, e.n, false, &out, &err), &err);
+		same_text("decoded", text_at(part[6]), &out, where);
+		pt_buf_clear(&out);
+		stream(tok, &e, &out);
+		same_text("streamed", text_at(part[7]), &out, where);
+	}
+	pt_encoding_release(&e);
+	pt_buf_release(&out);
+}
+
+static void agrees_with_the_package(void **state)
+{
+	const cJSON *c, *r;
+	int cases = 0, runs = 0;
+
+	(void)state;
+	cJSON_ArrayForEach(c, pt_json_get(golden, "cases")) {
+		const char *name = pt_json_get(c, "name")->valuestring;
+		struct pt_tokenizer *tok;
+		struct pt_encoder *enc;
+		char path[200];
+
+		snprintf(path, sizeof path, DIR "%s", name);
+		assert_ok(pt_tokenizer_open(&tok, path, &err), &err);
+		assert_ok(pt_encoder_new(&enc, tok, &err), &err);
+		/* Twice: the second time words come from the cache. */
+		for (int twice = 0; twice < 2; twice++)
+			cJSON_ArrayForEach(r, pt_json_get(c, "runs")) {
+				run(name, tok, enc, r);
+				runs++;
+			}
+		pt_encoder_free(enc);
+		pt_tokenizer_close(tok);
+		cases++;
+	}
+	assert_true(cases > 50 && runs > 5000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(agrees_with_the_package),
+	};
+
+	return cmocka_run_group_tests(tests, open_golden, close_golden);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regular expressions: properties on every code point against the table of what Oniguruma has, matches in
+ * order as its find_iter gives them, and refusal of what PCRE2 would read differently.
+ */
+#include "test.h"
+
+#include "text/regex.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
+
+static struct pt_error err;
+
+enum { LETTER = 0x3e, WHITE = 0x10000 };
+
+static void properties_are_onigurumas(void **state)
+{
+	static const struct {
+		const char *pattern;
+		unsigned cats, flag;
+		bool negated;
+	} t[] = {
+		{ "\\p{L}", LETTER, 0, false }, { "[^\\p{L}]", LETTER, 0, true }, { "\\P{L}", LETTER, 0, true },
+		{ "[\\p{N}x]", 1u << PT_CAT_ND | 1u << PT_CAT_N, 0, false }, { "\\p{M}", 1u << PT_CAT_M, 0, false },
+		{ "\\p{P}", 1u << PT_CAT_P, 0, false }, { "\\p{S}", 1u << PT_CAT_S, 0, false },
+		{ "\\p{Lu}", 1u << PT_CAT_LU, 0, false }, { "\\p{Ll}", 1u << PT_CAT_LL, 0, false },
+		{ "\\d", 1u << PT_CAT_ND, 0, false }, { "\\w", 0, PT_UC_ONIG_WORD, false },
+		{ "\\s", 0, WHITE, false }, { "[^\\S]", 0, WHITE, false },
+	};
+	struct pt_match m = { NULL, NULL, NULL };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+		struct pt_regex *re;
+
+		assert_ok(pt_regex_new(&re, t[i].pattern, &err), &err);
+		for (uint32_t c = 0; c < 0x110000; c += c < 0x3000 || (c >= 0xa000 && c < 0xac00) || c > 0x10000 ? 1 : 7) {
+			struct pt_find f;
+			unsigned u;
+			size_t start, end;
+			bool found, want;
+			char s[4];
+
+			if (c >= 0xd800 && c < 0xe000)
+				continue;
+			if (c > 0x34000 && c < 0xe0000)
+				c = 0xe0000;
+			u = pt_unicode(c) | (pt_is_white(c) ? WHITE : 0);
+			want = t[i].flag ? u & t[i].flag : t[i].cats >> (u & PT_CAT_MASK) & 1;
+			if (t[i].pattern[1] == '\\' && t[i].pattern[6] == 'x')
+				want = want || c == 'x';
+			pt_find_init(&f, re, &m, s, pt_utf8_put(c, s));
+			assert_ok(pt_find_next(&f, &found, &start, &end, &err), &err);
+			if (found != (want != t[i].negated))
+				fail_msg("%s at U+%04X", t[i].pattern, (unsigned)c);
+		}
+		pt_regex_free(re);
+	}
+	pt_match_release(&m);
+}
+
+static void finds_as_oniguruma_does(void **state)
+{
+	static const struct {
+		const char *pattern, *text;
+		int n;
+		size_t at[12];		/* start, end, ... */
+	} t[] = {
+		{ "x*", "axxb", 3, { 0, 0, 1, 3, 4, 4 } },
+		{ "(?=b)", "aabb", 2, { 2, 2, 3, 3 } },
+		{ "(?:)", "\xc3\xa9z", 3, { 0, 0, 2, 2, 3, 3 } },
+		{ "^b", "a\nb", 1, { 2, 3 } },
+		{ "[a[bc]]+", "xabcx", 1, { 1, 4 } },
+		{ "(?i:'S)", "'\xc5\xbf", 1, { 0, 3 } },
+		{ "(a)(b)?", "aab", 2, { 0, 1, 1, 3 } },
+		{ "[]x]", "]", 1, { 0, 1 } },
+	};
+	struct pt_match m = { NULL, NULL, NULL };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+		struct pt_regex *re;
+		struct pt_find f;
+		size_t start, end;
+		bool found;
+
+		assert_ok(pt_regex_new(&re, t[i].pattern, &err), &err);
+		pt_find_init(&f, re, &m, t[i].text, strlen(t[i].text));
+		for (int k = 0; k <= t[i].n; k++) {
+			assert_ok(pt_find_next(&f, &found, &start, &end, &err), &err);
+			assert_int_equal(found, k < t[i].n);
+			if (found) {
+				assert_int_equal(start, t[i].at[2 * k]);
+				assert_int_equal(end, t[i].at[2 * k + 1]);
+			}
+		}
+		pt_regex_free(re);
+	}
+	pt_match_release(&m);
+}
+
+static void refuses_what_differs(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "\\h", "at byte 0" }, { "a\\b", "at byte 1" }, { "a{2,3}+", "interval" }, { "a{,3}", "lower bound" },
+		{ "[a&&b]", "intersection" }, { "[[:alpha:]]", "POSIX" }, { "[a[^b]]", "negated class" }, { "(?m)a", "group" },
+		{ "[ab", "does not end" }, { "(a", "'(a'" }, { "a\\", "backslash" }, { "\\pL", "braces" },
+		{ "[\\P{L}]", "complement" }, { "(?<n>a)", "group" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct pt_regex *re;
+
+		assert_fails(pt_regex_new(&re, bad[i][0], &err), PT_DATA, bad[i][1], &err);
+		assert_null(re);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(properties_are_onigurumas),
+		cmocka_unit_test(finds_as_oniguruma_does),
+		cmocka_unit_test(refuses_what_differs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
