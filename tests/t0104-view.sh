@@ -124,6 +124,22 @@ test_that 'a file and directories' '
 	tail -n 1 out | grep -x "20 tensors, 9808 values, 39232 bytes"
 	peft-view --json base | head -n 1 | grep "^{\"config\":{\"architectures\""
 	peft-view base e.pts | grep -c "^==> " | grep -x 2'
+test_that 'text with what is learned marked' '
+	cp "$DATA"/examples/*.jsonl "$DATA"/examples/notes.txt .
+	peft-tokenize -m base -o sums.pts sums.jsonl
+	peft-view -n 2 -m base sums.pts 2>err | tail -n 4 >out
+	printf "index %s  source 0  row %s\n  1 and %s are⟦ %s.</s>⟧\n" 0 1 1 2 1 2 2 3 | diff - out
+	test ! -s err
+	peft-batch -b 2 sums.pts | peft-view --json -n 1 -m base/tokenizer.json | grep -c "\"text\":\"1 and 1 are⟦ 2.</s>⟧\"" |
+		grep -x 1
+	peft-view --tsv -m base sums.pts | sed -n 2p | cut -f 6 | grep -x "1 and 1 are⟦ 2.</s>⟧"
+	# all is learned but the first token; classes have names; another tokenizer is warned of
+	peft-tokenize -m base notes.txt | peft-view -n 1 -m base | tail -n 1 | grep "^  [^⟦][^⟦]*⟦.*⟧$"
+	peft-tokenize -m base --task class train.jsonl | peft-view -n 1 -m base | tail -n 2 | grep "class [01] = [a-z]"
+	peft-view -m base e.pts 2>err >out
+	grep "^peft-view: warning: the stream was made with another tokenizer (0123456789abcdef) than this" err
+	! peft-view -m nowhere e.pts 2>err
+	grep "^peft-view: nowhere" err'
 test_that 'names with control characters do not reach the terminal' '
 	sample --options "$(printf "\033[31mred\nline")" -o x.pts examples
 	peft-view x.pts >out
