@@ -56,6 +56,12 @@ test_that 'several streams become one, index, group and source moved' '
 	cat a.pts b.pts a.pts | peft-cat | peft-cmp - ab.pts
 	cat b.pts a.pts | peft-cat a.pts - | peft-cmp - ab.pts
 	cat a.pts b.pts a.pts | peft-check | grep "3 segments"'
+test_that 'more operands than files can be open' '
+	set --
+	i=0
+	while [ $i -lt 100 ]; do set -- "$@" b.pts; i=$((i + 1)); done
+	(ulimit -n 32; exec peft-cat -o many.pts "$@")
+	peft-check many.pts | grep "200 examples"'
 test_that 'an index with gaps is moved past the largest, not by the count' '
 	sample -n 2 --first 7 -o gap.pts examples
 	peft-cat gap.pts gap.pts | peft-view --tsv --tensor index | tr "\n" " " | grep "index 7 8 16 17"'

@@ -119,7 +119,7 @@ test_that 'a file and directories' '
 	head -n 5 out | diff want -
 	peft-view --json --values --tensor layer.weight b.st | grep "\"values\":\[\[-0.5,-0.375,-0.25,-0.125\],\[0,\"NaN\",0.25,0.375\],"
 	peft-view base >out
-	grep "^  model_type     \"llama\"$" out
+	grep "^  model_type  *\"llama\"$" out
 	grep "^model.layers.0.self_attn.q_proj.weight  *F32\[16,16\]" out
 	tail -n 1 out | grep -x "20 tensors, 9808 values, 39232 bytes"
 	peft-view --json base | head -n 1 | grep "^{\"config\":{\"architectures\""

@@ -54,8 +54,8 @@ static int heads_of(const struct pt_tool *t, struct pt_st_build *made, struct pt
 		}
 		if (look_ahead(t->operand[i], &r[opened], &head[n], err))
 			break;
-		opened++;
 		n += head[n] != NULL;
+		pt_reader_drain(r[opened++]);	/* closes the file, keeps the HEAD: operands may be many */
 	}
 	if (!err->status && n)
 		pt_join_heads(made, head, n, known, err);

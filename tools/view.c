@@ -44,13 +44,13 @@ void view_name(struct view *v, const char *name)
 		pt_buf_printable(&v->out, name, strlen(name));
 }
 
-void view_pair(struct view *v, const char *key, const char *value)
+void view_pair(struct view *v, const char *key, const char *value, int width)
 {
 	size_t start = v->out.len;
 
 	pt_buf_str(&v->out, "  ");
 	view_name(v, key);
-	while (v->out.len < start + 16 && !v->out.failed)
+	while (v->out.len < start + 2 + (size_t)width && !v->out.failed)
 		pt_buf_char(&v->out, ' ');
 	pt_buf_char(&v->out, ' ');
 	pt_buf_printable(&v->out, value, strlen(value));
@@ -81,8 +81,8 @@ void view_stats_head(struct view *v)
 	if (v->format == VIEW_TSV)
 		pt_buf_str(&v->out, "name\ttensor\tvalues\tmin\tmax\tmean\tnan\tinf\n");
 	else if (v->format == VIEW_TEXT)
-		pt_buf_printf(&v->out, "%-40s %-20s %12s %12s %12s %8s %8s\n", "name", "tensor", "min", "max", "mean",
-			      "nan", "inf");
+		pt_buf_printf(&v->out, "%-*s %-20s %12s %12s %12s %8s %8s\n", v->width, "name", "tensor", "min", "max",
+			      "mean", "nan", "inf");
 }
 
 void view_stats_row(struct view *v, const char *name, const char *form, const struct stats *s)
@@ -91,7 +91,7 @@ void view_stats_row(struct view *v, const char *name, const char *form, const st
 
 	if (v->format == VIEW_TEXT) {
 		pt_buf_printable(&shown, name, strlen(name));
-		pt_buf_printf(&v->out, "%-40s %-20s %12.6g %12.6g %12.6g %8llu %8llu\n",
+		pt_buf_printf(&v->out, "%-*s %-20s %12.6g %12.6g %12.6g %8llu %8llu\n", v->width,
 			      shown.data ? shown.data : "", form, s->min, s->max, s->mean, (unsigned long long)s->nan,
 			      (unsigned long long)s->inf);
 		pt_buf_release(&shown);
@@ -184,8 +184,13 @@ out:
 static void show_config(struct view *v, const struct operand *o)
 {
 	struct pt_buf b = PT_BUF_INIT;
+	int width = VIEW_KEY, n;
 	const cJSON *e;
 
+	cJSON_ArrayForEach(e, o->config) {
+		n = (int)strnlen(e->string, 60);
+		width = n > width ? n : width;
+	}
 	if (v->format == VIEW_JSON) {
 		pt_buf_str(&v->out, o->type == OPERAND_ADAPTER ? "{\"adapter_config\":" : "{\"config\":");
 		pt_json_print(&v->out, o->config, 0);
@@ -196,7 +201,7 @@ static void show_config(struct view *v, const struct operand *o)
 			pt_buf_clear(&b);
 			pt_json_print(&b, e, 0);
 			if (!b.failed)
-				view_pair(v, e->string, b.data);
+				view_pair(v, e->string, b.data, width);
 		}
 	}
 	pt_buf_release(&b);
@@ -228,16 +233,17 @@ int view_tensors(struct view *v, struct operand *o, struct pt_error *err)
 	} else if (v->format == VIEW_TEXT) {
 		pt_buf_str(&v->out, "safetensors\n");
 		for (size_t i = 0; i < o->file->nmeta; i++)
-			view_pair(v, o->file->meta[i].key, o->file->meta[i].value);
+			view_pair(v, o->file->meta[i].key, o->file->meta[i].value, VIEW_KEY);
 	}
-	if (v->stats)
-		view_stats_head(v);
-	else if (v->format == VIEW_TSV)
-		pt_buf_printf(&v->out, "name\ttensor\tbytes%s\n", v->values ? "\tvalues" : "");
 	for (size_t i = 0; i < o->n; i++) {
 		n = strlen(o->tensor[i]->name);
 		width = n > width && n <= 80 ? n : width;
 	}
+	v->width = (int)width;
+	if (v->stats)
+		view_stats_head(v);
+	else if (v->format == VIEW_TSV)
+		pt_buf_printf(&v->out, "name\ttensor\tbytes%s\n", v->values ? "\tvalues" : "");
 	for (size_t i = 0; i < o->n; i++) {
 		if (!view_wanted(v, o->tensor[i]->name))
 			continue;

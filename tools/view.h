@@ -26,6 +26,7 @@ struct view {
 	struct pt_opt_list only;	/* names of tensors; none: all */
 	struct decode *decode;	/* NULL: ids are not decoded */
 	cJSON *labels;			/* of the HEAD: class names, or NULL */
+	int width;			/* of names in the table of statistics */
 	struct pt_buf out;
 };
 
@@ -40,7 +41,9 @@ const char *view_label(const struct view *v, int32_t cls);	/* name of a class, o
 
 /* Pieces of text. */
 void view_name(struct view *v, const char *name);			/* JSON: quoted; else without control characters */
-void view_pair(struct view *v, const char *key, const char *value);	/* text only: "  key   value" */
+/* Text only: "  key   value", keys padded to width. */
+void view_pair(struct view *v, const char *key, const char *value, int width);
+#define VIEW_KEY 14
 void view_first_values(struct view *v, const struct pt_st_tensor *t);	/* "1 2 3 ..." */
 /* Values from..from+n with this between them. */
 void view_values(struct view *v, const struct pt_st_tensor *t, size_t from, size_t n, const char *between);

@@ -60,7 +60,7 @@ static int show_meta(struct view *v, const struct pt_st *st, struct pt_error *er
 		pt_buf_char(&v->out, '\n');
 		for (size_t i = 0; i < st->nmeta; i++)
 			if (strcmp(st->meta[i].key, "pts") && strncmp(st->meta[i].key, "prov.", 5) && *st->meta[i].value)
-				view_pair(v, st->meta[i].key, st->meta[i].value);
+				view_pair(v, st->meta[i].key, st->meta[i].value, VIEW_KEY);
 		tree(v, st, err);
 	}
 	return err->status ? err->status : view_flush(v, err);
@@ -151,6 +151,7 @@ static int record_stats(struct showing *s, const struct pt_st *st, struct pt_err
 
 static void show_stats(struct showing *s)
 {
+	s->v->width = 28;
 	view_stats_head(s->v);
 	for (size_t i = 0; i < s->nsums; i++) {
 		struct sum *u = &s->sum[i];
