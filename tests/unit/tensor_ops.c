@@ -194,83 +194,6 @@ static void rotary(void **state)
 	(void)state;
 }
 
-/* Of 5 pieces of 3 features the last, then two that change places. */
-static struct pt_tensor *taken(struct fix *f)
-{
-	struct pt_tensor *x = act(f, "x", &f->rows), *y[2];
-
-	for (int i = 0; i < 2; i++)
-		y[i] = pt_op_pieces(&f->run, x, 5, (const int32_t *)f->arg + i * 2 * N, 2);
-	return pt_op_add(&f->run, y[0], pt_op_scale(&f->run, y[1], -0.7f));
-}
-
-static void pieces(void **state)
-{
-	int32_t idx[4 * N];
-
-	for (int r = 0; r < N; r++) {
-		idx[2 * r] = 5 * r + 4;
-		idx[2 * r + 1] = 5 * r;
-		idx[2 * N + 2 * r] = 5 * r + 2;
-		idx[2 * N + 2 * r + 1] = 5 * r + 1;
-	}
-	for (int i = 0; devices[i]; i++) {
-		struct pt_tensor *x, *y;
-		float *a, *b;
-		struct fix f;
-
-		start(&f, devices[i]);
-		fix_param(&f, "x", N, 15, 1);
-		x = par(&f, "x");
-		f.arg = fix_put(&f, idx, sizeof idx);
-		fix_check(&f, taken, 1e-2, 3e-4);
-		pt_run_reset(&f.run);
-		f.run.record = false;
-		y = pt_op_pieces(&f.run, x, 5, pt_pieces_index(&f.run, N, 5, (int[]){ 3, 1, 2 }, 3), 3);
-		assert_ok(pt_run_check(&f.run, &f.err), &f.err);
-		assert_int_equal(y->shape[1], 9);
-		a = fix_read(&f, x);
-		b = fix_read(&f, y);
-		for (int r = 0; r < N; r++) {
-			assert_memory_equal(b + 9 * r, a + 15 * r + 9, 3 * sizeof *a);
-			assert_memory_equal(b + 9 * r + 3, a + 15 * r + 3, 6 * sizeof *a);
-		}
-		free(a);
-		free(b);
-		assert_null(pt_op_pieces(&f.run, x, 4, NULL, 1));
-		assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "15 features are not 4", &f.err);
-		pt_run_reset(&f.run);
-		assert_null(pt_pieces_index(&f.run, INT32_MAX, 2, (int[]){ 0 }, 1));
-		assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "too many", &f.err);
-		fix_release(&f);
-	}
-	(void)state;
-}
-
-static struct pt_tensor *gathered(struct fix *f)
-{
-	struct pt_tensor *x = act(f, "x", &f->rows);
-
-	return pt_op_add(&f->run, pt_op_gather(&f->run, x, f->arg, 4, NULL),
-			 pt_op_gather(&f->run, x, (const int32_t *)f->arg + 4, 4, NULL));
-}
-
-static void gather(void **state)
-{
-	static const int32_t idx[8] = { 8, 0, 3, 4, 4, 10, 2, 1 };
-
-	for (int i = 0; devices[i]; i++) {
-		struct fix f;
-
-		start(&f, devices[i]);
-		f.arg = fix_put(&f, idx, sizeof idx);
-		fix_param(&f, "x", N, 3, 1);
-		fix_check(&f, gathered, 1e-2, 3e-4);
-		fix_release(&f);
-	}
-	(void)state;
-}
-
 struct attn_arg {
 	struct pt_attn a;
 	bool cross, prefix;
@@ -529,8 +452,6 @@ int main(void)
 		cmocka_unit_test(norm_kinds),
 		cmocka_unit_test(activations),
 		cmocka_unit_test(rotary),
-		cmocka_unit_test(gather),
-		cmocka_unit_test(pieces),
 		cmocka_unit_test(attention_forms),
 		cmocka_unit_test(token_nll),
 		cmocka_unit_test(token_nll_forward_written),
