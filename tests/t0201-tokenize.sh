@@ -156,6 +156,14 @@ test_that 'labels of a pipe must be named: by --labels, a file, the model or the
 	gives "0 0 1 class 1 : 0 5\n1 0 2 class 2 : 0 6\n" -m named <c.jsonl
 	echo "{\"model_type\":\"bert\",\"id2label\":{\"0\":\"LABEL_0\",\"1\":\"LABEL_1\"}}" >named/config.json
 	exits 2 peft-tokenize -m named -o x <c.jsonl 2>err
+	mkdir -p ad
+	echo "{\"peft_type\":\"LORA\",\"task_type\":\"SEQ_CLS\",\"r\":1,\"lora_alpha\":1}" >ad/adapter_config.json
+	echo "[\"y\",\"z\"]" >ad/labels.json
+	gives "0 0 1 class 1 : 0 5\n1 0 2 class 0 : 0 6\n" -m m -a ad <c.jsonl
+	head_has labels "[\\\"y\\\",\\\"z\\\"]" got.pts
+	# Text without a label is for that classifier, too.
+	echo c | gives "0 0 1 : 0 5\n" -m m -a ad
+	head_has task class got.pts
 	# Numbers that are no names are numbers of classes.
 	echo "{\"text\":\"c\",\"label\":1}" | gives "0 0 1 class 1 : 0 5\n" -m m --labels no,yes
 	echo "{\"text\":\"c\",\"label\":1}" | gives "0 0 1 class 0 : 0 5\n" -m m --labels 1,0'
@@ -178,7 +186,10 @@ test_that 'unlabelled text for a classifier has no class' '
 	echo c | gives "0 0 1 : 0 5\n" -m clf
 	head_has labels "[\\\"n\\\",\\\"p\\\"]" got.pts
 	# A label of the data is not in the way of another task.
-	gives "0 0 1 : 0 5 1 : = = =\n1 0 2 : 0 6 1 : = = =\n" -m m --task lm c.jsonl'
+	gives "0 0 1 : 0 5 1 : = = =\n1 0 2 : 0 6 1 : = = =\n" -m m --task lm c.jsonl
+	echo "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":1,\"lora_alpha\":1}" >ad/adapter_config.json
+	rm ad/labels.json
+	gives "0 0 1 : 0 5 1 : = = =\n1 0 2 : 0 6 1 : = = =\n" -m m -a ad c.jsonl'
 test_that 'numbers with a point are regression, lists of names are multilabel' '
 	printf "{\"text\":\"c\",\"label\":1.0}\n{\"text\":\"d\",\"label\":-0.5}\n" |
 		gives "0 0 1 target 1 : 0 5\n1 0 2 target -0.5 : 0 6\n" -m m

@@ -66,7 +66,7 @@ static const struct pt_opt_spec spec = {
 struct setting {
 	struct pt_tokenizer *tok;
 	struct pt_facts facts;
-	struct pt_labels given;
+	struct pt_classes given;
 };
 
 static int read_adapter(struct setting *s, struct pt_error *err)
@@ -85,7 +85,7 @@ static int read_adapter(struct setting *s, struct pt_error *err)
 	if (t != PT_DATA_AUTO)
 		o.maker.fallback = t;
 	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
-		pt_labels_add(&s->given, info.labels[i], err);
+		pt_classes_add(&s->given, info.labels[i], err);
 	pt_adapter_info_release(&info);
 	return err->status;
 }
@@ -93,7 +93,7 @@ static int read_adapter(struct setting *s, struct pt_error *err)
 static int read_labels(struct setting *s, struct pt_error *err)
 {
 	o.maker.fallback = s->facts.task;
-	if (labels && pt_labels_parse(&s->given, labels, err))
+	if (labels && pt_classes_parse(&s->given, labels, err))
 		return err->status;
 	if (adapter && read_adapter(s, err))
 		return err->status;
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 		say_counts(&counts);
 	status = filter_end(w, NULL, 0, &err);
 	pt_tokenizer_close(s.tok);
-	pt_labels_release(&s.given);
+	pt_classes_release(&s.given);
 	pt_facts_release(&s.facts);
 	return status;
 }

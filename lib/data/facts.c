@@ -86,13 +86,13 @@ static int labels(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 		if (!cJSON_IsString(v))
 			return pt_error(err, PT_DATA, "id2label has no name for class %d", i);
 		real = real || strcmp(v->valuestring, unnamed);
-		if (pt_labels_find(&f->labels, v->valuestring) >= 0)
+		if (pt_classes_find(&f->labels, v->valuestring) >= 0)
 			return pt_error(err, PT_DATA, "id2label calls two classes '%s'", v->valuestring);
-		if (pt_labels_add(&f->labels, v->valuestring, err))
+		if (pt_classes_add(&f->labels, v->valuestring, err))
 			return err->status;
 	}
 	if (!real)
-		pt_labels_release(&f->labels);
+		pt_classes_release(&f->labels);
 	return 0;
 }
 
@@ -104,7 +104,7 @@ int pt_facts_read(struct pt_facts *f, const char *dir, struct pt_error *err)
 
 	memset(f, 0, sizeof *f);
 	f->eos = -1;
-	pt_labels_init(&f->labels);
+	pt_classes_init(&f->labels);
 	if (!path)
 		return err->status;
 	if (pt_is_file(path)) {
@@ -120,7 +120,7 @@ int pt_facts_read(struct pt_facts *f, const char *dir, struct pt_error *err)
 
 void pt_facts_release(struct pt_facts *f)
 {
-	pt_labels_release(&f->labels);
+	pt_classes_release(&f->labels);
 }
 
 int64_t pt_facts_max_length(const struct pt_facts *f, const struct pt_tokenizer *tok, int64_t reserve)

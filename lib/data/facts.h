@@ -10,14 +10,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "data/labels.h"
+#include "data/classes.h"
 #include "data/maker.h"
 
 struct pt_facts {
 	int64_t positions;		/* longest sequence; 0: not said */
 	int32_t eos;			/* first of eos_token_id; -1: none */
 	enum pt_data_task task;		/* of its head; AUTO: a body, or one that is not known */
-	struct pt_labels labels;	/* id2label; empty where it is LABEL_0, LABEL_1 ... */
+	struct pt_classes labels;	/* id2label; empty where it is LABEL_0, LABEL_1 ... */
 };
 
 /* Of dir/config.json; nothing is known where there is none. */

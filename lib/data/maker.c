@@ -320,13 +320,13 @@ static int make_ready(struct pt_maker *m, const struct row *r, struct pt_error *
 
 static int find_class(struct pt_maker *m, const cJSON *v, int32_t *cls, struct pt_error *err)
 {
-	const struct pt_labels *l = m->o->labels;
-	const char *name = pt_labels_name(v, &m->name);
+	const struct pt_classes *l = m->o->labels;
+	const char *name = pt_classes_name(v, &m->name);
 	double d = v->valuedouble;
 
 	if (!name)
 		return pt_error(err, PT_DATA, "\"label\" is neither a name nor a number");
-	*cls = l ? pt_labels_find(l, name) : -1;
+	*cls = l ? pt_classes_find(l, name) : -1;
 	/* A number that is no name is the class's number. */
 	if (*cls < 0 && l && cJSON_IsNumber(v) && d >= 0 && d < (double)l->n && d == floor(d))
 		*cls = (int32_t)d;

@@ -16,7 +16,7 @@
 
 #include "base/error.h"
 #include "data/gather.h"
-#include "data/labels.h"
+#include "data/classes.h"
 #include "data/sample.h"
 #include "data/source.h"
 #include "text/tokenizer.h"
@@ -34,7 +34,7 @@ struct pt_maker_options {
 	const struct pt_tokenizer *tok;
 	enum pt_data_task task;		/* AUTO until pt_maker_schema() */
 	enum pt_data_task fallback;	/* what the model is for, where the line does not tell; or AUTO: lm */
-	const struct pt_labels *labels;	/* NULL: none are known */
+	const struct pt_classes *labels;	/* NULL: none are known */
 	int64_t max_length;		/* ids of an example, special tokens included */
 	int64_t chunk, stride;		/* 0: no pieces; ids that a piece shares with the one before */
 	int32_t eos;			/* -1: none is added */

@@ -26,7 +26,7 @@ struct task {
 struct run {
 	const struct pt_tokenize_options *o;
 	struct pt_maker_options maker;	/* with what the first line decided */
-	struct pt_labels found;
+	struct pt_classes found;
 	struct pt_writer *out;
 	struct pt_tokenize_counts *counts;
 	struct pt_maker *makers;	/* one a thread */
@@ -68,9 +68,9 @@ static int add_labels(struct run *r, const struct pt_sample *s, struct pt_buf *s
 	bool list = cJSON_IsArray(s->label);
 
 	for (const cJSON *v = list ? s->label->child : s->label; v; v = list ? v->next : NULL) {
-		const char *name = pt_labels_name(v, scratch);
+		const char *name = pt_classes_name(v, scratch);
 
-		if (name && pt_labels_add(&r->found, name, err))
+		if (name && pt_classes_add(&r->found, name, err))
 			return err->status;
 	}
 	return 0;
@@ -104,7 +104,7 @@ static int collect_labels(struct run *r, struct pt_maker *m, const char *const *
 		}
 	if (!err->status && !r->found.n)
 		pt_error(err, PT_DATA, "no labels");
-	if (!err->status && !pt_labels_sort(&r->found, err))
+	if (!err->status && !pt_classes_sort(&r->found, err))
 		r->maker.labels = &r->found;
 out:
 	pt_source_close(&src);
@@ -154,7 +154,7 @@ static int write_head(struct run *r, struct pt_error *err)
 	pt_st_build_init(&head);
 	canonical_options(r, &options);
 	if (classes && m->labels)
-		pt_labels_json(m->labels, &labels);
+		pt_classes_json(m->labels, &labels);
 	if (!pt_buf_check(&options, err) && !pt_buf_check(&labels, err)) {
 		pt_st_build_meta(&head, "tokenizer", pt_hex64(pt_tokenizer_digest(m->tok)).s);
 		put_int(&head, "vocab_size", (int64_t)pt_tokenizer_max_id(m->tok) + 1);
@@ -325,7 +325,7 @@ static void release(struct run *r)
 		pt_gather_release(&r->task[i].g);
 	free(r->task);
 	pt_gather_release(&r->record);
-	pt_labels_release(&r->found);
+	pt_classes_release(&r->found);
 }
 
 int pt_tokenize_run(const struct pt_tokenize_options *o, const char *const *paths, int npaths,
@@ -339,7 +339,7 @@ int pt_tokenize_run(const struct pt_tokenize_options *o, const char *const *path
 	bool found = false;
 
 	memset(counts, 0, sizeof *counts);
-	pt_labels_init(&r.found);
+	pt_classes_init(&r.found);
 	if (pt_source_open(&src, paths, npaths, o->format, err) || pt_maker_init(&one, &r.maker, err))
 		goto out;
 	while (!r.done) {

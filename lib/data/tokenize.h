@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "data/labels.h"
+#include "data/classes.h"
 #include "data/maker.h"
 #include "data/source.h"
 #include "io/stream.h"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "data/labels.h"
+#include "data/classes.h"
 #include "data/source.h"
 
 static char path[64];
@@ -169,24 +169,24 @@ static void sorted(const char *given, const char *want)
 {
 	struct pt_error err = PT_ERROR_INIT;
 	struct pt_buf json = PT_BUF_INIT;
-	struct pt_labels l;
+	struct pt_classes l;
 
-	pt_labels_init(&l);
-	assert_ok(pt_labels_parse(&l, given, &err), &err);
-	assert_ok(pt_labels_sort(&l, &err), &err);
-	pt_labels_json(&l, &json);
+	pt_classes_init(&l);
+	assert_ok(pt_classes_parse(&l, given, &err), &err);
+	assert_ok(pt_classes_sort(&l, &err), &err);
+	pt_classes_json(&l, &json);
 	assert_string_equal(json.data, want);
 	for (size_t i = 0; i < l.n; i++)
-		assert_int_equal(pt_labels_find(&l, l.name[i]), i);
-	assert_int_equal(pt_labels_find(&l, "never"), -1);
+		assert_int_equal(pt_classes_find(&l, l.name[i]), i);
+	assert_int_equal(pt_classes_find(&l, "never"), -1);
 	pt_buf_release(&json);
-	pt_labels_release(&l);
+	pt_classes_release(&l);
 }
 
 static void test_labels(void **state)
 {
 	struct pt_error err = PT_ERROR_INIT;
-	struct pt_labels l;
+	struct pt_classes l;
 	const char *name;
 
 	(void)state;
@@ -194,20 +194,20 @@ static void test_labels(void **state)
 	sorted("10,9,-1,2.5,1e2", "[\"-1\",\"2.5\",\"9\",\"10\",\"1e2\"]");
 	sorted("b,a,B,\xc3\xa9", "[\"B\",\"a\",\"b\",\"\xc3\xa9\"]");
 	sorted("inf,1", "[\"1\",\"inf\"]");
-	pt_labels_init(&l);
-	assert_fails(pt_labels_parse(&l, "a,b,a", &err), PT_USAGE, "label 'a' is given twice", &err);
-	pt_labels_release(&l);
-	pt_labels_init(&l);
-	assert_fails(pt_labels_parse(&l, ",", &err), PT_USAGE, "no labels", &err);
-	pt_labels_release(&l);
+	pt_classes_init(&l);
+	assert_fails(pt_classes_parse(&l, "a,b,a", &err), PT_USAGE, "label 'a' is given twice", &err);
+	pt_classes_release(&l);
+	pt_classes_init(&l);
+	assert_fails(pt_classes_parse(&l, ",", &err), PT_USAGE, "no labels", &err);
+	pt_classes_release(&l);
 	/* A file has one a line, commas and all. */
 	name = write_as(".labels", "a, b\r\n\nc\n", 9);
-	pt_labels_init(&l);
-	assert_ok(pt_labels_parse(&l, name, &err), &err);
+	pt_classes_init(&l);
+	assert_ok(pt_classes_parse(&l, name, &err), &err);
 	assert_int_equal(l.n, 2);
 	assert_string_equal(l.name[0], "a, b");
 	assert_string_equal(l.name[1], "c");
-	pt_labels_release(&l);
+	pt_classes_release(&l);
 	unlink(name);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * labels.c - see labels.h.
+ * classes.c - see classes.h.
  */
-#include "data/labels.h"
+#include "data/classes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,12 +14,12 @@
 
 enum { FILE_MAX = 64 << 20 };
 
-void pt_labels_init(struct pt_labels *l)
+void pt_classes_init(struct pt_classes *l)
 {
 	memset(l, 0, sizeof *l);
 }
 
-void pt_labels_release(struct pt_labels *l)
+void pt_classes_release(struct pt_classes *l)
 {
 	for (size_t i = 0; i < l->n; i++)
 		free(l->name[i]);
@@ -28,16 +28,16 @@ void pt_labels_release(struct pt_labels *l)
 	memset(l, 0, sizeof *l);
 }
 
-int32_t pt_labels_find(const struct pt_labels *l, const char *name)
+int32_t pt_classes_find(const struct pt_classes *l, const char *name)
 {
 	return (int32_t)pt_map_get(&l->map, name, strlen(name));
 }
 
-int pt_labels_add(struct pt_labels *l, const char *name, struct pt_error *err)
+int pt_classes_add(struct pt_classes *l, const char *name, struct pt_error *err)
 {
 	char *copy;
 
-	if (pt_labels_find(l, name) >= 0)
+	if (pt_classes_find(l, name) >= 0)
 		return 0;
 	if (l->n == INT32_MAX)
 		return pt_error(err, PT_DATA, "more than 2^31 labels");
@@ -51,22 +51,22 @@ int pt_labels_add(struct pt_labels *l, const char *name, struct pt_error *err)
 	return pt_map_put(&l->map, copy, strlen(copy), (int64_t)l->n++, NULL, err);
 }
 
-static int add_once(struct pt_labels *l, const char *name, size_t n, struct pt_error *err)
+static int add_once(struct pt_classes *l, const char *name, size_t n, struct pt_error *err)
 {
 	char *copy = pt_strndup(name, n, err);
 	int status;
 
 	if (!copy)
 		return err->status;
-	if (pt_labels_find(l, copy) >= 0)
+	if (pt_classes_find(l, copy) >= 0)
 		status = pt_error(err, PT_USAGE, "label '%s' is given twice", copy);
 	else
-		status = pt_labels_add(l, copy, err);
+		status = pt_classes_add(l, copy, err);
 	free(copy);
 	return status;
 }
 
-int pt_labels_parse(struct pt_labels *l, const char *given, struct pt_error *err)
+int pt_classes_parse(struct pt_classes *l, const char *given, struct pt_error *err)
 {
 	bool file = pt_is_file(given);
 	struct pt_buf text = PT_BUF_INIT;
@@ -120,7 +120,7 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y ? 1 : by_bytes(a, b);
 }
 
-int pt_labels_sort(struct pt_labels *l, struct pt_error *err)
+int pt_classes_sort(struct pt_classes *l, struct pt_error *err)
 {
 	bool numbers = true;
 	double v;
@@ -135,7 +135,7 @@ int pt_labels_sort(struct pt_labels *l, struct pt_error *err)
 	return 0;
 }
 
-void pt_labels_json(const struct pt_labels *l, struct pt_buf *out)
+void pt_classes_json(const struct pt_classes *l, struct pt_buf *out)
 {
 	pt_buf_char(out, '[');
 	for (size_t i = 0; i < l->n; i++) {
@@ -146,7 +146,7 @@ void pt_labels_json(const struct pt_labels *l, struct pt_buf *out)
 	pt_buf_char(out, ']');
 }
 
-const char *pt_labels_name(const cJSON *v, struct pt_buf *scratch)
+const char *pt_classes_name(const cJSON *v, struct pt_buf *scratch)
 {
 	if (cJSON_IsString(v))
 		return v->valuestring;
