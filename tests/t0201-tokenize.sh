@@ -175,7 +175,7 @@ test_that 'an unknown label is an error, as is a line without one' '
 	printf "{\"text\":\"c\",\"label\":\"x\"}\n{\"text\":\"c\"}\n" | exits 3 peft-tokenize -m m --labels x -o x 2>err
 	grep "standard input:2: no \"label\"" err
 	exits 2 peft-tokenize -m m --labels x,x -o x c.jsonl 2>err
-	grep "given twice" err'
+	grep -e "--labels: label .x. is there twice" err'
 test_that 'unlabelled text for a classifier has no class' '
 	echo c | gives "0 0 1 : 0 5\n" -m m --task class
 	head_has task class got.pts

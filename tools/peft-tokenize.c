@@ -9,6 +9,7 @@
 #include "data/tokenize.h"
 #include "filter.h"
 #include "io/modeldir.h"
+#include "labels.h"
 #include "peft/adapter.h"
 
 static struct pt_tokenize_options o = { .record = 1 << 20 };
@@ -92,8 +93,17 @@ static int read_adapter(struct setting *s, struct pt_error *err)
 
 static int read_labels(struct setting *s, struct pt_error *err)
 {
+	char **list;
+	int n;
+
 	o.maker.fallback = s->facts.task;
-	if (labels && pt_classes_parse(&s->given, labels, err))
+	if (labels && labels_parse(labels, &list, &n, err))
+		return err->status;
+	for (int i = 0; labels && i < n && !err->status; i++)
+		pt_classes_add(&s->given, list[i], err);
+	if (labels)
+		labels_free(list, n);
+	if (err->status)
 		return err->status;
 	if (adapter && read_adapter(s, err))
 		return err->status;

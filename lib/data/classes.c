@@ -8,11 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
-#include "base/opt.h"
-
-enum { FILE_MAX = 64 << 20 };
 
 void pt_classes_init(struct pt_classes *l)
 {
@@ -49,50 +45,6 @@ int pt_classes_add(struct pt_classes *l, const char *name, struct pt_error *err)
 		return err->status;
 	l->name[l->n] = copy;
 	return pt_map_put(&l->map, copy, strlen(copy), (int64_t)l->n++, NULL, err);
-}
-
-static int add_once(struct pt_classes *l, const char *name, size_t n, struct pt_error *err)
-{
-	char *copy = pt_strndup(name, n, err);
-	int status;
-
-	if (!copy)
-		return err->status;
-	if (pt_classes_find(l, copy) >= 0)
-		status = pt_error(err, PT_USAGE, "label '%s' is given twice", copy);
-	else
-		status = pt_classes_add(l, copy, err);
-	free(copy);
-	return status;
-}
-
-int pt_classes_parse(struct pt_classes *l, const char *given, struct pt_error *err)
-{
-	bool file = pt_is_file(given);
-	struct pt_buf text = PT_BUF_INIT;
-	const char *p, *end;
-	int status = 0;
-
-	if (file)
-		status = pt_file_read(given, FILE_MAX, &text, err);
-	else
-		pt_buf_str(&text, given);
-	if (!status)
-		status = pt_buf_check(&text, err);
-	for (p = text.data; !status && p && *p; p = *end ? end + 1 : end) {
-		size_t n;
-
-		end = p + strcspn(p, file ? "\n" : ",");
-		n = (size_t)(end - p);
-		if (file && n && p[n - 1] == '\r')
-			n--;
-		if (n)
-			status = add_once(l, p, n, err);
-	}
-	if (!status && !l->n)
-		status = pt_error(err, PT_USAGE, "no labels in '%s'", given);
-	pt_buf_release(&text);
-	return status;
 }
 
 static bool number(const char *s, double *v)

@@ -27,8 +27,6 @@ void pt_classes_release(struct pt_classes *l);
 int32_t pt_classes_find(const struct pt_classes *l, const char *name);
 /* Added where it is new. */
 int pt_classes_add(struct pt_classes *l, const char *name, struct pt_error *err);
-/* What a user gives: a file with a name a line, else names between commas. PT_USAGE: one twice, or none. */
-int pt_classes_parse(struct pt_classes *l, const char *given, struct pt_error *err);
 /* Those found in data get an order: where all are numbers by value, else by bytes. */
 int pt_classes_sort(struct pt_classes *l, struct pt_error *err);
 /* As in HEAD: a JSON array. */
