@@ -20,7 +20,7 @@ many() {
 		printf "{\"text\": \"%s\", \"label\": \"%s\"}\n", s, i % 3 ? "good" : "bad"
 	} }'
 }
-many 20000 >many.jsonl
+many 6000 >many.jsonl
 
 test_that 'the same bytes with any number of threads, from files and pipes' '
 	peft-tokenize -m "$M" -j 1 many.jsonl >a
@@ -46,7 +46,7 @@ test_that 'records are about 1 MiB; their size does not change what is in them' 
 	show a >a.txt
 	show b >b.txt
 	cmp a.txt b.txt
-	test "$(grep -ac . a.txt)" -ge 20000
+	test "$(wc -l <a.txt)" -eq 6000
 	# The digest at END is that of the examples.
 	tail -c 4096 a | tr -d "\0" | grep -ao "\"digest\":\"[0-9a-f]*\"" | head -n 1 >a.digest
 	tail -c 4096 b | tr -d "\0" | grep -ao "\"digest\":\"[0-9a-f]*\"" | head -n 1 >b.digest
@@ -73,10 +73,10 @@ test_that 'a bad line ends it, with file and line, and no file is left' '
 	grep "upstream peft-tokenize failed: bad.jsonl:7: " err
 	test ! -e out'
 test_that 'the first bad line is named whatever the threads do' '
-	{ head -n 9000 many.jsonl; echo "{"; head -n 40 many.jsonl; echo "["; } >bad2.jsonl
+	{ head -n 5000 many.jsonl; echo "{"; head -n 40 many.jsonl; echo "["; } >bad2.jsonl
 	for j in 1 2 5; do
 		exits 3 peft-tokenize -m "$M" --labels bad,good -j $j -o out bad2.jsonl 2>err
-		grep "^peft-tokenize: bad2.jsonl:9001: not valid JSON" err
+		grep "^peft-tokenize: bad2.jsonl:5001: not valid JSON" err
 	done'
 test_that 'what a line may be bad for' '
 	while read -r part line; do
@@ -103,10 +103,10 @@ test_that 'what a line may be bad for' '
 	X'
 test_that '--skip-bad counts them and says so' '
 	peft-tokenize -m "$M" --labels bad,good --skip-bad -j 3 bad2.jsonl >a 2>err
-	grep "^peft-tokenize: warning: 2 bad lines passed over; the first: bad2.jsonl:9001: " err
+	grep "^peft-tokenize: warning: 2 bad lines passed over; the first: bad2.jsonl:5001: " err
 	head_has options "--task class --max-length 128 --skip-bad" a
 	tail -c 4096 a | grep -aq "\"bad_lines\":\"2\""
-	show a | wc -l | grep -x 9040
+	show a | wc -l | grep -x 5040
 	# The first lines, too.
 	{ echo "nonsense"; echo "{\"text\":\"x\"}"; } | peft-tokenize -m "$M" --format jsonl --skip-bad >a 2>err
 	grep "1 bad lines passed over; the first: standard input:1: " err
@@ -164,8 +164,8 @@ test_that '-n ends early and says so' '
 	peft-tokenize -m "$M" -n 17 -j 3 --labels bad,good bad2.jsonl >a
 	grep -aq "\"limited\":\"1\"" a
 	show a | wc -l | grep -x 17
-	yes "{\"text\":\"x\"}" | peft-tokenize -m "$M" -n 5000 >a
-	show a | wc -l | grep -x 5000
+	yes "{\"text\":\"x\"}" | peft-tokenize -m "$M" -n 3000 >a
+	show a | wc -l | grep -x 3000
 	# A bad line beyond the end is not reached.
 	{ head -n 3 many.jsonl; echo "{"; } | peft-tokenize -m "$M" --labels bad,good -n 3 | show | wc -l | grep -x 3'
 test_that 'a reader that goes away ends it silently' '
@@ -194,7 +194,7 @@ test_that 'the history names the files by their content' '
 	grep -aq "{.\"source.\":.\"file.\",.\"digest.\":" a
 	exits 1 grep -aq good.jsonl a'
 test_that 'any number of lines and bytes in a line' '
-	awk "BEGIN { for (i = 0; i < 300000; i++) printf \"kettle \"; print \"\" }" >long.txt
-	peft-tokenize -m "$M" --chunk 128 long.txt | show | wc -l | grep -xE "[0-9]{4,}"
+	awk "BEGIN { for (i = 0; i < 60000; i++) printf \"kettle \"; print \"\" }" >long.txt
+	peft-tokenize -m "$M" --chunk 128 long.txt | show | wc -l | grep -xE "[0-9]{3,}"
 	printf "x" | peft-tokenize -m "$M" | show | wc -l | grep -x 1'
 test_done
