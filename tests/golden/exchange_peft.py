@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Adapter directories to HF PEFT and back, tried with the library itself.
+
+    exchange_peft.py BUILD      BUILD/bin/peft-init, BUILD/tests/aux/adapter
+
+For each case, on tiny random models:
+  HF writes an adapter -> we compute HF's logits and write it again -> tensors
+  bitwise, known configuration keys equal -> HF loads ours: the same logits;
+  peft-init writes one of the same configuration -> HF loads it without a
+  missing or unexpected key, the logits are ours -> HF writes it again ->
+  we read it, tensors bitwise.
+Prints a line a case, and the largest difference of logits; status 1 when
+something differs.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from make_models import BERT, LLAMA, labels, score
+
+BIASED = dict(LLAMA, num_key_value_heads=1, attention_bias=True, mlp_bias=True)
+TIED = dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True)
+CLASS = score(3, num_key_value_heads=1)
+ENCODER = dict(BERT, **labels(3))
+
+CASES = {
+    "defaults": (LLAMA, {}),
+    "list": (LLAMA, dict(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"])),
+    "regex": (LLAMA, dict(r=3, target_modules=r".*\.(k|v)_proj")),
+    "all-linear": (LLAMA, dict(r=2, target_modules="all-linear")),
+    "exclude": (LLAMA, dict(target_modules="all-linear", exclude_modules=["layers.0.mlp.up_proj", "q_proj"])),
+    "exclude-regex": (LLAMA, dict(target_modules=["q_proj", "up_proj"], exclude_modules=".*layers.1.*")),
+    "layers": (LLAMA, dict(target_modules=["q_proj", "lm_head"], layers_to_transform=[1], layers_pattern="layers")),
+    "patterns": (LLAMA, dict(r=4, lora_alpha=3, rank_pattern={"layers.1.*q_proj": 2}, alpha_pattern={"v_proj": 5.5})),
+    "rslora": (LLAMA, dict(r=4, use_rslora=True)),
+    "bias-all": (BIASED, dict(bias="all")),
+    "bias-only": (BIASED, dict(bias="lora_only", target_modules=["q_proj", "down_proj"])),
+    "lora-bias": (BIASED, dict(lora_bias=True)),
+    "saved": (TIED, dict(modules_to_save=["embed_tokens", "norm"])),
+    "saved-tied": (TIED, dict(modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
+    "saved-both": (LLAMA, dict(modules_to_save=["embed_tokens", "lm_head"])),
+    "embedding": (TIED, dict(r=3, target_modules=["embed_tokens", "lm_head", "v_proj"])),
+    "gaussian": (LLAMA, dict(init_lora_weights="gaussian")),
+    "orthogonal": (LLAMA, dict(init_lora_weights="orthogonal", r=6)),
+    "kaiming": (LLAMA, dict(init_lora_weights=False)),
+    "class": (CLASS, dict(task_type="SEQ_CLS")),
+    "class-linear": (CLASS, dict(task_type="SEQ_CLS", target_modules="all-linear")),
+    "class-bias": (dict(CLASS, attention_bias=True), dict(task_type="SEQ_CLS", bias="all")),
+    "encoder": (ENCODER, dict(task_type="SEQ_CLS")),
+    "encoder-bias": (ENCODER, dict(task_type="SEQ_CLS", bias="all")),
+    "encoder-linear": (ENCODER, dict(task_type="SEQ_CLS", target_modules="all-linear", bias="lora_only")),
+    "encoder-saved": (ENCODER, dict(task_type="SEQ_CLS", modules_to_save=["pooler", "word_embeddings"])),
+    "encoder-embedding": (ENCODER, dict(task_type="SEQ_CLS", target_modules=["word_embeddings", "query"])),
+}
+# Of PEFT's files, known to be repeated under another name, and dropped by us.
+REPEATED = (".original_module.", ".modules_to_save.")
+LENGTHS = [7, 1, 12, 4]
+
+
+def tensors(directory):
+    return load_file(os.path.join(directory, "adapter_model.safetensors"))
+
+
+def config(directory):
+    with open(os.path.join(directory, "adapter_config.json")) as f:
+        c = json.load(f)
+    for k in ("target_modules", "exclude_modules", "modules_to_save"):
+        if isinstance(c.get(k), list):
+            c[k] = sorted(set(c[k]))
+    return c
+
+
+class Case:
+    def __init__(self, name, model_config, keys, build, top):
+        self.name, self.build, self.top = name, build, top
+        self.dir = os.path.join(top, name)
+        os.mkdir(self.dir)
+        self.keys = dict(dict(task_type="CAUSAL_LM"), **keys)
+        torch.manual_seed(len(name))
+        c = transformers.AutoConfig.for_model(**{k: v for k, v in model_config.items() if k != "architectures"})
+        c._attn_implementation = "eager"
+        self.cls = getattr(transformers, model_config["architectures"][0])
+        model = self.cls(c)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(torch.randn_like(p) * (0.3 / p.shape[-1] ** 0.5))
+        self.base = self.path("base")
+        model.save_pretrained(self.base)
+        self.ids = torch.randint(4, 53, (sum(LENGTHS),))
+        cu = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int32)
+        save_file({"ids": self.ids.int(), "cu": torch.from_numpy(cu)}, self.path("in"))
+        self.cu = cu
+        self.worst = 0.0
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def fresh_base(self):
+        return self.cls.from_pretrained(self.base, attn_implementation="eager", dtype=torch.float32).eval()
+
+    def hf_logits(self, model):
+        out = []
+        with torch.no_grad():
+            for b in range(len(LENGTHS)):
+                y = model(input_ids=self.ids[None, self.cu[b]:self.cu[b + 1]]).logits
+                out.append(y[0] if y.dim() == 3 else y)
+        return torch.cat(out)
+
+    def ours(self, adapter, save):
+        out = self.path("out-" + os.path.basename(save))
+        subprocess.run([os.path.join(self.build, "tests/aux/adapter"), self.base, adapter, self.path("in"), out, save],
+                       check=True)
+        return load_file(out)["logits"]
+
+    def near(self, what, a, b, limit=2e-5):
+        d = ((a - b).abs().max() / b.abs().max()).item()
+        self.worst = max(self.worst, d)
+        assert d <= limit, f"{what}: logits differ by {d:.2e}"
+
+    def same_tensors(self, what, a, b, whole_embeddings=False):
+        """whole_embeddings: PEFT adds the base's, where an adapter is on them."""
+        a = {k: v for k, v in tensors(a).items() if not any(r in k for r in REPEATED)}
+        b = {k: v for k, v in tensors(b).items() if not any(r in k for r in REPEATED)}
+        more = {k for k in b if whole_embeddings and k.endswith(".base_layer.weight")}
+        assert a.keys() | more == b.keys(), (what, a.keys() ^ b.keys())
+        for k in a:
+            assert torch.equal(a[k], b[k]), (what, k)
+        return len(a)
+
+    def from_hf(self):
+        model = get_peft_model(self.fresh_base(), LoraConfig(**self.keys)).eval()
+        with torch.no_grad():
+            for p in model.parameters():
+                if p.requires_grad:
+                    p.add_(torch.randn_like(p) * 0.1)
+        hf, back = self.path("hf"), self.path("hf-ours")
+        model.save_pretrained(hf)
+        want = self.hf_logits(model)
+        self.near("HF's adapter, here", self.ours(hf, back), want)
+        n = self.same_tensors("HF to us", hf, back)
+        assert config(hf) == config(back), "configuration"
+        self.near("HF's adapter, written by us, in HF", self.loaded(back), want, 0)
+        return n
+
+    def loaded(self, adapter):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*[Mm]issing adapter keys.*")
+            warnings.filterwarnings("error", message=".*[Uu]nexpected.*")
+            self.model = PeftModel.from_pretrained(self.fresh_base(), adapter).eval()
+        known = {k for k in self.model.state_dict()}
+        for k in tensors(adapter):
+            parts = k.rsplit(".", 1)
+            names = [k, parts[0] + ".default." + parts[-1], k + ".default",
+                     parts[0] + ".modules_to_save.default." + parts[-1]]
+            # A module around it may be the one that is saved.
+            up = k.split(".")
+            names += [".".join(up[:i] + ["modules_to_save", "default"] + up[i:]) for i in range(2, len(up))]
+            assert any(n in known for n in names) or any(r in k for r in REPEATED), f"HF has no place for {k}"
+        return self.hf_logits(self.model)
+
+    def from_us(self):
+        ours, again, back = self.path("ours"), self.path("ours-again"), self.path("ours-hf")
+        with open(self.path("config.json"), "w") as f:
+            json.dump(dict(self.keys, peft_type="LORA"), f)
+        task = ["--task", "class", "--num-labels", "3"] if self.keys["task_type"] == "SEQ_CLS" else []
+        subprocess.run([os.path.join(self.build, "bin/peft-init"), "-q", "-m", self.base, "--config",
+                        self.path("config.json"), "-s", "3", "-o", ours] + task, check=True)
+        got = self.ours(ours, again)
+        self.near("our adapter in HF", got, self.loaded(ours))
+        n = self.same_tensors("read and written", ours, again)
+        self.model.save_pretrained(back)
+        self.same_tensors("us to HF", ours, back, whole_embeddings=True)
+        self.near("our adapter, written by HF, here", self.ours(back, self.path("last")), got, 0)
+        a, b = config(ours), config(back)
+        a.pop("peft_version", None)
+        b.pop("peft_version", None)
+        assert a == b, {k: (a.get(k), b.get(k)) for k in a.keys() | b.keys() if a.get(k) != b.get(k)}
+        return n
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    failed = 0
+    only = sys.argv[2:]
+    with tempfile.TemporaryDirectory() as top:
+        for name, (model, keys) in CASES.items():
+            if only and name not in only:
+                continue
+            c = Case(name, model, keys, build, top)
+            try:
+                n, m = c.from_hf(), c.from_us()
+                print(f"ok {name}: {n} and {m} tensors, logits within {c.worst:.1e}")
+            except (AssertionError, subprocess.CalledProcessError, Warning) as e:
+                failed += 1
+                print(f"not ok {name}: {e}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
