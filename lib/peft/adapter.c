@@ -158,19 +158,25 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 	return st;
 }
 
-/* task_type of the model; a configuration that names another contradicts it. */
-static int set_task(struct pt_adapter *a, struct pt_error *err)
+/* A configuration for another task than the model's contradicts it. */
+static int check_task(struct pt_adapter *a, struct pt_error *err)
 {
 	const char *given, *own = pt_task_peft(a->task);
-	cJSON *v;
 
 	if (pt_json_str(a->config, "task_type", NULL, &given, err))
 		return err->status;
-	if (given)
-		return own && !strcmp(given, own) ? 0 :
-		       pt_error(err, PT_USAGE, "task_type %s, but the model was opened for task %s", given,
-				pt_task_name(a->task));
-	v = own ? cJSON_CreateString(own) : cJSON_CreateNull();
+	if (!given || !own || !strcmp(given, own))
+		return 0;
+	return pt_error(err, PT_USAGE, "task_type %s, but the model was opened for task %s", given,
+			pt_task_name(a->task));
+}
+
+/* The task of a fresh adapter is the model's. */
+static int set_task(struct pt_adapter *a, struct pt_error *err)
+{
+	const char *own = pt_task_peft(a->task);
+	cJSON *v = own ? cJSON_CreateString(own) : cJSON_CreateNull();
+
 	if (!v || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "task_type", v)) {
 		cJSON_Delete(v);
 		return pt_error(err, PT_FAIL, "out of memory");
@@ -180,8 +186,10 @@ static int set_task(struct pt_adapter *a, struct pt_error *err)
 
 static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 {
-	int st = pt_adapter_config_complete(a->config, a->method->defaults, err);
+	int st = check_task(a, err);
 
+	if (!st)
+		st = pt_adapter_config_complete(a->config, a->method->defaults, err);
 	if (!st)
 		st = set_task(a, err);
 	if (!st)
@@ -248,7 +256,9 @@ static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 		st = pt_labels_read(dir, &a->labels, &a->nlabels, err);
 	if (st || a->full)
 		return st ? st : pt_full_open(a, dir, err);
-	st = save_heads(a, err);
+	st = check_task(a, err);
+	if (!st)
+		st = save_heads(a, err);
 	if (!st)
 		st = a->method->parse(a, err);
 	if (!st)
@@ -356,6 +366,9 @@ void pt_adapter_close(struct pt_adapter *a)
 	for (size_t i = 0; i < a->ntensors; i++)
 		free(a->tensor[i].key);
 	free(a->tensor);
+	for (size_t i = 0; i < a->nmade; i++)
+		free(a->made[i]);
+	free(a->made);
 	free(a->weight);
 	free(a->site);
 	pt_params_release(&a->params);

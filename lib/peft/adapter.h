@@ -39,6 +39,8 @@ struct pt_adapter {
 	size_t nweights, cap_weights;
 	struct pt_adapter_tensor *tensor;	/* all of the files, in the order of creation */
 	size_t ntensors, cap_tensors;
+	char **made;			/* keys that the method's save() makes */
+	size_t nmade, cap_made;
 	struct pt_params params;	/* what trains */
 	struct pt_params frozen;	/* what does not: everything when opened for inference */
 	char **labels;			/* class names by id, or NULL */

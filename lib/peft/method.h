@@ -67,7 +67,8 @@ struct pt_method {
 		     float *value, struct pt_error *err);
 
 	/* Optional: what the directory holds differs from what trains: more tensors of adapter_model.safetensors
-	 * (their data lives until the release of a) and other values in config, a copy. */
+	 * (pt_adapter_made(); their data lives until the next save or the release of a) and other values in
+	 * config, a copy. */
 	int (*save)(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
 
 	/* Optional, called by the loop at every step: a loss of parameters alone; after backward, before the update;
@@ -102,6 +103,8 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 /* The same as the next of s->param, named "base_model.model.PATH.NAME". */
 int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags,
 			 int ndim, const int64_t *shape, struct pt_error *err);
+/* A tensor of adapter_model.safetensors that save() makes of others: the loader passes it over. */
+int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err);
 /* What the directory that is being opened holds under a name, in either file; NULL: nothing, or a is fresh. */
 const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key);
 /* Host values of a tensor, count elements of caller's memory. */

@@ -292,7 +292,10 @@ static int check_layers(const struct pt_adapter *a, struct pt_error *err)
 
 static int set_targets(struct pt_adapter *a, cJSON *list, struct pt_error *err)
 {
-	if (!list || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "target_modules", list)) {
+	bool there = cJSON_GetObjectItemCaseSensitive(a->config, "target_modules");
+
+	if (!list || !(there ? cJSON_ReplaceItemInObjectCaseSensitive(a->config, "target_modules", list)
+			     : cJSON_AddItemToObject(a->config, "target_modules", list))) {
 		cJSON_Delete(list);
 		return pt_error(err, PT_FAIL, "out of memory");
 	}

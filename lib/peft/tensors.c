@@ -95,6 +95,18 @@ int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const 
 	return st;
 }
 
+int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err)
+{
+	char *copy = pt_strdup(key, err);
+
+	if (!copy || pt_grow(&a->made, &a->cap_made, a->nmade + 1, sizeof(char *), err)) {
+		free(copy);
+		return err->status;
+	}
+	a->made[a->nmade++] = copy;
+	return 0;
+}
+
 const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key)
 {
 	const struct pt_st_tensor *t = a->state_file ? pt_st_find(a->state_file, key) : NULL;
@@ -228,6 +240,12 @@ int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
 
 	for (size_t i = 0; i < a->ntensors && !st; i++)
 		st = load_one(a, &a->tensor[i], dir, used, state_used, err);
+	for (size_t i = 0; i < a->nmade && !st; i++) {
+		const struct pt_st_tensor *f = pt_st_find(a->file, a->made[i]);
+
+		if (f)
+			used[f - a->file->tensor] = true;
+	}
 	for (size_t i = 0; i < n && !st; i++) {
 		if (!used[i])
 			st = adopt(a, &a->file->tensor[i], dir, used, err);

@@ -1,79 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Adapters and their directories: what configurations match, what is written
- * and read again, switching off, merging, and what is refused.
+ * Adapters: what configurations match, what is refused, fresh values, hooks.
  */
-#include "test.h"
-
-#include <dirent.h>
-#include <unistd.h>
-
-#include "base/file.h"
-#include "base/mem.h"
-#include "peft/adapter.h"
-#include "ref_device.h"
-
-static struct pt_error err;
-static struct pt_device *dev;
-static char dir[200];
-
-static struct pt_modeldir base;
-
-static int start(void **state)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	(void)state;
-	snprintf(dir, sizeof dir, "%s/peft_adapter.XXXXXX", tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(dir));
-	dev = ref_device_new();
-	assert_ok(pt_modeldir_open(&base, "tests/data/examples/base", 0, &err), &err);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	pt_modeldir_close(&base);
-	assert_int_equal(dev->used, 0);
-	dev->close(dev);
-	assert_ok(pt_dir_remove(dir, &err), &err);
-	return 0;
-}
-
-static int no_error(void **state)
-{
-	(void)state;
-	err = (struct pt_error)PT_ERROR_INIT;
-	return 0;
-}
-
-static struct pt_model *open_model(enum pt_task task)
-{
-	struct pt_model_options o = { .task = task, .num_labels = task == PT_TASK_SEQ_CLS ? 3 : 0,
-				      .head_may_lack = true, .seed = 5 };
-	struct pt_model *m;
-
-	assert_ok(pt_model_open(&m, dev, &base, &o, &err), &err);
-	return m;
-}
-
-static cJSON *parse(const char *json)
-{
-	cJSON *j = pt_json_parse(json, strlen(json), 0, "test", &err);
-
-	if (!j)
-		fail_msg("%s", err.msg);
-	return j;
-}
-
-static struct pt_adapter *make(struct pt_model *m, const char *json)
-{
-	struct pt_adapter *a = NULL;
-
-	assert_ok(pt_adapter_new(&a, m, parse(json), 7, &err), &err);
-	return a;
-}
+#include "peft_fix.h"
 
 static bool has_site(const struct pt_adapter *a, const char *path)
 {
@@ -157,92 +86,6 @@ static void refused(void **state)
 	}
 }
 
-/* Everything at once: patterns, biases, a trained embedding, a head. */
-static const char rich[] =
-	"{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":6,\"use_rslora\":true,\"bias\":\"all\",\"lora_bias\":true,"
-	"\"target_modules\":[\"q_proj\",\"down_proj\"],\"rank_pattern\":{\"layers.1.*q_proj\":2},"
-	"\"alpha_pattern\":{\"down_proj\":3},\"modules_to_save\":[\"embed_tokens\"],\"zz_unknown\":{\"b\":1,\"a\":[2]},"
-	"\"base_model_name_or_path\":\"org/name\"}";
-
-static void fill_params(struct pt_adapter *a)
-{
-	for (int i = 0; i < a->params.n; i++) {
-		struct pt_param *p = a->params.item[i];
-		size_t n = (size_t)pt_tensor_count(&p->t);
-		float *v = calloc(n, sizeof *v);
-
-		pt_rng_normal(pt_rng_mix_str(3, p->name), v, n, 0, 0.2f);
-		assert_ok(pt_adapter_set(a, p, v, &err), &err);
-		free(v);
-	}
-}
-
-static char *read_file(const char *d, const char *name)
-{
-	char *path = pt_path_join(d, name, &err);
-	struct pt_buf b = PT_BUF_INIT;
-
-	assert_ok(pt_file_read(path, 1 << 24, &b, &err), &err);
-	free(path);
-	return b.data;
-}
-
-static char *sub(const char *name)
-{
-	char *path = pt_path_join(dir, name, &err);
-
-	assert_ok(pt_dir_make(path, &err), &err);
-	return path;
-}
-
-static void round_trip(void **state)
-{
-	static const char *const labels[] = { "no", "yes", "may\nbe" };
-	struct pt_model *m = open_model(PT_TASK_SEQ_CLS);
-	struct pt_adapter *a = make(m, rich), *b, *c;
-	char *one = sub("one"), *two = sub("two");
-	uint64_t da, db;
-
-	(void)state;
-	fill_params(a);
-	assert_ok(pt_adapter_set_labels(a, labels, 3, &err), &err);
-	assert_ok(pt_adapter_save(a, one, PT_SAVE_ALL, &err), &err);
-	assert_ok(pt_adapter_open(&b, m, one, true, &err), &err);
-	assert_int_equal(b->nlabels, 3);
-	assert_string_equal(b->labels[2], labels[2]);
-	assert_int_equal(b->params.n, a->params.n);
-	assert_int_equal(b->site[2].rank, 2);
-	assert_float_equal(b->site[2].scale, 6 / sqrt(2), 1e-6);
-	assert_float_equal(b->site[1].scale, 3 / sqrt(4), 1e-6);
-	assert_ok(pt_adapter_digest(a, &da, &err), &err);
-	assert_ok(pt_adapter_digest(b, &db, &err), &err);
-	assert_true(da == db);
-	assert_ok(pt_adapter_save(b, two, PT_SAVE_BUT_LAST, &err), &err);
-	assert_fails(pt_adapter_open(&c, m, two, true, &err), PT_FAIL, "adapter_model.safetensors", &err);
-	err = (struct pt_error)PT_ERROR_INIT;
-	assert_ok(pt_adapter_save(b, two, PT_SAVE_LAST, &err), &err);
-	pt_adapter_close(b);
-	for (int i = 0; i < 3; i++) {
-		static const char *const file[] = { "adapter_config.json", "adapter_model.safetensors", "labels.json" };
-		char *x = read_file(one, file[i]), *y = read_file(two, file[i]);
-
-		assert_string_equal(x, y);
-		free(x);
-		free(y);
-	}
-	/* For inference nothing has a gradient; the values are the same. */
-	assert_ok(pt_adapter_open(&c, m, two, false, &err), &err);
-	assert_int_equal(c->params.n, 0);
-	assert_int_equal(c->frozen.n, a->params.n);
-	assert_ok(pt_adapter_digest(c, &db, &err), &err);
-	assert_true(da == db);
-	pt_adapter_close(c);
-	pt_adapter_close(a);
-	pt_model_close(m);
-	free(one);
-	free(two);
-}
-
 static void hooks(void **state)
 {
 	struct pt_model *m = open_model(PT_TASK_SEQ_CLS);
@@ -282,13 +125,97 @@ static void decay(void **state)
 	pt_model_close(m);
 }
 
-#define T(f) cmocka_unit_test_setup(f, no_error)
+/* Moments of a fresh tensor. */
+static void moments(struct pt_adapter *a, const char *name, double *mean, double *std, double *top)
+{
+	struct pt_param *p = pt_params_find(&a->params, name);
+	size_t n = (size_t)pt_tensor_count(&p->t);
+	float *v = malloc(n * sizeof *v);
+	double sum = 0, sq = 0;
+
+	assert_ok(pt_adapter_get(a, p, v, &err), &err);
+	*top = 0;
+	for (size_t i = 0; i < n; i++) {
+		sum += (double)v[i];
+		sq += (double)v[i] * v[i];
+		*top = fmax(*top, fabs((double)v[i]));
+	}
+	*mean = sum / (double)n;
+	*std = sqrt(sq / (double)n - *mean * *mean);
+	free(v);
+}
+
+#define QN "model.layers.0.self_attn.q_proj."
+#define EN "model.embed_tokens."
+
+/* The distributions of PEFT, at rank 64: 1024 values of q_proj, 20480 of the embedding. */
+static void fresh(void **state)
+{
+	static const char fmt[] = "{\"peft_type\":\"LORA\",\"r\":64,\"target_modules\":[\"q_proj\",\"embed_tokens\"],"
+				  "\"init_lora_weights\":%s}";
+	static const struct {
+		const char *init;
+		double a, a_top, b, b_top, ea, eb;	/* deviations and bounds; 0: zero */
+	} want[] = {
+		{ "true", 0.25 / 1.7320508, 0.25, 0, 0, 0, 1 },
+		{ "false", 0.25 / 1.7320508, 0.25, 0.125 / 1.7320508, 0.125, 1, 1 },
+		{ "\"gaussian\"", 1 / 64.0, 1, 0, 0, 0, 1 },
+		/* z q / 10, with z normal and 32 orthonormal rows of 64. */
+		{ "\"orthogonal\"", 0.1 * 0.70710678, 1, 0.1 * 0.70710678, 1, 0, 1 },
+	};
+	struct pt_model *m = open_model(PT_TASK_CAUSAL_LM);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+		double mean, std, top;
+		struct pt_adapter *a;
+		char json[200];
+
+		snprintf(json, sizeof json, fmt, want[i].init);
+		a = make(m, json);
+		moments(a, QN "lora_A.weight", &mean, &std, &top);
+		assert_float_equal(mean, 0, 0.15 * want[i].a);
+		assert_float_equal(std, want[i].a, 0.08 * want[i].a);
+		assert_true(top <= want[i].a_top);
+		moments(a, QN "lora_B.weight", &mean, &std, &top);
+		assert_float_equal(std, want[i].b, 0.08 * want[i].b);
+		assert_true(top <= want[i].b_top);
+		moments(a, EN "lora_embedding_A", &mean, &std, &top);
+		assert_float_equal(std, want[i].ea, 0.03 * want[i].ea);
+		moments(a, EN "lora_embedding_B", &mean, &std, &top);
+		assert_float_equal(std, want[i].eb, 0.08);
+		pt_adapter_close(a);
+	}
+	pt_model_close(m);
+}
+
+/* orthogonal: neither is zero, their product is. */
+static void orthogonal(void **state)
+{
+	struct pt_model *m = open_model(PT_TASK_CAUSAL_LM);
+	struct pt_adapter *a = make(m, "{\"peft_type\":\"LORA\",\"r\":6,\"init_lora_weights\":\"orthogonal\","
+				       "\"target_modules\":[\"q_proj\"]}");
+	float va[6 * 16], vb[16 * 6];
+
+	(void)state;
+	assert_ok(pt_adapter_get(a, a->site[1].param[0], va, &err), &err);
+	assert_ok(pt_adapter_get(a, a->site[1].param[1], vb, &err), &err);
+	for (int i = 0; i < 16; i++) {
+		for (int j = 0; j < 16; j++) {
+			double sum = 0;
+
+			for (int k = 0; k < 6; k++)
+				sum += (double)vb[i * 6 + k] * (double)va[k * 16 + j];
+			assert_float_equal(sum, 0, 1e-7);
+		}
+	}
+	pt_adapter_close(a);
+	pt_model_close(m);
+}
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		T(targets), T(refused), T(round_trip), T(hooks), T(decay),
-	};
+	const struct CMUnitTest tests[] = { T(targets), T(refused), T(hooks), T(decay), T(fresh), T(orthogonal) };
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests_name("peft_adapter", tests, start, stop);
 }
