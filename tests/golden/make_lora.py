@@ -42,7 +42,7 @@ CASES = {
                     dict(r=3, lora_alpha=4, target_modules=["embed_tokens", "lm_head", "up_proj"]), {}),
     # One end of a tied embedding trains, the other stays; B with a bias; biases of the targets.
     "llama-saved": (dict(BIASED, tie_word_embeddings=True), RAGGED, {},
-                    dict(r=2, lora_alpha=1.5, lora_bias=True, bias="lora_only", target_modules=["k_proj", "v_proj"],
+                    dict(r=2, lora_alpha=1.5, lora_bias=True, bias="lora_only", target_modules=["o_proj", "v_proj"],
                          modules_to_save=["embed_tokens"]), {}),
     # Both ends train as one.
     "llama-tied": (TIED, RAGGED, {},
