@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "decode.h"
 #include "tool.h"
 #include "train/loop.h"
 
@@ -50,17 +51,39 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 	return tool_finish(err);
 }
 
+/* The first example as the tokenizer spells it, what is learned marked; without a tokenizer there is none. */
+static int show_first(const struct pt_record *head, const struct pt_record *rec, const struct load *l,
+		      struct pt_error *err)
+{
+	struct pt_buf text = PT_BUF_INIT;
+	struct decode *d;
+	int status;
+
+	if (!l->tok)
+		return 0;
+	status = decode_open(&d, l->base.path, err);
+	if (status)
+		return status;
+	decode_head(d, &head->st);
+	status = decode_example(d, PT_KIND_BATCH, &rec->st, 0, &text, err);
+	if (!status && !(status = pt_buf_check(&text, err)))
+		printf("first example: %s\n", text.data ? text.data : "");
+	pt_buf_release(&text);
+	decode_close(d);
+	return status;
+}
+
 int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err)
 {
+	const struct pt_record *rec, *head;
 	const struct pt_param *bad = NULL;
-	const struct pt_record *rec;
 	struct pt_feed_bounds b = { 0, 0, 1 };
 	struct pt_buf text = PT_BUF_INIT;
 	struct pt_examples x;
 	double norm = 0;
 	int status;
 
-	if (pt_reader_data(in, &rec, err))
+	if (pt_reader_head(in, &head, err) || pt_reader_data(in, &rec, err))
 		return err->status;
 	if (!rec || pt_examples_view(&x, PT_KIND_BATCH, &rec->st, err))
 		return rec ? err->status : pt_error(err, PT_DATA, "the stream holds no micro-batch");
@@ -74,7 +97,9 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 		fputs(text.data, stdout);
 	pt_buf_release(&text);
 	printf("micro-batch of %lld examples, %lld tokens\n", (long long)x.n, (long long)x.tokens);
-	status = pt_step_fit(s, &b, NULL, pt_memory_limit(), err);
+	status = show_first(head, rec, l, err);
+	if (!status)
+		status = pt_step_fit(s, &b, NULL, pt_memory_limit(), err);
 	if (!status)
 		status = pt_step_micro(s, &x, err);
 	if (!status)

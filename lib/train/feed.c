@@ -127,7 +127,7 @@ static int fill_tokens(struct pt_feed *f, const struct pt_examples *x, struct pt
 	if (!x->labels)
 		return 0;
 	for (int64_t b = 0; b < x->n; b++) {
-		double w = x->weight && mean > 0 ? one * (double)x->weight[b] / mean : one;
+		double w = !x->weight ? one : mean > 0 ? one * (double)x->weight[b] / mean : 0;
 
 		for (int64_t t = x->offsets[b] + 1; t < x->offsets[b + 1]; t++) {
 			if (x->labels[t] == -100)

@@ -75,7 +75,7 @@ static int check_moved(struct pt_loop *l, bool end, struct pt_error *err)
 	if (n == all && l->at.step > 0)
 		pt_error(err, PT_NUMERIC, "no gradient reached any of the %d trainable tensors in %lld steps: nothing is learned",
 			 all, (long long)l->at.step);
-	else if (n && !p->told_unmoved)
+	else if (n && !p->told_unmoved && l->at.step >= PT_GRADIENTS_BY)
 		pt_log(PT_WARN, "no gradient has reached %d of %d trainable tensors: %s", n, all,
 		       list.data ? list.data : "");
 	p->told_unmoved |= n > 0;

@@ -12,6 +12,8 @@
 
 /* Steps after the warm-up at which every trained tensor should have had a gradient. */
 #define PT_LOOK_AT_GRADIENTS 4
+/* A run that ends before so many steps says nothing of them. */
+#define PT_GRADIENTS_BY 3
 
 struct pt_priv_loop {
 	struct pt_feed_bounds bounds;		/* of the stream's HEAD; zeros: none */

@@ -71,7 +71,7 @@ static void shift(void **state)
 
 static void weights(void **state)
 {
-	static const float w[3] = { 1, 0, 3 };
+	static const float w[3] = { 1, 0, 3 }, none[3] = { 0, 0, 0 };
 	struct pt_feed_options o = { .task = PT_TASK_CAUSAL_LM };
 	struct pt_examples x = three();
 	struct pt_feed f;
@@ -84,6 +84,12 @@ static void weights(void **state)
 	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
 	assert_true(fabs(f.weight[0] - 1.0 / 6 * 3 / 4) < 1e-7);
 	assert_true(fabs(f.weight[1] - 3.0 / 6 * 3 / 4) < 1e-7);
+	/* A step of which nothing counts. */
+	x.weight = none;
+	x.step_weight = 0;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
+	assert_true(f.weight[0] == 0);
 	pt_feed_release(&f);
 }
 
