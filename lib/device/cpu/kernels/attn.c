@@ -85,6 +85,58 @@ static void tile_fwd(const struct pt_k_attn *k, const struct attn_seq *s, const 
 	*begun = true;
 }
 
+static float dot(const float *a, const float *b, int64_t n)
+{
+	float sum = 0;
+
+#pragma omp simd reduction(+:sum)
+	for (int64_t i = 0; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
+
+/* o += p[0] v[0] + ... + p[n-1] v[n-1], rows of d elements. */
+static void add_values(float *restrict o, const float *p, const float *v, int64_t ld, int64_t n, int64_t d)
+{
+	for (; n >= 4; n -= 4, p += 4, v += 4 * ld)
+		for (int64_t c = 0; c < d; c++)
+			o[c] += p[0] * v[c] + p[1] * v[ld + c] + p[2] * v[2 * ld + c] + p[3] * v[3 * ld + c];
+	for (; n > 0; n--, p++, v += ld)
+		for (int64_t c = 0; c < d; c++)
+			o[c] += p[0] * v[c];
+}
+
+/*
+ * A task of one query, over the keys x where they stand: when decoding, packing
+ * keys and values would be most of the work.
+ */
+static void query_fwd(const struct pt_k_attn *k, const struct attn_seq *s, const struct attn_keys *x, int h,
+		      int64_t i, const struct attn_fwd *w)
+{
+	int64_t d = k->head_dim, row = s->q0 + i, lo, hi, from, to;
+	const float *q = (const float *)k->q + row * k->ldq + h * d;
+	float f;
+
+	attn_range(k, s, x, i, &lo, &hi);
+	if (lo >= hi)
+		return;
+	from = lo - lo % TILE_N;
+	to = tile_up(hi, TILE_N);
+	for (int64_t j = from; j < to; j++)
+		w->s[j] = j < lo || j >= hi ? 0 : dot(q, x->k + j * x->ldk, d);
+	attn_scores(k, w->s, from, to, lo, hi, k->bias && !x->prefix ? w->line : NULL, NULL);
+	f = soften(w->s, from, to, w->max, w->sum);
+	for (int64_t c = 0; c < d; c++)
+		w->o[c] *= f;
+	if (k->dropout > 0) {
+		const float *mask = attn_mask(k, x, row, h, w->mask);
+
+		for (int64_t j = lo; j < hi; j++)
+			w->s[j] *= mask[j];
+	}
+	add_values(w->o, w->s + lo, x->v + lo * x->ldv, x->ldv, hi - lo, d);
+}
+
 static void store_rows(const struct pt_k_attn *k, const struct attn_seq *s, int h, int64_t i0, int64_t i1,
 		       const struct attn_fwd *w)
 {
@@ -110,11 +162,14 @@ static void task_fwd(const struct pt_k_attn *k, const struct attn_seq *s, int h,
 	bool begun[ATTN_BLOCK / TILE_M] = { false };
 	int64_t nkeys[2] = { s->nk, s->np };
 	int g = h / (k->heads / k->kv_heads);
+	bool one = i1 - i0 == 1;
 
 	for (int64_t r = 0; r < i1 - i0; r++) {
 		w->max[r] = -INFINITY;
 		w->sum[r] = 0;
 	}
+	if (one)
+		memset(w->o, 0, (size_t)k->head_dim * sizeof *w->o);
 	for (int prefix = 1; prefix >= 0; prefix--) {
 		for (int64_t at = 0; at < nkeys[prefix]; at += ATTN_BLOCK) {
 			struct attn_keys x = attn_keys(k, s, prefix, at, g);
@@ -124,10 +179,14 @@ static void task_fwd(const struct pt_k_attn *k, const struct attn_seq *s, int h,
 			attn_range(k, s, &x, i1 - 1, &other, &to);
 			if (from >= to)
 				continue;
-			pack_columns(w->k, x.k, x.ldk, x.n, k->head_dim);
-			pack_rows(w->v, x.v, x.ldv, x.n, k->head_dim);
 			if (k->bias && !prefix)
 				attn_line(k, bucket, h, attn_line_start(s, &x, i1), w->line);
+			if (one) {
+				query_fwd(k, s, &x, h, i0, w);
+				continue;
+			}
+			pack_columns(w->k, x.k, x.ldk, x.n, k->head_dim);
+			pack_rows(w->v, x.v, x.ldv, x.n, k->head_dim);
 			for (int64_t r = 0; r < i1 - i0; r += TILE_M)
 				tile_fwd(k, s, &x, h, i0, i1, r, w, &begun[r / TILE_M]);
 		}
