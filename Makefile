@@ -5,6 +5,7 @@
 #   make demo       make deps, build, train the carried model
 #   make test       unit, golden and command tests, then all again under sanitizers
 #   make check      the same, once, of one build (SAN=1: with sanitizers)
+#   make test-faults  each cut and each flipped byte on each tool, and fuzzing: an hour
 #   make lint       folder floors, file sizes, man pages
 #   make bench      speed against this machine's own peak (PYTHON=... adds HF PEFT)
 #   make install    DESTDIR, PREFIX honoured
@@ -80,7 +81,7 @@ AUX_SRC := $(sort $(wildcard tests/aux/*.c))
 AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
-.PHONY: all features units check test bench lint clean deps deps-dev install uninstall
+.PHONY: all features units check test test-faults bench lint clean deps deps-dev install uninstall
 all: features $(TOOLS)
 
 # One line for each optional thing that is left out, and for what cannot be.
@@ -146,6 +147,10 @@ test: deps-dev
 	$(MAKE) --no-print-directory BUILD=build SAN= check || status=1; \
 	$(MAKE) --no-print-directory BUILD=build/san SAN=1 check || status=1; \
 	sh tests/run --sum $$status build build/san
+
+# What make test samples, in full. FAULTS is for tests that can do more than they have time for.
+test-faults: all units
+	FAULTS=1 PEFT_FUZZ=600 TEST_TIMEOUT=14400 BUILD=$(BUILD) sh tests/run stream t0102
 
 lint:
 	sh tests/lint

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Damaged, cut and wrong input: every tool that reads streams says so in one
 # line, ends with status 3 and leaves no output. All cuts and all bits are tried
-# on the reader itself (tests/unit/stream.c); here samples of them on each tool.
+# on the reader itself (tests/unit/stream.c); here samples of them on each tool, with
+# FAULTS=1 (make test-faults) each byte.
 . "$(dirname "$0")/lib.sh"
 PATH=$BUILD/tests/aux:$PATH
 
@@ -33,6 +34,13 @@ refused() {
 	[ -z "$(ls -A | grep tmp)" ]
 }
 
+# places SIZE PLACE...: these, or all.
+places() {
+	[ -z "$FAULTS" ] || set -- "$1" $(awk "BEGIN { for (i = 0; i < $1; i++) print i }")
+	shift
+	echo "$@"
+}
+
 # cut FILE BYTES, flip FILE BYTE: into a file named "bad".
 cut_at() {
 	head -c "$2" "$1" >bad
@@ -55,21 +63,21 @@ for k in examples batch; do
 	test_that "$k: cuts are refused" '
 		for f in $k.pts $k.zst; do
 			size=$(wc -c <$f)
-			for at in 1 9 30 $((size / 3)) $((size / 2)) $((size - 64)) $((size - 1)); do
+			for at in $(places $size 1 9 30 $((size / 3)) $((size / 2)) $((size - 64)) $((size - 1))); do
 				cut_at $f $at
 				refused bad
 			done
 		done'
 	test_that "$k: flipped bits are refused" '
 		size=$(wc -c <$k.pts)
-		for at in 0 8 100 $((size / 4)) $((size / 2)) $((size - 300)) $((size - 17)) $((size - 1)); do
+		for at in $(places $size 0 8 100 $((size / 4)) $((size / 2)) $((size - 17)) $((size - 1))); do
 			flip $k.pts $at
 			refused bad
 		done'
 	test_that "$k: flipped bits of compressed streams are refused" '
 		peft-cat $k.zst >$k.plain
 		size=$(wc -c <$k.zst)
-		for at in 0 9 50 $((size / 3)) $((size / 2)) $((size - 3)); do
+		for at in $(places $size 0 9 50 $((size / 3)) $((size / 2)) $((size - 3))); do
 			flip $k.zst $at
 			# Some bits a frame does not feel.
 			peft-cat <bad 2>/dev/null | cmp -s - $k.plain || refused bad
