@@ -105,7 +105,19 @@ static int put(struct pt_bpe *m, size_t count, int32_t a, int32_t b, uint32_t ra
 struct parts {
 	struct pt_buf text;
 	size_t na, nb, b;	/* b: where the second begins */
+	int32_t last;		/* result of the merge before: those of a trained model count up */
 };
+
+/* The id of the first n bytes of p->text. */
+static int32_t result(const struct pt_vocab *v, const struct parts *p, size_t n)
+{
+	size_t len;
+	const char *s = pt_vocab_token(v, p->last + 1, &len);
+
+	if (s && len == n && memcmp(s, p->text.data, n) == 0)
+		return p->last + 1;
+	return pt_vocab_id(v, p->text.data, n);
+}
 
 static int missing(const struct parts *p, size_t rank, const char *what, struct pt_error *err)
 {
@@ -134,7 +146,7 @@ static int add_merge(struct pt_bpe *m, const struct pt_vocab *v, struct parts *p
 		return pt_error(err, PT_DATA, "model.merges[%zu]: the second part is shorter than "
 				"\"continuing_subword_prefix\"", rank);
 	memmove(p->text.data + p->na, p->text.data + p->b + skip, p->nb - skip);
-	id = pt_vocab_id(v, p->text.data, p->na + p->nb - skip);
+	id = p->last = result(v, p, p->na + p->nb - skip);
 	if (id < 0)
 		return pt_error(err, PT_DATA, "model.merges[%zu]: the result \"%.*s\" is not in the vocabulary", rank,
 				(int)(p->na + p->nb - skip < 100 ? p->na + p->nb - skip : 100), p->text.data);
@@ -187,7 +199,7 @@ static int read_parts(struct pt_walk *w, struct parts *p, size_t rank, bool pair
 static int read_merges(struct pt_bpe *m, const struct pt_vocab *v, struct pt_span span, struct pt_hash *h,
 		       struct pt_error *err)
 {
-	struct parts p = { .text = PT_BUF_INIT };
+	struct parts p = { .text = PT_BUF_INIT, .last = -1 };
 	struct pt_walk w;
 	bool more, is_merge, pairs = false;
 	size_t rank = 0;

@@ -54,29 +54,81 @@ void pt_encoder_free(struct pt_encoder *e)
 	free(e);
 }
 
-static int encode_word(struct pt_encoder *e, const char *w, size_t n, struct pt_encoding *out, struct pt_error *err)
+/* A word on its way through the cache. */
+struct word {
+	const char *s;
+	size_t n;
+	uint64_t key[4];
+	struct pt_wordcache_line *pair;		/* NULL: too long to be cached */
+};
+
+static int encode_word(struct pt_encoder *e, const struct word *w, struct pt_encoding *out, struct pt_error *err)
 {
 	const struct pt_tokenizer *t = e->tok;
-	struct pt_wordcache_key key;
-	const int32_t *ids;
-	size_t count, from = out->n;
+	const struct pt_wordcache_line *known = w->pair ? pt_wordcache_get(w->pair, w->key, w->n) : NULL;
+	size_t from = out->n;
 	int status;
 
-	if (n > PT_WORDCACHE_LONGEST)
-		return t->model->encode(t->data, &t->vocab, e->scratch, w, n, out, err);
-	ids = pt_wordcache_get(&e->cache, w, n, &key, &count);
-	if (ids) {
-		status = out->n + count > out->cap ? pt_encoding_reserve(out, out->n + count, err) : 0;
+	if (known) {
+		/* All that a line may hold is copied: one move instead of a loop. */
+		status = out->n + PT_WORDCACHE_IDS > out->cap
+			 ? pt_encoding_reserve(out, out->n + PT_WORDCACHE_IDS, err) : 0;
 		if (status)
 			return status;
-		for (size_t i = 0; i < count; i++)
-			out->ids[out->n + i] = ids[i];
-		out->n += count;
+		memcpy(out->ids + out->n, known->id, sizeof known->id);
+		out->n += known->n;
 		return 0;
 	}
-	status = t->model->encode(t->data, &t->vocab, e->scratch, w, n, out, err);
-	if (!status)
-		pt_wordcache_put(&e->cache, &key, w, n, out->ids + from, out->n - from);
+	status = t->model->encode(t->data, &t->vocab, e->scratch, w->s, w->n, out, err);
+	if (!status && w->pair)
+		pt_wordcache_put(w->pair, w->key, w->n, out->ids + from, out->n - from);
+	return status;
+}
+
+/* Goes over the words of the pieces; long ones come in parts where the model allows it. */
+struct words {
+	const char *s;
+	size_t left, piece;
+};
+
+static bool next_word(struct pt_encoder *e, struct words *it, struct word *w)
+{
+	const struct pt_tokenizer *t = e->tok;
+
+	if (!it->left) {
+		if (it->piece == e->work.n)
+			return false;
+		it->s = e->work.base + e->work.piece[it->piece].off;
+		it->left = e->work.piece[it->piece++].n;
+	}
+	w->s = it->s;
+	w->n = t->model->cut ? t->model->cut(t->data, it->s, it->left) : it->left;
+	it->s += w->n;
+	it->left -= w->n;
+	w->pair = NULL;
+	if (w->n <= PT_WORDCACHE_BYTES) {
+		pt_wordcache_key(w->key, w->s, w->n);
+		w->pair = pt_wordcache_pair(&e->cache, w->key, w->n);
+		__builtin_prefetch(w->pair);
+		__builtin_prefetch(w->pair + 1);
+	}
+	return true;
+}
+
+/* A few words at a time, so that their lines of the cache arrive while others are looked at. */
+static int encode_words(struct pt_encoder *e, struct pt_encoding *out, struct pt_error *err)
+{
+	enum { AHEAD = 8 };
+	struct words it = { NULL, 0, 0 };
+	struct word w[AHEAD];
+	int n, status = 0;
+
+	do {
+		for (n = 0; n < AHEAD && next_word(e, &it, &w[n]); n++)
+			;
+		for (int i = 0; i < n && !status; i++)
+			status = encode_word(e, &w[i], out, err);
+	} while (n == AHEAD && !status);
 	return status;
 }
 
@@ -84,7 +136,6 @@ static int encode_word(struct pt_encoder *e, const char *w, size_t n, struct pt_
 static int encode_plain(struct pt_encoder *e, const char *s, size_t n, size_t zero, struct pt_encoding *out,
 			struct pt_error *err)
 {
-	const struct pt_tokenizer *t = e->tok;
 	struct pt_work *w = &e->work;
 	int status;
 
@@ -96,20 +147,8 @@ static int encode_plain(struct pt_encoder *e, const char *s, size_t n, size_t ze
 	if (!status)
 		status = pt_work_swap(w, false, err);
 	if (!status)
-		status = pt_pretok_run(&t->pretok, w, err);
-	for (size_t i = 0; i < w->n && !status; i++) {
-		const char *word = w->base + w->piece[i].off;
-		size_t left = w->piece[i].n;
-
-		while (left && !status) {
-			size_t part = t->model->cut ? t->model->cut(t->data, word, left) : left;
-
-			status = encode_word(e, word, part, out, err);
-			word += part;
-			left -= part;
-		}
-	}
-	return status;
+		status = pt_pretok_run(&e->tok->pretok, w, err);
+	return status ? status : encode_words(e, out, err);
 }
 
 /* Text between the added tokens that are matched as they are. */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "text/tok.h"
+#include "text/unicode.h"
 
 /* dir/name if that is a file; *path NULL if not. */
 static int find(const char *dir, const char *name, char **path, struct pt_error *err)
@@ -98,6 +99,7 @@ int pt_tokenizer_open(struct pt_tokenizer **out, const char *path, struct pt_err
 	*out = NULL;
 	if (!tok)
 		goto out;
+	pt_unicode_init();
 	pt_added_init(&tok->added);
 	for (int i = 0; i < PT_TOKEN_NAMES; i++)
 		tok->named[i] = -1;

@@ -71,12 +71,13 @@ static const char *skip_value(const char *p, const char *end)
 	return end;
 }
 
-/* The members of the object at *p, one by one: false at the end or where it is not an object. */
+/* Goes over the members of an object: after members_next() the value of key stands at p. */
 struct members {
 	const char *p, *end;
-	struct pt_span key, value;	/* the key with its quotes */
+	struct pt_span key;	/* with its quotes */
 };
 
+/* False where what stands at p is no object. */
 static bool members_open(struct members *m, const char *p, const char *end)
 {
 	p = skip_space(p, end);
@@ -87,12 +88,14 @@ static bool members_open(struct members *m, const char *p, const char *end)
 	return true;
 }
 
+/* From behind a value to the next one; false, and p at what stands there, when there is none. */
 static bool members_next(struct members *m)
 {
 	const char *p = skip_space(m->p, m->end);
 
 	if (p < m->end && *p == ',')
 		p = skip_space(p + 1, m->end);
+	m->p = p;
 	if (p == m->end || *p != '"')
 		return false;
 	m->key.s = p;
@@ -101,12 +104,8 @@ static bool members_next(struct members *m)
 	p = skip_space(p, m->end);
 	if (p == m->end || *p != ':')
 		return false;
-	p = skip_space(p + 1, m->end);
-	m->value.s = p;
-	p = skip_value(p, m->end);
-	m->value.n = (size_t)(p - m->value.s);
-	m->p = p;
-	return m->value.n > 0;
+	m->p = skip_space(p + 1, m->end);
+	return true;
 }
 
 static bool key_is(const struct members *m, const char *quoted)
@@ -114,31 +113,45 @@ static bool key_is(const struct members *m, const char *quoted)
 	return m->key.n == strlen(quoted) && memcmp(m->key.s, quoted, m->key.n) == 0;
 }
 
-/* Appends the file's text to rest, but null for the spans; equal keys: the last counts. */
+/* Within "model": notes the two spans and writes null for them to rest, from *from on. */
+static void cut_model(struct pt_tokfile *f, struct members *m, const char **from, struct pt_buf *rest)
+{
+	f->vocab.s = f->merges.s = NULL;
+	while (members_next(m)) {
+		struct pt_span *into = key_is(m, "\"vocab\"") ? &f->vocab : key_is(m, "\"merges\"") ? &f->merges : NULL;
+		const char *value = m->p;
+
+		m->p = skip_value(value, m->end);
+		if (m->p == value)	/* no value: the parser will say so */
+			return;
+		if (!into)
+			continue;
+		*into = (struct pt_span){ value, (size_t)(m->p - value) };
+		pt_buf_add(rest, *from, (size_t)(value - *from));
+		pt_buf_str(rest, "null");
+		*from = m->p;
+	}
+}
+
+/* Appends the file's text to rest, but null for the spans; of equal keys the last counts. */
 static void cut(struct pt_tokfile *f, struct pt_buf *rest)
 {
 	const char *from = f->text.data, *end = from + f->text.len;
 	struct members top, model;
 
-	if (members_open(&top, from, end)) {
+	if (members_open(&top, from, end))
 		while (members_next(&top)) {
-			if (!key_is(&top, "\"model\"") ||
-			    !members_open(&model, top.value.s, top.value.s + top.value.n))
-				continue;
-			f->vocab.s = f->merges.s = NULL;
-			while (members_next(&model)) {
-				struct pt_span *into = key_is(&model, "\"vocab\"") ? &f->vocab :
-						       key_is(&model, "\"merges\"") ? &f->merges : NULL;
+			const char *value = top.p;
 
-				if (!into)
-					continue;
-				*into = model.value;
-				pt_buf_add(rest, from, (size_t)(model.value.s - from));
-				pt_buf_str(rest, "null");
-				from = model.value.s + model.value.n;
+			if (key_is(&top, "\"model\"") && members_open(&model, value, end)) {
+				cut_model(f, &model, &from, rest);
+				top.p = model.p < end ? model.p + 1 : end;
+			} else {
+				top.p = skip_value(value, end);
 			}
+			if (top.p == value)
+				break;
 		}
-	}
 	pt_buf_add(rest, from, (size_t)(end - from));
 }
 

@@ -11,31 +11,32 @@
 
 #include "text/unicode_table.h"
 
-enum { FLAT = 0x34000 };	/* planes 0 to 2, and the ideographs of plane 3 */
-
-static uint8_t flat[FLAT];
+uint8_t pt_unicode_flat[PT_UNICODE_FLAT];
 static once_flag once = ONCE_FLAG_INIT;
 
 static void fill(void)
 {
 	for (size_t i = 0; i < PT_UNICODE_RUNS; i++) {
 		uint32_t from = pt_unicode_runs[i] >> 8;
-		uint32_t to = i + 1 < PT_UNICODE_RUNS ? pt_unicode_runs[i + 1] >> 8 : FLAT;
+		uint32_t to = i + 1 < PT_UNICODE_RUNS ? pt_unicode_runs[i + 1] >> 8 : PT_UNICODE_FLAT;
 
-		if (from >= FLAT)
+		if (from >= PT_UNICODE_FLAT)
 			break;
-		memset(flat + from, (int)(pt_unicode_runs[i] & 0xff), (to < FLAT ? to : FLAT) - from);
+		if (to > PT_UNICODE_FLAT)
+			to = PT_UNICODE_FLAT;
+		memset(pt_unicode_flat + from, (int)(pt_unicode_runs[i] & 0xff), to - from);
 	}
 }
 
-unsigned pt_unicode(uint32_t c)
+void pt_unicode_init(void)
+{
+	call_once(&once, fill);
+}
+
+unsigned pt_unicode_high(uint32_t c)
 {
 	size_t lo = 0, hi = PT_UNICODE_RUNS;
 
-	if (c < FLAT) {
-		call_once(&once, fill);
-		return pt_unicode_class[flat[c]];
-	}
 	while (hi - lo > 1) {
 		size_t mid = (lo + hi) / 2;
 

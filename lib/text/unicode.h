@@ -29,7 +29,19 @@ enum {
 	PT_UC_NEW = 0x1000	/* not assigned in Unicode 14: unknown to the oldest PCRE2 in use (10.40) */
 };
 
-unsigned pt_unicode(uint32_t c);	/* c below 0x110000 */
+enum { PT_UNICODE_FLAT = 0x34000 };	/* planes 0 to 2, and the ideographs of plane 3 */
+extern uint8_t pt_unicode_flat[PT_UNICODE_FLAT];
+extern const uint16_t pt_unicode_class[];
+
+/* Before the first look-up, from any thread, as often as one likes: pt_tokenizer_open() does it. */
+void pt_unicode_init(void);
+unsigned pt_unicode_high(uint32_t c);
+
+/* The properties of c, below 0x110000. */
+static inline unsigned pt_unicode(uint32_t c)
+{
+	return c < PT_UNICODE_FLAT ? pt_unicode_class[pt_unicode_flat[c]] : pt_unicode_high(c);
+}
 
 /* Calls found(from, to, to_arg) for every range of code points whose properties want() accepts, in order. */
 void pt_unicode_ranges(bool (*want)(unsigned u, const void *arg), const void *arg,

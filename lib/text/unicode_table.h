@@ -9,8 +9,6 @@
 
 enum { PT_UNICODE_CLASSES = 44, PT_UNICODE_RUNS = 3977, PT_LOWER_RUNS = 186 };
 
-/* What the code points of a class have in common. */
-extern const uint16_t pt_unicode_class[PT_UNICODE_CLASSES];
 /* First code point << 8 | class, in order. */
 extern const uint32_t pt_unicode_runs[PT_UNICODE_RUNS];
 /* first, first + step ... last become lower case by adding delta. */

@@ -30,6 +30,7 @@ static void properties_are_onigurumas(void **state)
 	struct pt_match m = { NULL, NULL, NULL };
 
 	(void)state;
+	pt_unicode_init();
 	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
 		struct pt_regex *re;
 
