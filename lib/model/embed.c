@@ -6,14 +6,26 @@
  */
 #include "model/body.h"
 
-static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in)
+/* Each below n, or, where none is not 0, equal to none. */
+static int check_ids(struct pt_run *run, const int32_t *id, int64_t rows, int64_t n, int32_t none,
+		     const char *what)
 {
-	for (int64_t i = 0; in->host_ids && i < in->rows.n; i++) {
-		if (in->host_ids[i] < 0 || in->host_ids[i] >= m->cfg.vocab)
-			return pt_error(&run->err, PT_DATA, "token id %d at row %lld is outside the model's vocabulary of %lld",
-					(int)in->host_ids[i], (long long)i, (long long)m->cfg.vocab);
+	for (int64_t i = 0; id && i < rows; i++) {
+		if ((id[i] < 0 || id[i] >= n) && !(none && id[i] == none))
+			return pt_error(&run->err, PT_DATA, "%s %d at row %lld is outside the model's %lld",
+					what, (int)id[i], (long long)i, (long long)n);
 	}
 	return run->err.status;
+}
+
+static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in)
+{
+	int64_t n = in->rows.n;
+
+	if (run->err.status || check_ids(run, in->host_ids, n, m->cfg.vocab, 0, "token id") ||
+	    (m->cfg.types && check_ids(run, in->host_types, n, m->cfg.types, 0, "token type")))
+		return run->err.status;
+	return check_ids(run, in->host_labels, n, m->cfg.vocab, -100, "label");
 }
 
 static const int32_t *zeros(struct pt_run *run, int64_t n)
@@ -57,7 +69,7 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 	struct pt_tensor *x, *y, *pos = NULL;
 
 	*rows = &in->rows;
-	if (run->err.status || check_input(run, m, in))
+	if (check_input(run, m, in))
 		return NULL;
 	x = pt_site_embed(run, part[PT_ROLE_EMBED], in->ids, *rows);
 	x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);

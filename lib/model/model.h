@@ -61,7 +61,9 @@ struct pt_input {
 	struct pt_rows rows;
 	const int32_t *ids;		/* [N] */
 	const int32_t *types;		/* [N] token type ids, or NULL: zeros */
-	const int32_t *host_ids;	/* [N] host: pooling positions and checks; NULL on the plan device */
+	/* host, NULL on the plan device: pooling positions, and checked against the model before a kernel looks
+	 * them up. types as above; labels of a language model, -100: none */
+	const int32_t *host_ids, *host_types, *host_labels;	/* [N] */
 	struct pt_kvcache *cache;	/* decoding: earlier keys and values, extended by this call; else NULL */
 };
 

@@ -240,6 +240,8 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 	f->x = x;
 	f->first = x->n ? x->index[0] : -1;
 	f->in.host_ids = x->input_ids;
+	f->in.host_types = x->token_type_ids;
+	f->in.host_labels = f->o.task == PT_TASK_CAUSAL_LM ? x->labels : NULL;
 	fill_rows(f, x);
 	status = f->o.task == PT_TASK_CAUSAL_LM ? fill_tokens(f, x, err) : fill_examples(f, x, err);
 	return status ? status : upload(f, run, x->token_type_ids, true, err);

@@ -221,6 +221,42 @@ static void test_no_memory(void **state)
 	}
 }
 
+/* Nothing from a stream reaches a table before it is known to lie in it. */
+static void test_outside(void **state)
+{
+	static const struct {
+		const char *name, *part;
+		int what;
+		int32_t value;
+	} wrong[] = {
+		{ "llama2", "token id 53 at row 40 is outside the model's 53", 0, 53 },
+		{ "llama2", "token id -1 at row 40", 0, -1 },
+		{ "bert-class", "token type 3 at row 40 is outside the model's 3", 1, 3 },
+		{ "bert-class", "token type -100 at row 40", 1, -100 },
+		{ "llama2", "label 53 at row 40", 2, 53 },
+		{ "llama2", "label -1 at row 40", 2, -1 },
+		{ "llama2", NULL, 2, -100 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		int32_t id[41] = { 0 };
+		struct pt_tensor *h;
+		struct mfix x;
+
+		mfix_golden(&x, wrong[i].name);
+		mfix_open(&x, "ref");
+		id[40] = wrong[i].value;
+		*(const int32_t **[]){ &x.in.host_ids, &x.in.host_types, &x.in.host_labels }[wrong[i].what] = id;
+		h = pt_model_hidden(&x.f.run, x.m, &x.in);
+		if (wrong[i].part)
+			assert_fails(pt_run_check(&x.f.run, &x.f.err), PT_DATA, wrong[i].part, &x.f.err);
+		assert_true(!h == !!wrong[i].part);
+		mfix_close(&x);
+		mfix_release(&x);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_recompute),
 		cmocka_unit_test(test_frozen),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_outside),
 	};
 
 	return cmocka_run_group_tests_name("model_train", tests, NULL, NULL);
