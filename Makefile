@@ -5,7 +5,7 @@
 #   make demo       make deps, build, train the carried model
 #   make test       unit, golden and command tests, then all again under sanitizers
 #   make check      the same, once, of one build (SAN=1: with sanitizers)
-#   make test-faults  each cut and each flipped byte on each tool, and fuzzing: an hour
+#   make test-faults  each cut and each flipped byte on each tool, fuzzing, kills: an hour
 #   make lint       folder floors, file sizes, man pages
 #   make bench      speed against this machine's own peak (PYTHON=... adds HF PEFT)
 #   make install    DESTDIR, PREFIX honoured
@@ -150,7 +150,7 @@ test: deps-dev
 
 # What make test samples, in full. FAULTS is for tests that can do more than they have time for.
 test-faults: all units
-	FAULTS=1 PEFT_FUZZ=600 TEST_TIMEOUT=14400 BUILD=$(BUILD) sh tests/run stream t0102
+	FAULTS=1 PEFT_FUZZ=600 TEST_TIMEOUT=14400 BUILD=$(BUILD) sh tests/run stream t0102 t0403
 
 lint:
 	sh tests/lint

@@ -173,8 +173,10 @@ test_that 'what is refused, with the cure' '
 	grep "the directory of -a" err
 	ln -s init link
 	exits 2 peft-step -m base -a init -o link b.pts 2>err
-	exits 2 peft-step -m base -a init -o new b.pts 2>err
+	exits 2 peft-step -m base -a init -o new b.pts 2>err >fail.log
 	grep "another tokenizer" err
+	exits 3 peft-head -n 1 fail.log >/dev/null 2>err2
+	grep "upstream peft-step failed: .*another tokenizer" err2
 	grep -e "--other-tokenizer" err
 	exits 2 peft-step -q -m base -a init --lr 1e-3 --other-tokenizer --save-steps 1 -o whole b.pts 2>err
 	grep "lr=0.01, not lr=0.001" err

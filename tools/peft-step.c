@@ -244,16 +244,17 @@ static int train(struct step_tool *s, struct pt_error *err)
 		return err->status;
 	if (s->loop.resumed)
 		pt_log(PT_FACT, "going on after step %lld", (long long)s->loop.resumed);
-	if (report_open(&s->report, s->head, s->options.data, lo->schedule.total, s->t.quiet, err))
-		return err->status;
+	report_head(&s->report, s->head, s->options.data, lo->schedule.total);
 	return pt_loop_run(&s->loop, err);
 }
 
 static int run(struct step_tool *s, struct pt_error *err)
 {
-	if (check_usage(s, err))
+	bool trains = !o.plan && !o.dry_run;
+
+	if (trains && report_open(&s->report, s->t.quiet, err))
 		return err->status;
-	if (!o.plan && !o.dry_run && pt_loop_lock(o.output, &s->lock, err))
+	if (check_usage(s, err) || (trains && pt_loop_lock(o.output, &s->lock, err)))
 		return err->status;
 	if (pt_reader_open(&s->in, (const char *const *)s->t.operand, s->t.noperands, "batch", 0, err) ||
 	    pt_reader_head(s->in, &s->head, err))

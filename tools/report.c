@@ -29,28 +29,29 @@ static void give_up(struct report *r, const struct pt_error *err)
 	tool_warn("metrics: %s; training goes on without them", err->msg);
 }
 
-int report_open(struct report *r, const struct pt_record *head, const char *options, int64_t total, bool quiet,
-		struct pt_error *err)
+int report_open(struct report *r, bool quiet, struct pt_error *err)
 {
 	struct pt_writer_options o = { .tool = "peft-step", .kind = "metrics" };
+
+	r->text = isatty(STDOUT_FILENO);
+	r->progress = !quiet && isatty(STDERR_FILENO);
+	return r->text ? 0 : pt_writer_open(&r->w, &o, err);
+}
+
+void report_head(struct report *r, const struct pt_record *head, const char *options, int64_t total)
+{
 	struct pt_error e = PT_ERROR_INIT;
 	struct pt_st_build b;
 
-	memset(r, 0, sizeof *r);
 	r->total = total;
 	r->began = now();
-	r->text = isatty(STDOUT_FILENO);
-	r->progress = !quiet && isatty(STDERR_FILENO);
-	if (r->text)
-		return 0;
-	if (pt_writer_open(&r->w, &o, err))
-		return err->status;
+	if (!r->w)
+		return;
 	pt_st_build_init(&b);
 	pt_head_inherit(&b, head);
 	if (pt_writer_head(r->w, &b, &head, 1, options, &e))
 		give_up(r, &e);
 	pt_st_build_release(&b);
-	return 0;
 }
 
 static void clear_line(struct report *r)

@@ -22,9 +22,10 @@ struct report {
 	int64_t steps, tokens;		/* of this start */
 };
 
-/* HEAD of the metrics; a failure to write is noted, never returned. */
-int report_open(struct report *r, const struct pt_record *head, const char *options, int64_t total, bool quiet,
-		struct pt_error *err);
+/* At the start, so that whatever goes wrong has its FAIL. */
+int report_open(struct report *r, bool quiet, struct pt_error *err);
+/* HEAD of the metrics. A failure to write is said and noted, never returned: here and below. */
+void report_head(struct report *r, const struct pt_record *head, const char *options, int64_t total);
 /* Row i of h; again: from before a restart, no progress. */
 int report_row(struct report *r, const struct pt_history *h, size_t i, bool again, struct pt_error *err);
 /* END, or FAIL where err tells of a failure (and the signal's name or NULL). */
