@@ -196,7 +196,7 @@ static void task_fwd(const struct pt_k_attn *k, const struct attn_seq *s, int h,
 
 int pt_cpu_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
-	const int64_t tasks = attn_count(k->host_cu_q, k->batch) * k->heads;
+	const int64_t tasks = attn_count(k, false) * k->heads;
 	const bool many = attn_many(k);
 	struct attn_call c;
 	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, false, &c);
@@ -211,7 +211,7 @@ int pt_cpu_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 #pragma omp for schedule(dynamic)
 		for (int64_t t = 0; t < tasks; t++) {
 			/* The last queries, which see most keys where attention is causal, come first. */
-			int64_t n = (tasks - 1 - t) / k->heads, b = attn_find(k->host_cu_q, &n);
+			int64_t n = (tasks - 1 - t) / k->heads, b = attn_find(k, false, &n);
 			struct attn_seq s = attn_seq(k, b);
 
 			task_fwd(k, &s, (int)(t % k->heads), n * ATTN_BLOCK,

@@ -178,25 +178,33 @@ static inline const float *attn_mask(const struct pt_k_attn *k, const struct att
 	return m + pt_philox_mask(m, key, (uint32_t)k->rng.pos[row], (uint32_t)h, x->index, x->n, k->dropout);
 }
 
-/* Which sequence block t of all blocks of ATTN_BLOCK rows belongs to; t becomes its number there. */
-static inline int64_t attn_find(const int32_t *cu, int64_t *t)
+/* Blocks of queries, or of queries or keys, whichever are more. */
+static inline int64_t attn_blocks(const struct pt_k_attn *k, int64_t b, bool keys)
+{
+	struct attn_seq s = attn_seq(k, b);
+
+	return pt_blocks(keys ? pt_max(s.nq, s.nk) : s.nq, ATTN_BLOCK);
+}
+
+static inline int64_t attn_count(const struct pt_k_attn *k, bool keys)
+{
+	int64_t n = 0;
+
+	for (int b = 0; b < k->batch; b++)
+		n += attn_blocks(k, b, keys);
+	return n;
+}
+
+/* Which sequence block t of all these belongs to; t becomes its number there. */
+static inline int64_t attn_find(const struct pt_k_attn *k, bool keys, int64_t *t)
 {
 	int64_t b = 0, n;
 
-	while (*t >= (n = pt_blocks(cu[b + 1] - cu[b], ATTN_BLOCK))) {
+	while (*t >= (n = attn_blocks(k, b, keys))) {
 		*t -= n;
 		b++;
 	}
 	return b;
-}
-
-static inline int64_t attn_count(const int32_t *cu, int batch)
-{
-	int64_t n = 0;
-
-	for (int b = 0; b < batch; b++)
-		n += pt_blocks(cu[b + 1] - cu[b], ATTN_BLOCK);
-	return n;
 }
 
 /* Whether there is enough to do for more than one thread. */

@@ -3,12 +3,13 @@
  * attn_bwd.c - attention backward, probabilities made again from the stored
  * log-sum-exp (Dao et al. 2022), in five products.
  *
- * Queries and keys of a sequence are cut into blocks of ATTN_BLOCK. A task is
+ * Queries and keys of a sequence are cut into n blocks of ATTN_BLOCK. A task is
  * one block of keys of one key/value head; in phase p it meets block
  * (own number + p) mod n of the queries, so that no two tasks of a phase write
  * to the same rows of dq, dk or dv, and every row gets its terms in the order
- * of the phases. Prefixes, whose rows several sequences share, have a phase of
- * their own with one task for each entry and head.
+ * of the phases; in the first one it is written, unless it is added to.
+ * Prefixes, whose rows several sequences share, have the last phase, with one
+ * task for each entry and head.
  */
 #include "device/cpu/cpu.h"
 
@@ -33,7 +34,7 @@ static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, c
 	const struct pt_k_attn *k = c->k;
 	int64_t i = u->i0 + r, row = u->s->q0 + i, end = pt_min(to, u->x->n), lo, hi;
 	bool bias = k->bias && !u->x->prefix, cap = k->softcap > 0;
-	float lse = k->lse[u->h * k->nq + row], delta = c->delta[u->h * k->nq + row];
+	float lse = k->lse[u->h * k->nq + row], delta = w->delta[r];
 	float *restrict p = w->p + r * ATTN_BLOCK, *restrict ds = w->ds + r * ATTN_BLOCK;
 	const float *mask = NULL, *line = w->line + (u->end - 1 - i);
 	float *restrict t = w->t;
@@ -111,23 +112,59 @@ static void sub_keys(const struct sub *u, const float *a, const float *b, int64_
 	}
 }
 
-/* dq of the sub-block's rows, added to memory. */
-static void sub_queries(const struct attn_call *c, const struct sub *u, const struct attn_bwd *w)
+/* Rows of a packed tile to memory, added or written. */
+static void put_rows(float *restrict to, int64_t ld, const float *restrict from, int64_t dp, int64_t n, int64_t d,
+		     bool add)
+{
+	for (int64_t i = 0; i < n; i++, to += ld, from += dp) {
+		if (add)
+			for (int64_t j = 0; j < d; j++)
+				to[j] += from[j];
+		else
+			for (int64_t j = 0; j < d; j++)
+				to[j] = from[j];
+	}
+}
+
+static void zero_rows(float *to, int64_t ld, int64_t n, int64_t d)
+{
+	for (int64_t i = 0; i < n; i++)
+		memset(to + i * ld, 0, (size_t)d * sizeof *to);
+}
+
+/* dq of the sub-block's rows. */
+static void sub_queries(const struct attn_call *c, const struct sub *u, const struct attn_bwd *w, bool add)
 {
 	const struct pt_k_attn *k = c->k;
 	int64_t d = k->head_dim, dp = tile_up(d, TILE_N);
 
 	for (int64_t r = 0; r < u->n; r += TILE_M) {
 		int64_t from = u->from[r / TILE_M], to = pt_min(u->to[r / TILE_M], u->x->n);
+		int64_t m = pt_min(TILE_M, u->n - r);
 		float *dq = (float *)k->dq + (u->s->q0 + u->i0 + r) * k->ldq + u->h * d;
 
-		if (from >= to)
-			continue;
-		tile_rows(w->ds + r * ATTN_BLOCK + from, ATTN_BLOCK, 1, pt_min(TILE_M, u->n - r),
-			  w->kr + from * TILE_N, u->x->n * TILE_N, 0, dp / TILE_N, to - from, w->dq, dp, false);
-		for (int64_t i = 0; i < pt_min(TILE_M, u->n - r); i++)
-			for (int64_t j = 0; j < d; j++)
-				dq[i * k->ldq + j] += w->dq[i * dp + j];
+		if (from < to) {
+			tile_rows(w->ds + r * ATTN_BLOCK + from, ATTN_BLOCK, 1, m, w->kr + from * TILE_N,
+				  u->x->n * TILE_N, 0, dp / TILE_N, to - from, w->dq, dp, false);
+			put_rows(dq, k->ldq, w->dq, dp, m, d, add);
+		} else if (!add) {
+			zero_rows(dq, k->ldq, m, d);
+		}
+	}
+}
+
+/* Sums of doo * o over the sub-block's rows. */
+static void sub_deltas(const struct pt_k_attn *k, const struct sub *u, const struct attn_bwd *w)
+{
+	for (int64_t r = 0; r < u->n; r++) {
+		int64_t at = (u->s->q0 + u->i0 + r) * k->ldo + (int64_t)u->h * k->head_dim;
+		const float *o = (const float *)k->o + at, *g = (const float *)k->doo + at;
+		float sum = 0;
+
+#pragma omp simd reduction(+:sum)
+		for (int64_t j = 0; j < k->head_dim; j++)
+			sum += o[j] * g[j];
+		w->delta[r] = sum;
 	}
 }
 
@@ -138,32 +175,22 @@ static void add_line(const struct attn_call *c, int64_t start, const float *dlin
 		part[attn_bucket_of(c->k, c->bucket, start + r)] += dline[r];
 }
 
-static void add_rows(float *to, int64_t ld, const float *from, int64_t dp, int64_t n, int64_t d)
-{
-	for (int64_t i = 0; i < n && to; i++)
-		for (int64_t j = 0; j < d; j++)
-			to[i * ld + j] += from[i * dp + j];
-}
-
-/* Where the gradients of a block of keys go (NULL: not wanted), and the distance of its rows. */
+/* Where the gradients of a block of keys go (NULL: not wanted), the distance of its rows, what is added to. */
 struct grad {
 	float *dk, *dv, *part;
 	int64_t ldk, ldv;
+	bool add_q, add_k, add_v;
 };
 
-/* Queries i0..i1 of all heads of group g and the keys x. */
+/* Queries i0..i1 of all heads of group g and the keys x, some of which they see. */
 static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const struct attn_keys *x, int g,
 		     int64_t i0, int64_t i1, const struct grad *to, const struct attn_bwd *w)
 {
 	const struct pt_k_attn *k = c->k;
-	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(s, x, i1), first, last, other;
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(s, x, i1);
 	int group = k->heads / k->kv_heads;
 	bool bias = k->bias && !x->prefix, add = false;
 
-	attn_range(k, s, x, i0, &first, &other);
-	attn_range(k, s, x, i1 - 1, &other, &last);
-	if (first >= last)
-		return;
 	pack_columns(w->kc, x->k, x->ldk, x->n, d);
 	pack_columns(w->vc, x->v, x->ldv, x->n, d);
 	if (k->dq)
@@ -177,6 +204,7 @@ static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const 
 			struct sub u = { .s = s, .x = x, .h = h, .i0 = i, .n = pt_min(ATTN_SUB, i1 - i), .end = i1 };
 			int64_t row = s->q0 + i;
 
+			sub_deltas(k, &u, w);
 			sub_scores(c, &u, w);
 			if (to->dv) {
 				pack_rows(w->gr, (const float *)k->doo + row * k->ldo + h * d, k->ldo, u.n, d);
@@ -187,37 +215,62 @@ static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const 
 				sub_keys(&u, w->ds, w->qr, dp, w->dk, add);
 			}
 			if (k->dq)
-				sub_queries(c, &u, w);
+				sub_queries(c, &u, w, to->add_q);
 			add = true;
 		}
 		if (to->part)
 			add_line(c, start, w->dline, to->part + (int64_t)h * k->buckets);
 	}
-	add_rows(to->dk, to->ldk, w->dk, dp, x->n, d);
-	add_rows(to->dv, to->ldv, w->dv, dp, x->n, d);
+	if (to->dk)
+		put_rows(to->dk, to->ldk, w->dk, dp, x->n, d, to->add_k);
+	if (to->dv)
+		put_rows(to->dv, to->ldv, w->dv, dp, x->n, d, to->add_v);
 }
 
-/* Block kb of the keys of a sequence meets block qb of its queries. */
+/* Whether one of the queries i0..i1 sees one of the keys x. */
+static bool pair_sees(const struct pt_k_attn *k, const struct attn_seq *s, const struct attn_keys *x, int64_t i0,
+		      int64_t i1)
+{
+	int64_t first, last, other;
+
+	if (i0 >= i1 || x->n <= 0)
+		return false;
+	attn_range(k, s, x, i0, &first, &other);
+	attn_range(k, s, x, i1 - 1, &other, &last);
+	return first < last;
+}
+
+/* Block kb of the keys of a sequence meets a block of its queries; either may be empty. */
 static void task_bwd(const struct attn_call *c, int64_t block, int64_t phase, int g, const struct attn_bwd *w)
 {
 	const struct pt_k_attn *k = c->k;
-	int64_t kb = block, b = attn_find(k->host_cu_k, &kb), d = k->head_dim;
+	int64_t kb = block, b = attn_find(k, true, &kb), d = k->head_dim, n = attn_blocks(k, b, true);
+	int64_t group = k->heads / k->kv_heads, i0 = (kb + phase) % n * ATTN_BLOCK, i1;
 	struct attn_seq s = attn_seq(k, b);
-	int64_t nq = pt_blocks(s.nq, ATTN_BLOCK), n = pt_max(nq, pt_blocks(s.nk, ATTN_BLOCK));
-	int64_t qb = (kb + phase) % n, row = s.k0 + kb * ATTN_BLOCK;
 	struct attn_keys x;
-	struct grad to = { .ldk = k->ldk, .ldv = k->ldv };
+	struct grad to = { .ldk = k->ldk, .ldv = k->ldv, .add_q = phase || k->acc_dq,
+			   .add_k = phase || k->acc_dk, .add_v = phase || k->acc_dv };
 
-	if (phase >= n || qb >= nq)
+	if (phase >= n)
 		return;
+	i1 = pt_min(s.nq, i0 + ATTN_BLOCK);
+	x = attn_keys(k, &s, false, pt_min(kb * ATTN_BLOCK, s.nk), g);
 	if (k->dk)
-		to.dk = (float *)k->dk + row * k->ldk + g * d;
+		to.dk = (float *)k->dk + (s.k0 + x.at) * k->ldk + g * d;
 	if (k->dv)
-		to.dv = (float *)k->dv + row * k->ldv + g * d;
+		to.dv = (float *)k->dv + (s.k0 + x.at) * k->ldv + g * d;
 	if (k->dbias && c->blocks)
 		to.part = c->part + block * k->heads * k->buckets;
-	x = attn_keys(k, &s, false, kb * ATTN_BLOCK, g);
-	pair_bwd(c, &s, &x, g, qb * ATTN_BLOCK, pt_min(s.nq, (qb + 1) * ATTN_BLOCK), &to, w);
+	if (pair_sees(k, &s, &x, i0, i1)) {
+		pair_bwd(c, &s, &x, g, i0, i1, &to, w);
+		return;
+	}
+	if (k->dq && !to.add_q)
+		zero_rows((float *)k->dq + (s.q0 + i0) * k->ldq + g * group * d, k->ldq, i1 - i0, group * d);
+	if (k->dk && !to.add_k)
+		zero_rows(to.dk, k->ldk, x.n, d);
+	if (k->dv && !to.add_v)
+		zero_rows(to.dv, k->ldv, x.n, d);
 }
 
 /* Entry e of the prefix table and all the sequences that have it. */
@@ -234,7 +287,8 @@ static void task_prefix(const struct attn_call *c, int e, int g, const struct at
 		for (int64_t at = 0; at < s.np; at += ATTN_BLOCK) {
 			struct attn_keys x = attn_keys(k, &s, true, at, g);
 			int64_t to_row = (s.p0 + at) * ldp + g * d;
-			struct grad to = { .ldk = ldp, .ldv = ldp };
+			struct grad to = { .ldk = ldp, .ldv = ldp, .add_q = true, .add_k = true,
+					   .add_v = true };
 
 			if (k->dprefix_k)
 				to.dk = (float *)k->dprefix_k + to_row;
@@ -242,38 +296,6 @@ static void task_prefix(const struct attn_call *c, int e, int g, const struct at
 				to.dv = (float *)k->dprefix_v + to_row;
 			for (int64_t i = 0; i < s.nq; i += ATTN_BLOCK)
 				pair_bwd(c, &s, &x, g, i, pt_min(s.nq, i + ATTN_BLOCK), &to, w);
-		}
-	}
-}
-
-#define PREPARE 16		/* rows that a thread prepares at once */
-
-static void zero_rows(void *p, int64_t ld, int64_t from, int64_t to, int64_t c)
-{
-	for (int64_t i = from; i < to && p; i++)
-		memset((float *)p + i * ld, 0, (size_t)c * sizeof(float));
-}
-
-/* Zero what is not added to, and find the sums of doo * o. */
-static void prepare(const struct attn_call *c, int64_t from)
-{
-	const struct pt_k_attn *k = c->k;
-	int64_t d = k->head_dim, q1 = pt_min(from + PREPARE, k->host_cu_q[k->batch]);
-	int64_t k1 = pt_min(from + PREPARE, k->host_cu_k[k->batch]);
-
-	zero_rows(k->acc_dq ? NULL : k->dq, k->ldq, from, q1, d * k->heads);
-	zero_rows(k->acc_dk ? NULL : k->dk, k->ldk, from, k1, d * k->kv_heads);
-	zero_rows(k->acc_dv ? NULL : k->dv, k->ldv, from, k1, d * k->kv_heads);
-	for (int64_t i = from; i < q1; i++) {
-		for (int h = 0; h < k->heads; h++) {
-			const float *o = (const float *)k->o + i * k->ldo + h * d;
-			const float *g = (const float *)k->doo + i * k->ldo + h * d;
-			float sum = 0;
-
-#pragma omp simd reduction(+:sum)
-			for (int64_t j = 0; j < d; j++)
-				sum += o[j] * g[j];
-			c->delta[h * k->nq + i] = sum;
 		}
 	}
 }
@@ -296,19 +318,15 @@ static void add_parts(const struct attn_call *c, int64_t blocks)
 
 int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
-	int64_t blocks = attn_count(k->host_cu_k, k->batch), phases = 0, rows, tasks = blocks * k->kv_heads;
+	int64_t blocks = attn_count(k, true), phases = 0;
 	struct attn_call c;
 	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, true, &c);
 	bool bias = k->dbias && c.blocks, many = attn_many(k);
 
 	(void)err;
 	attn_buckets(k, c.bucket);
-	rows = pt_max(k->host_cu_q[k->batch], k->host_cu_k[k->batch]);
-	for (int b = 0; b < k->batch; b++) {
-		struct attn_seq s = attn_seq(k, b);
-
-		phases = pt_max(phases, pt_blocks(pt_max(s.nq, s.nk), ATTN_BLOCK));
-	}
+	for (int b = 0; b < k->batch; b++)
+		phases = pt_max(phases, attn_blocks(k, b, true));
 	if (bias)
 		memset(c.part, 0, (size_t)(blocks * k->heads * k->buckets) * sizeof *c.part);
 #pragma omp parallel num_threads(pt_cpu_threads(dev)) if (many)
@@ -316,17 +334,14 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 		struct attn_bwd w;
 
 		attn_lay_bwd(k, base + omp_get_thread_num() * attn_lay_bwd(k, NULL, &w), &w);
-#pragma omp for schedule(static)
-		for (int64_t i = 0; i < rows; i += PREPARE)
-			prepare(&c, i);
+		for (int64_t p = 0; p < phases; p++) {
+#pragma omp for schedule(dynamic)
+			for (int64_t t = 0; t < blocks * k->kv_heads; t++)
+				task_bwd(&c, t / k->kv_heads, p, (int)(t % k->kv_heads), &w);
+		}
 #pragma omp for schedule(dynamic)
 		for (int64_t t = 0; t < (int64_t)k->prefixes * k->kv_heads; t++)
 			task_prefix(&c, (int)(t / k->kv_heads), (int)(t % k->kv_heads), &w);
-		for (int64_t p = 0; p < phases; p++) {
-#pragma omp for schedule(dynamic)
-			for (int64_t t = 0; t < tasks; t++)
-				task_bwd(&c, t / k->kv_heads, p, (int)(t % k->kv_heads), &w);
-		}
 	}
 	if (bias)
 		add_parts(&c, blocks);

@@ -66,6 +66,7 @@ struct attn_bwd {
 	float *dk, *dv;			/* [ATTN_BLOCK][dp] */
 	float *dq;			/* [TILE_M][dp] */
 	float *line, *dline;		/* biases by distance, their gradients */
+	float *delta;			/* [ATTN_SUB] sum of doo * o */
 	float *t, *mask;		/* tanh of the soft cap, factors of dropout of a row */
 };
 
@@ -86,6 +87,7 @@ static inline int64_t attn_lay_bwd(const struct pt_k_attn *k, float *base, struc
 	w->dq = attn_take(base, &at, TILE_M * dp);
 	w->line = attn_take(base, &at, ATTN_LINE);
 	w->dline = attn_take(base, &at, ATTN_LINE);
+	w->delta = attn_take(base, &at, ATTN_SUB);
 	w->t = attn_take(base, &at, ATTN_BLOCK);
 	w->mask = attn_take(base, &at, ATTN_MASK);
 	return at;
@@ -95,8 +97,7 @@ static inline int64_t attn_lay_bwd(const struct pt_k_attn *k, float *base, struc
 struct attn_call {
 	const struct pt_k_attn *k;
 	int32_t *bucket;		/* of distances from -attn_reach() on */
-	float *delta;			/* backward: [H][Nq] sum of doo * o */
-	float *part;			/* backward: gradients of the bias table by block of keys, [blocks][H][buckets] */
+	float *part;			/* backward: gradients of the bias table by task, [blocks][H][buckets] */
 	int64_t blocks;			/* at most, by shapes alone */
 };
 
@@ -105,9 +106,8 @@ static inline int64_t attn_lay_call(const struct pt_k_attn *k, float *base, bool
 	int64_t at = 0;
 
 	c->k = k;
-	c->blocks = backward && k->bias == PT_BIAS_BUCKETS ? k->nk / ATTN_BLOCK + k->batch : 0;
+	c->blocks = backward && k->bias == PT_BIAS_BUCKETS ? (k->nq + k->nk) / ATTN_BLOCK + k->batch : 0;
 	c->bucket = (int32_t *)attn_take(base, &at, 2 * attn_reach(k) + 1);
-	c->delta = attn_take(base, &at, backward ? k->heads * k->nq : 0);
 	c->part = attn_take(base, &at, c->blocks * k->heads * k->buckets);
 	return at;
 }
