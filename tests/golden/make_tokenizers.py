@@ -12,7 +12,7 @@ golden.json holds strings (in hexadecimal: they may have any byte), and for each
 tokenizer runs [flags, limit, a, b, ids, types, decoded, streamed], where texts
 are indices into the strings (b -1: no pair), types is 0 where all are 0, ids is
 a string where the package refuses, and streamed is the text without special
-tokens. The flags are those of lib/text/tokenizer.h. Run with tokenizers 0.23.3.
+tokens; and facts: number of tokens, largest id, special ids, named ids. The flags are those of lib/text/tokenizer.h. Run with tokenizers 0.23.3.
 """
 import json
 import os
@@ -314,7 +314,12 @@ class Goldens:
             f.write(text)
         tok = Tokenizer.from_str(text)
         tok.no_padding()
-        return {"name": f"{name}.json", "runs": self.runs(tok)}
+        return self.golden(f"{name}.json", tok)
+
+    def golden(self, name, tok, named=()):
+        ids = tok.get_vocab().values()
+        special = sorted(i for i, t in tok.get_added_tokens_decoder().items() if t.special)
+        return {"name": name, "facts": [len(ids), max(ids), special, list(named)], "runs": self.runs(tok)}
 
     def runs(self, tok):
         s = STRINGS
@@ -333,18 +338,41 @@ class Goldens:
         return runs
 
 
+NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
+
+
 def directories(g):
-    """vocab.json + merges.txt, and vocab.txt; no tokenizer.json."""
-    os.makedirs(f"{OUT}/gpt2-files")
-    Tokenizer.from_file(f"{OUT}/gpt2.json").model.save(f"{OUT}/gpt2-files")
-    tok = tokenizers.ByteLevelBPETokenizer(f"{OUT}/gpt2-files/vocab.json", f"{OUT}/gpt2-files/merges.txt")._tokenizer
-    yield {"name": "gpt2-files", "runs": g.runs(tok)}
-    os.makedirs(f"{OUT}/bert-files")
-    Tokenizer.from_file(f"{OUT}/bert.json").model.save(f"{OUT}/bert-files")
-    with open(f"{OUT}/bert-files/tokenizer_config.json", "w") as f:
+    """vocab.json + merges.txt, vocab.txt, and tokenizer.json with what transformers adds to it."""
+    d = f"{OUT}/gpt2-files"
+    os.makedirs(d)
+    Tokenizer.from_file(f"{OUT}/gpt2.json").model.save(d)
+    yield g.golden("gpt2-files", tokenizers.ByteLevelBPETokenizer(f"{d}/vocab.json", f"{d}/merges.txt")._tokenizer,
+                   [-1] * 7)
+    d = f"{OUT}/bert-files"
+    os.makedirs(d)
+    Tokenizer.from_file(f"{OUT}/bert.json").model.save(d)
+    with open(f"{d}/tokenizer_config.json", "w") as f:
         json.dump({"do_lower_case": False, "model_max_length": 512}, f)
-    tok = tokenizers.BertWordPieceTokenizer(f"{OUT}/bert-files/vocab.txt", lowercase=False)._tokenizer
-    yield {"name": "bert-files", "runs": g.runs(tok)}
+    yield g.golden("bert-files", tokenizers.BertWordPieceTokenizer(f"{d}/vocab.txt", lowercase=False)._tokenizer,
+                   [-1, -1, 1, 3, 0, 2, 4])
+    d = f"{OUT}/config"
+    os.makedirs(d)
+    shutil.copy(f"{OUT}/neox.json", f"{d}/tokenizer.json")
+    flags = {"lstrip": False, "rstrip": False, "single_word": False}
+    with open(f"{d}/tokenizer_config.json", "w") as f:
+        json.dump({
+            "added_tokens_decoder": {
+                "999": {"content": "<w>", "normalized": False, "special": False, **flags, "single_word": True},
+                "0": {"content": "<|x|>", "normalized": False, "special": True, **flags, "rstrip": True},
+                "361": {"content": "   ", "normalized": True, "special": False, **flags},
+                "998": {"content": "<mask>", "normalized": True, "special": True, **flags, "lstrip": True}},
+            "bos_token": {"__type": "AddedToken", "content": "<s>", "normalized": False, **flags},
+            "eos_token": "</s>", "mask_token": "<mask>", "pad_token": None, "extra_special_tokens": ["<m>"],
+            "model_max_length": 10 ** 30, "tokenizer_class": "PreTrainedTokenizerFast"}, f)
+    from transformers import PreTrainedTokenizerFast
+    tok = PreTrainedTokenizerFast.from_pretrained(d)
+    yield g.golden("config", tok._tokenizer, [-1 if getattr(tok, n) is None else tok.convert_tokens_to_ids(getattr(tok, n))
+                                              for n in NAMES])
 
 
 def main():
@@ -355,7 +383,7 @@ def main():
     cases += list(directories(g))
     with open(f"{OUT}/golden.json", "w") as f:
         f.write('{"strings":[\n' + ",\n".join(json.dumps(t) for t in g.texts) + '],\n"cases":[\n')
-        f.write(",\n".join('{"name":"%s","runs":[\n%s]}' % (c["name"], ",\n".join(
+        f.write(",\n".join('{"name":"%s","facts":%s,"runs":[\n%s]}' % (c["name"], json.dumps(c["facts"]), ",\n".join(
             json.dumps(r, separators=(",", ":")) for r in c["runs"])) for c in cases) + "]}\n")
 
 

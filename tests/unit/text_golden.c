@@ -139,6 +139,31 @@ static void run(const char *name, const struct pt_tokenizer *tok, struct pt_enco
 	pt_buf_release(&out);
 }
 
+static void same_facts(const char *name, const struct pt_tokenizer *tok, const cJSON *facts)
+{
+	const cJSON *special = cJSON_GetArrayItem(facts, 2), *named = cJSON_GetArrayItem(facts, 3);
+	int count = 0;
+
+	if (pt_tokenizer_vocab_size(tok) != cJSON_GetArrayItem(facts, 0)->valueint ||
+	    pt_tokenizer_max_id(tok) != cJSON_GetArrayItem(facts, 1)->valueint)
+		fail_msg("%s: %d tokens, the largest id is %d", name, (int)pt_tokenizer_vocab_size(tok),
+			 (int)pt_tokenizer_max_id(tok));
+	for (int32_t id = 0; id <= pt_tokenizer_max_id(tok); id++) {
+		size_t n;
+		const char *s = pt_tokenizer_token(tok, id, &n);
+
+		count += pt_tokenizer_is_special(tok, id);
+		assert_int_equal(s ? pt_tokenizer_id(tok, s, n) : id, id);
+	}
+	for (const cJSON *j = special->child; j; j = j->next)
+		if (!pt_tokenizer_is_special(tok, j->valueint))
+			fail_msg("%s: %d is not special", name, j->valueint);
+	assert_int_equal(count, cJSON_GetArraySize(special));
+	for (int i = 0; i < cJSON_GetArraySize(named); i++)
+		if (pt_tokenizer_named(tok, (enum pt_token_name)i) != cJSON_GetArrayItem(named, i)->valueint)
+			fail_msg("%s: named token %d is %d", name, i, (int)pt_tokenizer_named(tok, (enum pt_token_name)i));
+}
+
 static void agrees_with_the_package(void **state)
 {
 	const cJSON *c, *r;
@@ -153,6 +178,7 @@ static void agrees_with_the_package(void **state)
 
 		snprintf(path, sizeof path, DIR "%s", name);
 		assert_ok(pt_tokenizer_open(&tok, path, &err), &err);
+		same_facts(name, tok, pt_json_get(c, "facts"));
 		assert_ok(pt_encoder_new(&enc, tok, &err), &err);
 		/* Twice: the second time words come from the cache. */
 		for (int twice = 0; twice < 2; twice++)
