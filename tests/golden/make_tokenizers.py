@@ -37,6 +37,7 @@ Der Käse schmeckt süß. Où est la bibliothèque? El niño está aquí. Größ
 敏捷的棕色狐狸跳过懒狗。 日本語のテキスト、カタカナとひらがな。 한국어 텍스트입니다.
 नमस्ते दुनिया। สวัสดีชาวโลก שלום עולם مرحبا بالعالم Γειά σου Κόσμε
 unbelievable, international, tokenization, internationalization, unhappiness, happily, walking, walked
+aaaaaaaaaaaaaaaa aaaaaaaa aaaa hahahahahahahaha hahahaha aaaaaaaaaaaaaaaaaaaaaaaa
 """.splitlines()
 
 STRINGS = [
@@ -53,8 +54,8 @@ STRINGS = [
     "the-final--countdown", "...", "!?!?", "\u3002\uff0c\u0964", "http://a.b/c?d=e&f#g", "print(\"x\", y[0])\n    return -1\n",
     "\u2581", "\u2581\u2581a \u2581b", "a\u2581\u2581b \u2581 c", "\u0120x \u010a", "<0x41><0xE2>", "a</w> ##b [UNK] <unk>",
     "<s>", "</s>", "a</s>b", "a </s> b", "<s> <s>", "</s></s>", "x<s", "<s>Hello</s>\u4e2d", "</S> <S>",
-    "<mask>", "a <mask> b", "a  <mask>  b", "a<mask>b", "<m>\n\nb", "a<m>\n\nb", "a <m> \n b", "<m><m> <m>", "a <w> b", "a<w> <w>b", "<w>,<w>", "\u00e9<w>\u0301",
-    "[CLS] a [SEP]", "AddedTok addedtok ADDEDTOK xAddedTok", "  \n\n  <|x|>  y", "x" * 101, "ab" * 60, "\u00e9" * 101, "\u4e00" * 51, "a" * 300 + " b",
+    "<mask>", "a <mask> b", "a  <mask>  b", "a<mask>b", "<m>\n\nb", "a<m>\n\nb", "a <m> \n b", "<m><m> <m>", "<m>  <mask> x", "a <w> b", "a<w> <w>b", "<w>,<w>", "\u00e9<w>\u0301",
+    "[CLS] a [SEP]", "AddedTok addedtok ADDEDTOK xAddedTok", "  \n\n  <|x|>  y", "x" * 101, "ab" * 60, "aaaha" * 21, "\u00e9" * 101, "\u4e00" * 51, "a" * 300 + " b",
     "unbelievable internationalization unhappiness walked", "The THE the tHE", "\u00c0\u00c9\u00ce\u00d5\u00dc \u00e0\u00e9\u00ee\u00f5\u00fc", "\r\nCRLF\r\n", "x\u0301\u0301y \u0301", "a\u0300\u200d\u200c",
 ]
 
@@ -100,15 +101,14 @@ def bytelevel(pre, norm=None, post=None, size=360, specials=(), prefix="", **mod
     return tok
 
 
-def fallback(norm, pre, specials, post=None, decoder=LLAMA_DECODER, fuse=True, drop=""):
+def fallback(norm, pre, specials, post=None, decoder=LLAMA_DECODER, fuse=True, some=256):
     """A BPE with byte fallback, as sentencepiece makes them; its vocabulary lacks most of the corpus' scripts."""
-    tok = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=fuse, byte_fallback=True))
+    tok = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=fuse, byte_fallback=some > 0))
     if norm:
         tok.normalizer = norm
     if pre:
         tok.pre_tokenizer = pre
-    train = CORPUS[:6]
-    tok.train_from_iterator(train, trainers.BpeTrainer(vocab_size=330, special_tokens=["<unk>", "<s>", "</s>"] + BYTES,
+    tok.train_from_iterator(CORPUS[:6] + CORPUS[-1:], trainers.BpeTrainer(vocab_size=330, special_tokens=["<unk>", "<s>", "</s>"] + BYTES[:some],
                                                        show_progress=False))
     j = json.loads(tok.to_str())
     j["added_tokens"] = []
@@ -191,7 +191,9 @@ def real():
                      decoder=D.Sequence([D.Replace("\u2581", " "), D.ByteFallback(), D.Fuse()]))
     gemma.add_tokens([AddedToken(t, normalized=False) for t in ("\n\n", "\u2581\u2581", "\u2581\u2581\u2581")])
     yield "gemma", gemma
-    yield "unk", fallback(None, P.Whitespace(), [special(t) for t in names], fuse=False)
+    yield "unk", fallback(None, P.Whitespace(), [special(t) for t in names], fuse=False, some=0)
+    yield "unk-fused", fallback(None, P.WhitespaceSplit(), [special(t) for t in names], some=0)
+    yield "unk-bytes", fallback(None, P.WhitespaceSplit(), [special(t) for t in names], fuse=False, some=0xd0)
     llama3 = bytelevel(isolated(R_LLAMA3), specials=["<s>", "</s>", "<|x|>"], ignore_merges=True)
     llama3.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False),
                                                  template("<s> $A", "<s> $A <s>:1 $B:1", **{"<s>": 0})])
@@ -230,6 +232,7 @@ def real():
     j = json.loads(none.to_str())   # characters without a symbol vanish; of equal keys the last wins
     for t in ("\u0100", "\u0101", "\u00e4", "\u00ef"):
         j["model"]["vocab"].pop(t, None)
+    j["model"]["merges"].append(j["model"]["merges"][0])    # of equal merges the last rank counts
     vocab = json.dumps(j["model"]["vocab"], ensure_ascii=False)
     j["model"]["merges"] = [m for m in j["model"]["merges"] if not {"\u00e4", "\u00ef"} & set("".join(m))]
     text = json.dumps(j, ensure_ascii=False).replace(vocab, '{"x": 7, ' + vocab[1:-1] + ', "!": 400, "~": 401}')
@@ -258,6 +261,8 @@ def probes():
     yield "replace", probe(N.Sequence([N.Replace("a", "bb"), N.Replace(Regex(r"\s+"), " "), N.Replace(Regex("x*"), "-"),
                                        N.Replace(Regex(r"\p{P}"), ""), N.Prepend("_"),
                                        N.Replace("", "")]))
+    yield "replace-first", probe(N.Sequence([N.Replace("He", "J"), N.Replace(Regex("^a"), "bb"), N.Replace("T", "")]),
+                                 P.Metaspace(prepend_scheme="first"))
     yield "bytelevel", probe(N.ByteLevel(), P.ByteLevel(add_prefix_space=True, use_regex=True))
     yield "whitespace", probe(None, P.Whitespace())
     yield "metaspace", probe(None, P.Metaspace(), [special("<s>"), special("<mask>", lstrip=True)])
