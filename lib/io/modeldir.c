@@ -308,8 +308,8 @@ out:
 	return st;
 }
 
-/* Other libraries' weights, which are not read. */
-static int no_weights(const struct pt_modeldir *m, struct pt_error *err)
+/* Weights that are there but never read are refused even where none are asked for: fresh ones are no substitute. */
+static int no_weights(const struct pt_modeldir *m, int flags, struct pt_error *err)
 {
 	static const char *const pickles[] = { "pytorch_model.bin", "pytorch_model.bin.index.json" };
 	const cJSON *arch = cJSON_GetArrayItem(pt_json_get(m->config, "architectures"), 0);
@@ -328,6 +328,8 @@ static int no_weights(const struct pt_modeldir *m, struct pt_error *err)
 					"t.%s.from_pretrained(\"%s\", torch_dtype=\"auto\").save_pretrained(\"%s\")'",
 					m->given, pickles[i], s ? s : "AutoModel", m->path, m->path);
 	}
+	if (flags & PT_MODELDIR_NO_WEIGHTS)
+		return 0;
 	return pt_error(err, PT_DATA, "%s has neither model.safetensors nor model.safetensors.index.json",
 			m->given);
 }
@@ -347,8 +349,7 @@ static int open_weights(struct pt_modeldir *m, int flags, struct pt_error *err)
 		st = open_sharded(m, index, err);
 	} else {
 		m->weights = false;
-		if (!(flags & PT_MODELDIR_NO_WEIGHTS))
-			st = no_weights(m, err);
+		st = no_weights(m, flags, err);
 	}
 	free(single);
 	free(index);

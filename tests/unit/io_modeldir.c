@@ -213,6 +213,9 @@ static void test_refused(void **state)
 	refused(dir, 0, PT_DATA, "t.LlamaForCausalLM.from_pretrained(");
 	put("config.json", "{}");
 	refused(dir, 0, PT_DATA, "t.AutoModel.from_pretrained(");
+	/* Nor is a model made afresh where a pickle holds one. */
+	refused(dir, PT_MODELDIR_NO_WEIGHTS, PT_DATA, "Python pickle");
+	assert_int_equal(unlink(at("pytorch_model.bin")), 0);
 	assert_ok(pt_modeldir_open(&m, dir, PT_MODELDIR_NO_WEIGHTS, &err), &err);
 	assert_false(m.weights);
 	assert_null(pt_modeldir_tensor(&m, 0));
