@@ -54,11 +54,11 @@ test_that 'records are about 1 MiB; their size does not change what is in them' 
 	cmp a.digest b.digest'
 test_that 'live input: with --record 1 a line goes through at once' '
 	mkfifo fifo
-	{ echo "a text"; sleep 5; } >fifo &
-	timeout 4 sh -c "peft-tokenize -m \"$M\" --record 1 <fifo 2>/dev/null | peft-head -n 1 >one" || true
+	{ echo "a text"; exec sleep 60; } >fifo &
+	holder=$!
+	timeout 50 sh -c "peft-tokenize -m \"$M\" --record 1 <fifo 2>/dev/null | { peft-head -n 1 >one; kill $holder; }"
 	show one >one.txt
-	test "$(wc -l <one.txt)" -eq 1
-	wait'
+	test "$(wc -l <one.txt)" -eq 1'
 test_that 'a bad line ends it, with file and line, and no file is left' '
 	head -n 5 many.jsonl >good.jsonl
 	{ cat good.jsonl; cat; } >bad.jsonl <<-X
@@ -174,11 +174,12 @@ test_that 'a reader that goes away ends it silently' '
 	test ! -s err'
 test_that 'a signal makes FAIL and kills' '
 	rm -f fifo && mkfifo fifo
-	sleep 30 >fifo &
+	{ echo x; exec sleep 60; } >fifo &
 	holder=$!
-	peft-tokenize -m "$M" <fifo 2>err >out.pts &
+	peft-tokenize -m "$M" --record 1 <fifo 2>err >out.pts &
 	pid=$!
-	sleep 0.3
+	i=0
+	until [ -s out.pts ] || [ $i -ge 300 ]; do sleep 0.1; i=$((i + 1)); done
 	kill -s TERM $pid
 	got=0
 	wait $pid || got=$?

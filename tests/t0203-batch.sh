@@ -134,10 +134,12 @@ test_that '-n ends early, says so, and its producer may end' '
 	test ! -s err'
 test_that '--stream writes a step as soon as it is complete' '
 	mkfifo fifo
-	sample -n 1000 --per 8 --wait 20 examples >fifo 2>/dev/null &
-	timeout 10 peft-batch --stream -b 4 <fifo 2>/dev/null | timeout 10 peft-head -n 2 >two
+	sample -n 10000 --per 8 --wait 100 examples >fifo 2>/dev/null &
+	producer=$!
+	# All of it would take two minutes.
+	timeout 50 peft-batch --stream -b 4 <fifo 2>/dev/null | timeout 50 peft-head -n 2 >two
 	test -s two
-	wait'
+	kill $producer 2>/dev/null || true'
 test_that '--stream has no total; its bounds come from the input' '
 	peft-batch --stream -b 4 in.pts >a 2>err
 	grep "warning: the input does not say how long" err
@@ -148,15 +150,16 @@ test_that '--stream has no total; its bounds come from the input' '
 	head_has max_tokens 30 a'
 test_that 'a signal makes FAIL and kills' '
 	rm -f fifo && mkfifo fifo
-	sleep 30 >fifo &
+	sample -n 1000 --per 4 --wait 100 examples >fifo 2>/dev/null &
 	holder=$!
-	env --default-signal=INT peft-batch <fifo 2>err >out.pts &
+	env --default-signal=INT peft-batch --stream --tokens 8 <fifo 2>err >out.pts &
 	pid=$!
-	sleep 0.3
+	i=0
+	until [ -s out.pts ] || [ $i -ge 300 ]; do sleep 0.1; i=$((i + 1)); done
 	kill -s INT $pid
 	got=0
 	wait $pid || got=$?
-	kill $holder
+	kill $holder 2>/dev/null || true
 	test $got -eq 130
 	grep -aq "\"signal\":\"INT\"" out.pts'
 test_that 'an empty stream of examples is one of no batches, with a warning' '
