@@ -175,8 +175,8 @@ static int tables_init(struct tables *t, const struct pt_opt *opts, struct pt_er
 	t->no_names = pt_calloc(n, sizeof *t->no_names, err);
 	if (!t->longs || !t->no_names || n >= 0x1000 || 2 * n + 8 > sizeof t->letters)
 		return pt_error(err, PT_FAIL, "out of memory");
-	/* POSIX order; a missing argument is told from an unknown option. */
-	used = (size_t)snprintf(t->letters, sizeof t->letters, "+:hV");
+	/* A missing argument is told from an unknown option. */
+	used = (size_t)snprintf(t->letters, sizeof t->letters, ":hV");
 	for (size_t i = 0; i < n; i++) {
 		const struct pt_opt *o = &opts[i];
 

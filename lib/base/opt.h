@@ -53,8 +53,8 @@ struct pt_opt_spec {
 };
 
 /*
- * Parse argv in POSIX order (options before operands). *operand is the index of the
- * first operand. *help and *version are set when asked for. PT_USAGE names the option.
+ * Parse argv. Options may stand behind operands, up to "--", where the C library moves
+ * them (glibc); argv is put in order, *operand is the index of the first operand. *help and *version are set when asked for. PT_USAGE names the option.
  */
 int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *operand,
 		 bool *help, bool *version, struct pt_error *err);

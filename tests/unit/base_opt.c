@@ -63,7 +63,7 @@ static void values(void **state)
 {
 	(void)state;
 	assert_ok(parse("-f", "-vv", "-n", "12", "--rate=0.25", "-ofile", "--kind", "green",
-			"-l", "a", "-lb", "in", "-f", NULL), &err);
+			"-l", "a", "-lb", "in", "-f", "out", NULL), &err);
 	assert_true(v.fast && v.given && !v.slow);
 	assert_int_equal(v.verbose, 2);
 	assert_int_equal(v.n, 12);
@@ -73,8 +73,8 @@ static void values(void **state)
 	assert_int_equal(v.list.n, 2);
 	assert_string_equal(v.list.item[0], "a");
 	assert_string_equal(v.list.item[1], "b");
-	/* Options end at the first operand. */
-	assert_int_equal(operand, 12);
+	/* The operands are the last. */
+	assert_int_equal(operand, 13);
 	assert_false(help || version);
 
 	assert_ok(parse("--fast", "--no-fast", "--", "-n", NULL), &err);
