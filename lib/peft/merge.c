@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * merge.c - merged models, tensor by tensor; see merge.h.
+ */
+#include "peft/merge.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "model/save.h"
+#include "peft/adapter_priv.h"
+
+int pt_merge_init(struct pt_merge *mg, struct pt_model *m, struct pt_adapter *a,
+		  const struct pt_merge_options *o, struct pt_error *err)
+{
+	*mg = (struct pt_merge){ .a = a, .m = m, .o = *o };
+	if (!a)
+		return 0;
+	/* Full weights are the model's own. */
+	pt_adapter_enable(a, false);
+	mg->prov_id = a->prov_id;
+	return pt_prov_union(&mg->prov, &a->prov, err);
+}
+
+void pt_merge_release(struct pt_merge *mg)
+{
+	if (mg->a)
+		pt_adapter_enable(mg->a, true);
+	pt_prov_release(&mg->prov);
+}
+
+static bool acts_on(const struct pt_adapter *a, const struct pt_weight *w)
+{
+	for (int i = 0; i < a->nsites; i++) {
+		if (a->site[i].site->weight == w || a->site[i].site->bias == w)
+			return true;
+	}
+	return false;
+}
+
+static bool adapted(const struct pt_merge *mg, const struct pt_weight *w)
+{
+	return mg->a && (pt_adapter_replaced(mg->a, w) || acts_on(mg->a, w));
+}
+
+/* Whether w is written under its twin's name alone. */
+static bool stays_tied(const struct pt_merge *mg, const struct pt_weight *w)
+{
+	return w->tied && w->use->data == w->tied->use->data && !adapted(mg, w) && !adapted(mg, w->tied);
+}
+
+/* A weight that the base lacks is stored as the first matrix of the base is. */
+static enum pt_dtype file_type(const struct pt_merge *mg, const struct pt_weight *w)
+{
+	if (mg->o.dtype >= 0)
+		return (enum pt_dtype)mg->o.dtype;
+	for (int i = 0; w->fresh && i < mg->m->nweights; i++) {
+		const struct pt_weight *x = &mg->m->weight[i];
+
+		if (!x->fresh && x->t.ndim == 2)
+			return x->t.type;
+	}
+	return w->t.type;
+}
+
+static int refuse(const struct pt_weight *w, const float *v, const void *cast, enum pt_dtype type, size_t n,
+		  struct pt_error *err)
+{
+	size_t size = pt_dtype_size(type);
+
+	for (size_t i = 0; i < n; i++) {
+		float r;
+
+		pt_to_f32(&r, (const char *)cast + i * size, type, 1);
+		if (isfinite(r))
+			continue;
+		return pt_error(err, PT_NUMERIC, "%s: element %zu is %g%s", w->path, i, (double)v[i],
+				isfinite(v[i]) ? ", beyond the range of the file's type (--dtype)" : "");
+	}
+	return 0;
+}
+
+static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
+{
+	const struct pt_merge *mg = arg;
+	const struct pt_weight *w = pt_model_weight(mg->m, t->name);
+	bool changed = false;
+	void *cast = NULL;
+	float *v;
+	int st;
+
+	if (!w)
+		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
+	v = pt_malloc(t->count, sizeof *v, err);
+	st = v ? pt_weight_value(mg->m, w, v, err) : err->status;
+	if (!st && mg->a)
+		st = pt_adapter_merge(mg->a, w, v, &changed, err);
+	/* A value that nothing touched goes through f32 unharmed: every stored type is a part of it. */
+	if (!st) {
+		cast = pt_malloc(t->count, pt_dtype_size(t->dtype), err);
+		st = cast ? 0 : err->status;
+	}
+	if (!st) {
+		pt_from_f32(cast, t->dtype, v, t->count);
+		st = refuse(w, v, cast, t->dtype, t->count, err);
+	}
+	if (!st)
+		st = pt_out_write(out, cast, t->bytes, err);
+	free(cast);
+	free(v);
+	return st;
+}
+
+static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct pt_error *err)
+{
+	*tied = false;
+	for (int i = 0; i < mg->m->nweights; i++) {
+		const struct pt_weight *w = &mg->m->weight[i];
+
+		if (stays_tied(mg, w)) {
+			*tied = true;
+			continue;
+		}
+		if (w->fresh && !adapted(mg, w))
+			return pt_error(err, PT_DATA, "neither the base nor the adapter has %s", w->path);
+		mg->total++;
+		mg->merged += adapted(mg, w);
+		if (pt_modelsave_tensor(s, w->path, file_type(mg, w), w->t.ndim, w->t.shape, NULL, err))
+			return err->status;
+	}
+	return 0;
+}
+
+static int write_prov(const struct pt_merge *mg, const char *dir, struct pt_error *err)
+{
+	struct pt_buf b = PT_BUF_INIT;
+	char *path;
+	int st;
+
+	if (!mg->prov_id)
+		return 0;
+	path = pt_path_join(dir, PT_ADAPTER_PROV, err);
+	st = path ? pt_prov_json(&mg->prov, mg->prov_id, &b, err) : PT_FAIL;
+	if (!st)
+		st = pt_buf_check(&b, err);
+	if (!st)
+		st = pt_file_write(path, b.data, b.len, err);
+	free(path);
+	pt_buf_release(&b);
+	return st;
+}
+
+static bool has_tie(const struct pt_model *m)
+{
+	for (int i = 0; i < m->nweights; i++) {
+		if (m->weight[i].tied)
+			return true;
+	}
+	return false;
+}
+
+int pt_merge_write(struct pt_merge *mg, const char *dir, struct pt_error *err)
+{
+	struct pt_model_save o = { .dtype = mg->o.dtype, .tie = -1 };
+	struct pt_modelsave s;
+	cJSON *config = NULL;
+	bool tied;
+	int st;
+
+	mg->merged = mg->total = 0;
+	pt_modelsave_init(&s);
+	st = list(mg, &s, &tied, err);
+	if (has_tie(mg->m))
+		o.tie = tied;
+	if (mg->a) {
+		o.label = mg->a->labels;
+		o.problem = mg->a->problem;
+	}
+	if (!st) {
+		config = pt_model_save_config(mg->m, &o, err);
+		st = config ? 0 : err->status;
+	}
+	if (!st)
+		st = write_prov(mg, dir, err);
+	if (!st)
+		st = pt_modelsave_write(&s, dir, PT_MODELSAVE_ALL, config, mg->m->dir, fill, mg, err);
+	pt_modelsave_release(&s);
+	pt_json_free(config);
+	return st;
+}

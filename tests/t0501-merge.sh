@@ -1,0 +1,72 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# peft-merge: the merged model computes what base and adapter compute.
+. "$(dirname "$0")/lib.sh"
+cp -R "$DATA/examples/base" base
+cp "$DATA"/examples/*.jsonl .
+peft-tokenize -m base sums.jsonl | peft-batch -o sums.pts
+# A fresh adapter whose update is not zero.
+peft-init -q -m base -r 4 --targets all-linear --init false -s 3 -o a
+
+# loss DIR [ADAPTER]: of the model on sums.pts
+loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} sums.pts | awk '$1 == "loss" { print $2 }'; }
+# near X Y: equal to 2e-5
+near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
+
+test_that 'merged equals unmerged, and not the base' '
+	peft-merge -m base -a a -o merged
+	near "$(loss merged)" "$(loss base a)"
+	! near "$(loss merged)" "$(loss base)"'
+test_that 'the files are those of a model' '
+	test -e merged/tokenizer.json
+	test -e merged/generation_config.json
+	peft-check merged
+	grep "\"architectures\"" merged/config.json
+	grep peft-merge merged/provenance.json
+	grep peft-init merged/provenance.json'
+test_that 'only adapted tensors differ from the base' '
+	exits 1 peft-cmp base merged >out
+	! grep -E "embed_tokens|norm" out
+	grep q_proj out'
+test_that 'the same again is left alone, another model refused' '
+	touch -d 2001-01-01 merged/model.safetensors
+	touch mark
+	peft-merge -v -m base -a a -o merged 2>err
+	grep "left alone" err
+	test mark -nt merged/model.safetensors
+	exits 1 peft-merge -m base -a a --dtype bf16 -o merged
+	peft-merge -q -f -m base -a a --dtype bf16 -o merged
+	grep bfloat16 merged/config.json'
+test_that 'bf16 is rounded once' '
+	peft-merge -m base -a a --dtype f32 -o wide
+	peft-cmp --rtol 0.004 --atol 1e-8 wide merged'
+test_that 'an adapted embedding unties the head' '
+	peft-init -q -m base -r 4 --targets embed_tokens,q_proj --init false -s 3 -o emb
+	peft-merge -m base -a emb -o untied
+	grep "\"tie_word_embeddings\": false" untied/config.json
+	peft-view untied >list
+	grep lm_head.weight list
+	near "$(loss untied)" "$(loss base emb)"'
+test_that 'a head trained whole comes along with the labels' '
+	peft-init -q -m base --task class --labels bad,good -s 5 -o cls
+	peft-merge -m base -a cls -o model
+	grep ForSequenceClassification model/config.json
+	grep "\"0\": \"bad\"" model/config.json
+	peft-tokenize -m base -a cls test.jsonl | peft-batch -o test.pts
+	peft-eval -m base -a cls test.pts | cut -f 1,2 | tail -n +2 >one
+	peft-eval -m model test.pts | cut -f 1,2 | tail -n +2 >two
+	diff one two'
+test_that 'values beyond the range of the type are refused, nothing is left' '
+	peft-init -q -m base -r 4 --alpha 1e9 --init false -s 3 -o huge
+	exits 4 peft-merge -m base -a huge --dtype f16 -o over 2>err
+	grep "beyond the range" err
+	test "$(wc -l <err)" -eq 1
+	test ! -e over
+	test -z "$(find . -name ".*tmp*")"'
+test_that 'misuse' '
+	exits 2 peft-merge -m base -o x
+	exits 2 peft-merge -m base -a a
+	exits 2 peft-merge -m base -a a -o x y
+	exits 1 peft-merge -m base -a nowhere -o x 2>err
+	grep nowhere err'
+test_done
