@@ -91,3 +91,25 @@ int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_erro
 {
 	return l->value ? pt_backward(run, l->value, l->seed, err) : 0;
 }
+
+int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_feed_bounds *b,
+		 bool train, bool bf16, size_t *bytes, struct pt_error *err)
+{
+	struct pt_run run;
+	struct pt_loss l;
+	int status = pt_run_init(&run, plan, 0, err);
+
+	*bytes = 0;
+	if (status)
+		return status;
+	run.record = run.train = train;
+	run.round_bf16 = bf16;
+	status = pt_feed_plan(f, &run, b, err);
+	if (!status)
+		status = pt_loss_forward(&run, m, f, !train, &l, err);
+	if (!status && train)
+		status = pt_loss_backward(&run, &l, err);
+	*bytes = run.arena.peak;
+	pt_run_release(&run);
+	return status;
+}

@@ -21,6 +21,13 @@ struct pt_loss {
 int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, bool argmax,
 		    struct pt_loss *out, struct pt_error *err);
 
+/*
+ * Bytes of the arena that micro-batches within these bounds need: forward,
+ * with backward where train is set, run on a plan device.
+ */
+int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_feed_bounds *b,
+		 bool train, bool bf16, size_t *bytes, struct pt_error *err);
+
 /* Backward into the gradients of what trains: the sum over rows of weight times loss. */
 int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_error *err);
 

@@ -15,23 +15,7 @@
 int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
 		 struct pt_error *err)
 {
-	struct pt_run run;
-	struct pt_loss l;
-	int status = pt_run_init(&run, s->plan, 0, err);
-
-	*bytes = 0;
-	if (status)
-		return status;
-	run.record = run.train = train;
-	run.round_bf16 = s->bf16;
-	status = pt_feed_plan(&s->feed, &run, b, err);
-	if (!status)
-		status = pt_loss_forward(&run, s->model, &s->feed, !train, &l, err);
-	if (!status && train)
-		status = pt_loss_backward(&run, &l, err);
-	*bytes = run.arena.peak;
-	pt_run_release(&run);
-	return status;
+	return pt_loss_plan(s->plan, s->model, &s->feed, b, train, s->bf16, bytes, err);
 }
 
 size_t pt_step_state_bytes(const struct pt_step *s)

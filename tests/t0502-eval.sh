@@ -1,0 +1,66 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# peft-eval: results, predictions, what it refuses.
+. "$(dirname "$0")/lib.sh"
+cp -R "$DATA/examples/base" base
+cp "$DATA"/examples/*.jsonl .
+peft-tokenize -m base sums.jsonl | peft-batch -o sums.pts
+peft-init -q -m base -r 4 --init false -s 3 -o a
+peft-init -q -m base --task class --labels bad,good -s 5 -o cls
+peft-tokenize -m base -a cls test.jsonl | peft-batch -b 3 -o test.pts
+
+test_that 'a language model: loss, perplexity, accuracy, beside the base' '
+	peft-eval -m base -a a sums.pts >out
+	test "$(head -n 1 out)" = "$(printf "metric\tadapter\tbase")"
+	test "$(cut -f 1 out | tr "\n" " ")" = "metric examples tokens targets loss perplexity accuracy "
+	awk "\$1 == \"loss\" { l = \$2 } \$1 == \"perplexity\" { d = \$2 - exp(l) } END { exit !(d < 0.01 && d > -0.01) }" out
+	peft-eval -m base sums.pts >bare
+	test "$(awk "\$1 == \"loss\" { print \$3 }" out)" = "$(awk "\$1 == \"loss\" { print \$2 }" bare)"'
+test_that 'a fresh adapter changes nothing' '
+	peft-init -q -m base -o zero
+	peft-eval -m base -a zero sums.pts | awk "NF == 3 && NR > 1 && \$2 != \$3 { exit 1 }"'
+test_that 'any threads, any micro-batches, any path of the input: the same' '
+	peft-eval -j 1 -m base -a a sums.pts >one
+	peft-eval -j 3 -m base -a a sums.pts >three
+	cmp one three
+	peft-tokenize -m base sums.jsonl | peft-batch -b 1 | peft-eval -m base -a a | sed "s/\(\.[0-9]\{4\}\)[0-9]*/\1/g" >small
+	sed "s/\(\.[0-9]\{4\}\)[0-9]*/\1/g" one | diff - small'
+test_that 'classes: accuracy and F1 beside the majority' '
+	peft-eval --classes -m base -a cls test.pts >out
+	test "$(head -n 1 out)" = "$(printf "metric\tadapter\tmajority")"
+	grep -E "^accuracy	[0-9.]+	0.[56]" out
+	grep -E "^f1	" out
+	grep -E "^good	[0-9]+	" out'
+test_that 'predictions: class by name, probability, logits, loss' '
+	peft-eval -m base -a cls --predictions p.pts --logits --loss test.pts >/dev/null
+	peft-check p.pts
+	peft-view --json p.pts >rows
+	grep -c "\"probability\"" rows | grep -x 8
+	grep logits rows
+	grep loss rows
+	peft-eval -m base -a cls --predictions - test.pts 2>err | peft-view --json >rows2
+	grep accuracy err'
+test_that 'unlabelled text is predicted' '
+	sed "s/, \"label\": \"[a-z]*\"//" test.jsonl >plain.jsonl
+	! grep label plain.jsonl
+	peft-tokenize -m base -a cls plain.jsonl | peft-batch -b 3 | peft-eval -m base -a cls --predictions q.pts >out
+	! grep accuracy out
+	peft-eval -m base -a cls --predictions p.pts test.pts >/dev/null
+	peft-cmp p.pts q.pts'
+test_that 'a cut stream: status 3, no predictions' '
+	head -c 3000 test.pts >cut.pts
+	exits 3 peft-eval -m base -a cls --predictions r.pts cut.pts >out 2>err
+	test ! -e r.pts
+	test ! -s out
+	test "$(wc -l <err)" -eq 1'
+test_that 'what does not belong together is refused' '
+	exits 2 peft-eval -m base -a cls sums.pts 2>err
+	grep "task" err
+	peft-tokenize -m base --labels bad,good,odd test.jsonl | peft-batch -o odd.pts
+	exits 2 peft-eval -m base -a cls odd.pts 2>err
+	grep "odd" err
+	exits 2 peft-eval sums.pts
+	exits 2 peft-eval -m base --logits sums.pts
+	exits 3 peft-eval -m base sums.jsonl 2>err
+	grep -i "text\|json" err'
+test_done
