@@ -202,6 +202,8 @@ static int make_completion(struct pt_maker *m, const struct row *r, struct pt_er
 	const struct pt_sample_text *p = &r->s->prompt, *c = &r->s->completion;
 	size_t from, to, same = 0;
 
+	if (!c->s)
+		return pt_error(err, PT_DATA, "\"prompt\" without \"completion\"");
 	if (m->o->task != PT_DATA_LM)
 		return pt_error(err, PT_DATA, "\"prompt\" and \"completion\" are for --task lm, not %s",
 				pt_data_task_name(m->o->task));

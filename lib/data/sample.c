@@ -82,8 +82,6 @@ static int check_form(const struct pt_sample *s, struct pt_error *err)
 
 	if (forms > 1)
 		return pt_error(err, PT_DATA, "more than one of \"text\", \"prompt\" and \"input_ids\"");
-	if (prompt && !s->completion.s)
-		return pt_error(err, PT_DATA, "\"prompt\" without \"completion\"");
 	if (prompt && !s->prompt.s)
 		return pt_error(err, PT_DATA, "\"completion\" without \"prompt\"");
 	if (s->pair.s && !s->text.s)
@@ -91,7 +89,7 @@ static int check_form(const struct pt_sample *s, struct pt_error *err)
 	if ((s->labels || s->types) && !s->ids)
 		return pt_error(err, PT_DATA, "\"%s\" without \"input_ids\"", s->labels ? "labels" : "token_type_ids");
 	if (!forms)
-		return pt_error(err, PT_DATA, "none of \"text\", \"prompt\" with \"completion\", \"input_ids\"");
+		return pt_error(err, PT_DATA, "none of \"text\", \"prompt\", \"input_ids\"");
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  *
  *     {"text": T}  {"text": T, "text_pair": T}  {"prompt": T, "completion": T}
  *     {"input_ids": [..], "labels": [..], "token_type_ids": [..]}
- *     and with any of them "label", "weight", "group"
+ *     (what generates needs no completion) and with any of them "label", "weight", "group"
  */
 #ifndef PT_DATA_SAMPLE_H
 #define PT_DATA_SAMPLE_H

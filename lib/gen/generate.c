@@ -19,7 +19,6 @@ struct pt_generator {
 	struct pt_sampler sampler;
 	float *logits;			/* [vocab] host */
 	int32_t pos[PIECE];
-	int32_t ids[PIECE];		/* of the plan */
 	int32_t cu[2];
 	bool ready;			/* the run holds what must be released */
 };
@@ -34,41 +33,6 @@ void pt_generator_free(struct pt_generator *g)
 	pt_sampler_release(&g->sampler);
 	free(g->logits);
 	free(g);
-}
-
-int pt_generator_new(struct pt_generator **out, struct pt_model *m, const struct pt_generate_options *o,
-		     size_t capacity, struct pt_error *err)
-{
-	struct pt_generator *g;
-	int st;
-
-	*out = NULL;
-	if (m->task != PT_TASK_CAUSAL_LM)
-		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
-	if (o->max_tokens < 1)
-		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);
-	if (o->max_length < 1 || o->max_length > m->cfg.positions)
-		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions",
-				(long long)o->max_length, (long long)m->cfg.positions);
-	g = pt_calloc(1, sizeof *g, err);
-	if (!g)
-		return err->status;
-	g->m = m;
-	g->o = *o;
-	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
-	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
-	if (!st)
-		st = pt_kvcache_new(&g->cache, m, (int)o->max_length, err);
-	if (!st)
-		st = pt_run_init(&g->run, m->dev, capacity, err);
-	if (st) {
-		pt_generator_free(g);
-		return st;
-	}
-	g->ready = true;
-	g->run.round_bf16 = o->round_bf16;
-	*out = g;
-	return 0;
 }
 
 struct piece {
@@ -116,21 +80,64 @@ static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last,
 	return pt_run_check(run, err);
 }
 
-int pt_generator_plan(struct pt_generator *g, size_t *bytes, struct pt_error *err)
+/* Bytes of arena for the longest text: its last piece sees the most keys. */
+static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *bytes, struct pt_error *err)
 {
+	const int32_t ids[PIECE] = { 0 };
 	int64_t left = g->o.max_length;
-	int st = 0;
+	int st = pt_run_init(&g->run, plan, 0, err);
 
-	pt_kvcache_reset(g->cache);
-	/* The longest text: its last piece sees the most keys. */
+	if (st)
+		return st;
 	while (left > 0 && !st) {
 		int n = left < PIECE ? (int)left : PIECE;
 
-		st = forward(g, g->ids, n, true, err);
+		st = forward(g, ids, n, true, err);
 		left -= n;
 	}
 	*bytes = g->run.arena.peak;
+	pt_run_release(&g->run);
+	pt_kvcache_reset(g->cache);
 	return st;
+}
+
+int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_device *plan,
+		     const struct pt_generate_options *o, struct pt_error *err)
+{
+	struct pt_generator *g;
+	size_t bytes = 0;
+	int st;
+
+	*out = NULL;
+	if (m->task != PT_TASK_CAUSAL_LM)
+		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
+	if (o->max_tokens < 1)
+		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);
+	if (o->max_length < 1 || o->max_length > m->cfg.positions)
+		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions",
+				(long long)o->max_length, (long long)m->cfg.positions);
+	g = pt_calloc(1, sizeof *g, err);
+	if (!g)
+		return err->status;
+	g->m = m;
+	g->o = *o;
+	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
+	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
+	if (!st)
+		st = pt_kvcache_new(&g->cache, m, (int)o->max_length, err);
+	if (!st)
+		st = plan_arena(g, plan, &bytes, err);
+	/* First fit may place shorter texts a little worse. */
+	if (!st)
+		st = pt_run_init(&g->run, m->dev, bytes + bytes / 16 + 4096, err);
+	if (st) {
+		pt_generator_free(g);
+		return st;
+	}
+	g->ready = true;
+	g->run.round_bf16 = o->round_bf16;
+	*out = g;
+	return 0;
 }
 
 static bool is_eos(const struct pt_generator *g, int32_t id)

@@ -24,16 +24,14 @@ struct pt_generate_options {
 struct pt_generator;
 
 /*
- * The model (with what is hooked into it) stays the caller's. capacity: bytes
- * of the arena; 0 on a plan device. max_length above the model's positions is
- * PT_USAGE.
+ * The model (with what is hooked into it) stays the caller's. plan is a plan
+ * device that counts as the model's device needs it: the longest text is run
+ * there first, so that memory for it is set aside here. max_length above the
+ * model's positions is PT_USAGE.
  */
-int pt_generator_new(struct pt_generator **g, struct pt_model *m, const struct pt_generate_options *o,
-		     size_t capacity, struct pt_error *err);
+int pt_generator_new(struct pt_generator **g, struct pt_model *m, struct pt_device *plan,
+		     const struct pt_generate_options *o, struct pt_error *err);
 void pt_generator_free(struct pt_generator *g);
-
-/* On a plan device: bytes of arena that any prompt needs. */
-int pt_generator_plan(struct pt_generator *g, size_t *bytes, struct pt_error *err);
 
 enum pt_generate_end {
 	PT_END_EOS,			/* one of the model's end tokens, handed out too */

@@ -114,7 +114,7 @@ static struct pt_tensor *append(struct pt_run *run, struct pt_kvcache *c, void *
 	const int64_t shape[2] = { c->next, c->width };
 	size_t row = (size_t)c->width * pt_dtype_size(x->type);
 
-	if (c->dev->k->copy(c->dev, (char *)store + (size_t)c->len * row, x->data,
+	if (run->dev->k->copy(run->dev, (char *)store + (size_t)c->len * row, x->data,
 			    (size_t)(c->next - c->len) * row, &run->err))
 		return NULL;
 	pt_tensor_init(view, x->type, 2, shape, store);
