@@ -11,12 +11,20 @@
 int pt_pretok_regex(struct pt_work *w, const struct pt_piece *p, const struct pt_regex *re,
 		    enum pt_behavior behavior, bool invert, struct pt_error *err)
 {
+	pt_splitter next = pt_regex_splitter(re);
 	struct pt_split split;
 	struct pt_find find;
 	size_t prev = 0, start, end;
 	bool found;
-	int status;
+	int status = 0;
 
+	if (next && behavior == PT_SPLIT_ISOLATED) {
+		for (start = 0; start < p->n && !status; start = end) {
+			end = next(w->base + p->off, p->n, start);
+			status = pt_work_part(w, p, start, end, err);
+		}
+		return status;
+	}
 	pt_split_init(&split, w, p, behavior);
 	pt_find_init(&find, re, &w->match, w->base + p->off, p->n);
 	for (;;) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * regex.c - PCRE2 with JIT behind regex.h.
+ * regex.c - PCRE2 with JIT behind regex.h, but plain code for what is known.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -12,11 +12,13 @@
 #include "base/mem.h"
 #include "text/regex.h"
 #include "text/regex_translate.h"
+#include "text/splitter.h"
 #include "text/utf8.h"
 
 const char pt_regex_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 struct pt_regex {
+	pt_splitter split;	/* or, where there is none: */
 	pcre2_code *code;
 };
 
@@ -32,6 +34,11 @@ int pt_regex_new(struct pt_regex **out, const char *pattern, struct pt_error *er
 	re = pt_calloc(1, sizeof *re, err);
 	if (!re)
 		return PT_FAIL;
+	re->split = pt_splitter_find(pattern);
+	if (re->split) {
+		*out = re;
+		return 0;
+	}
 	status = pt_regex_translate(&b, pattern, err);
 	if (status)
 		goto out;
@@ -53,6 +60,11 @@ out:
 	else
 		*out = re;
 	return status;
+}
+
+pt_splitter pt_regex_splitter(const struct pt_regex *re)
+{
+	return re->split;
 }
 
 void pt_regex_free(struct pt_regex *re)
@@ -95,9 +107,17 @@ void pt_find_init(struct pt_find *f, const struct pt_regex *re, struct pt_match 
 int pt_find_next(struct pt_find *f, bool *found, size_t *start, size_t *end, struct pt_error *err)
 {
 	const PCRE2_SIZE *v;
-	int n, status = match_init(f->match, err);
+	int n, status;
 
 	*found = false;
+	if (f->re->split) {
+		*found = f->from < f->n;
+		*start = f->from;
+		if (*found)
+			*end = f->from = f->re->split(f->s, f->n, f->from);
+		return 0;
+	}
+	status = match_init(f->match, err);
 	while (!status && f->from <= f->n) {
 		n = pcre2_match(f->re->code, (PCRE2_SPTR)f->s, f->n, f->from, PCRE2_NO_UTF_CHECK,
 				f->match->data, f->match->context);

@@ -10,12 +10,15 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "text/splitter.h"
 
 struct pt_regex;
 
-/* PT_DATA for what is not valid, or means something else to PCRE2. */
+/* PT_DATA for what is not valid, or means something else to PCRE2. Needs pt_unicode_init(). */
 int pt_regex_new(struct pt_regex **re, const char *pattern, struct pt_error *err);
 void pt_regex_free(struct pt_regex *re);
+/* The code that stands for it; NULL: there is none. */
+pt_splitter pt_regex_splitter(const struct pt_regex *re);
 
 /* Memory for matching, of one thread; zero-initialised is fine. */
 struct pt_match {

@@ -3,6 +3,7 @@
 """Compares our tokenizers with the Python package `tokenizers`.
 
     python3 tests/golden/compare_tokenizers.py [-n 100000] [-s SEED] DIR|FILE ...
+    python3 tests/golden/compare_tokenizers.py --time TEXT DIR|FILE ...
 
 Generates strings (all scripts, emoji, control characters, invalid UTF-8,
 pieces of the vocabulary, special tokens typed in the text, runs of spaces and
@@ -10,7 +11,8 @@ digits, empty ones, one of 1 MB without a space), sends them through
 build/tests/aux/tokens and through the package, and compares ids, types, the
 decoded text and the text decoded token by token; with and without special
 tokens, alone and in pairs, truncated or not. Ends with status 1 and shows the
-first differences if there are any. Build first: make units.
+first differences if there are any. --time compares processor time on the lines
+of a text instead, one thread each. Build first: make units.
 """
 import argparse
 import json
@@ -274,13 +276,38 @@ def compare(path, n, seed, show):
     return bad
 
 
+def measure(path, text, rounds=3):
+    lines = open(text, newline="\n").read().split("\n")[:-1]
+    size = os.path.getsize(text) / 1e6
+    start = time.process_time()
+    t = load(path)
+    opened = time.process_time() - start
+    best = {}
+    for name, run in (("encode", lambda: [t.encode(x) for x in lines]),
+                      ("encode_batch_fast", lambda: t.encode_batch_fast(lines))):
+        for _ in range(rounds):
+            start = time.process_time()
+            run()
+            best[name] = min(best.get(name, 1e9), time.process_time() - start)
+    print(f"{path}: tokenizers opened in {1e3 * opened:.1f} ms, "
+          + ", ".join(f"{k} {size / v:.2f} MB/s" for k, v in best.items()))
+    for n in (1, 10):
+        out = [subprocess.run(["build/tests/aux/tokens", "--time", path, str(n)], stdin=open(text), capture_output=True,
+                              check=True, text=True).stdout.strip() for _ in range(rounds)]
+        print(f"{path}: ours " + max(out, key=lambda x: float(x.split()[-2])), flush=True)
+    return 0
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("-n", type=int, default=100000)
     p.add_argument("-s", "--seed", type=int, default=0)
     p.add_argument("--show", type=int, default=5)
+    p.add_argument("--time", metavar="TEXT")
     p.add_argument("paths", nargs="+")
     a = p.parse_args()
+    if a.time:
+        sys.exit(any([measure(path, a.time) for path in a.paths]))
     sys.exit(any([compare(path, a.n, a.seed, a.show) for path in a.paths]))
 
 

@@ -5,6 +5,7 @@
  */
 #include "test.h"
 
+#include "base/buf.h"
 #include "text/regex.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
@@ -56,6 +57,63 @@ static void properties_are_onigurumas(void **state)
 				fail_msg("%s at U+%04X", t[i].pattern, (unsigned)c);
 		}
 		pt_regex_free(re);
+	}
+	pt_match_release(&m);
+}
+
+/* Random text of the characters that make a difference; a group around it makes an expression an unknown one. */
+static void code_splits_as_expressions_do(void **state)
+{
+	static const char *const digits[] = { "", "\\p{N}{1,3}", "\\p{N}" };
+	static const char *const chars[] = {
+		" ", " ", " ", "\n", "\r", "\t", "'", "'", "s", "T", "r", "e", "E", "v", "m", "l", "L", "d", "x", "1", "2", ".", "-",
+		"\xc2\xa0", "\xe3\x80\x80", "\xc5\xbf", "\xe2\x84\xaa", "\xc3\xa9", "\xcc\x81", "\xe4\xb8\xad", "\xd9\xa1",
+		"\xc2\xb2", "\xe1\xa0\x8e", "\xe2\x80\x8b", "\xf0\xb2\x84\xb0", "\xf0\x9f\x98\x80", "\xc2\x85", "_",
+	};
+	struct pt_match m = { NULL, NULL, NULL };
+	uint64_t r = 1;
+
+	(void)state;
+	pt_unicode_init();
+	for (int k = 0; k < 3; k++) {
+		struct pt_buf pattern = PT_BUF_INIT, text = PT_BUF_INIT, group = PT_BUF_INIT;
+		struct pt_regex *code, *compiled;
+
+		if (k == 0)
+			pt_buf_str(&pattern, pt_regex_gpt2);
+		else
+			pt_buf_printf(&pattern, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|%s"
+				      "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", digits[k]);
+		pt_buf_printf(&group, "(?:%s)", pattern.data);
+		assert_ok(pt_regex_new(&code, pattern.data, &err), &err);
+		assert_ok(pt_regex_new(&compiled, group.data, &err), &err);
+		assert_non_null(pt_regex_splitter(code));
+		assert_null(pt_regex_splitter(compiled));
+		for (int i = 0; i < 20000; i++) {
+			struct pt_find a, b;
+			size_t s[2], e[2];
+			bool found[2];
+
+			pt_buf_clear(&text);
+			for (int n = i % 12; n >= 0; n--) {
+				r = r * 6364136223846793005u + 1442695040888963407u;
+				pt_buf_str(&text, chars[(r >> 33) % (sizeof chars / sizeof *chars)]);
+			}
+			pt_find_init(&a, code, &m, text.data, text.len);
+			pt_find_init(&b, compiled, &m, text.data, text.len);
+			do {
+				assert_ok(pt_find_next(&a, &found[0], &s[0], &e[0], &err), &err);
+				assert_ok(pt_find_next(&b, &found[1], &s[1], &e[1], &err), &err);
+				if (found[0] != found[1] || (found[0] && (s[0] != s[1] || e[0] != e[1])))
+					fail_msg("expression %d on '%s': %zu to %zu, not %zu to %zu", k, text.data, s[0], e[0],
+						 s[1], e[1]);
+			} while (found[0]);
+		}
+		pt_regex_free(code);
+		pt_regex_free(compiled);
+		pt_buf_release(&pattern);
+		pt_buf_release(&group);
+		pt_buf_release(&text);
 	}
 	pt_match_release(&m);
 }
@@ -122,6 +180,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(properties_are_onigurumas),
+		cmocka_unit_test(code_splits_as_expressions_do),
 		cmocka_unit_test(finds_as_oniguruma_does),
 		cmocka_unit_test(refuses_what_differs),
 	};
