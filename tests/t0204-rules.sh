@@ -35,6 +35,15 @@ test_that 'an adapter, by the file that it is named by' '
 	test -s train/adapter_config.json
 	peft-check train.metrics.pts
 	make train/adapter_model.safetensors | grep "up to date"'
+test_that 'its evaluation on held-out text, which fails when the text cannot be read' '
+	make train.eval.txt
+	grep accuracy train.eval.txt
+	cp test.pts whole.pts
+	head -c 1000 whole.pts >test.pts
+	exits 2 make train.eval.txt 2>err
+	grep "^peft-eval: upstream peft-batch failed" err
+	test ! -e train.eval.txt
+	mv whole.pts test.pts'
 test_that 'a bad line makes no file, and what depends on it fails' '
 	echo "{" >broken.jsonl
 	exits 2 make broken.batch.pts 2>err
