@@ -24,6 +24,12 @@ test_that 'classes are learned' '
 	peft-view --tsv c1.pts >c1.tsv
 	head -n 1 c1.tsv | grep loss'
 
+test_that 'the dry run shows the first example with its class, or with what is learned marked' '
+	peft-step -m base -a class --dry-run class.pts >dry
+	grep "^first example, class \(bad\|good\): The " dry
+	peft-step -m base -a lm --dry-run lm.pts >dry
+	grep "^first example: . and . are⟦ [0-9]*.</s>⟧" dry'
+
 test_that 'labels are mapped by name, in whatever order the stream has them' '
 	peft-tokenize -m base --labels good,bad train.jsonl | peft-batch -b 4 -e 2 -s 1 -o turned.pts
 	peft-step -m base -a class -o c2 --lr 1e-2 turned.pts >c2.pts

@@ -51,9 +51,24 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 	return tool_finish(err);
 }
 
+/* Its class by the name that the head has for it, or its numbers. */
+static void show_target(const struct pt_examples *x, const struct load *l)
+{
+	int32_t c = x->cls ? x->cls[0] : -100;
+
+	if (c >= 0 && l->class_map && c < l->feed.nmap)
+		c = l->class_map[c];
+	if (c >= 0 && l->labels && c < l->feed.nlabels && l->labels[c])
+		printf(", class %s", l->labels[c]);
+	else if (c >= 0)
+		printf(", class %d", (int)c);
+	for (int64_t j = 0; x->target && j < x->k; j++)
+		printf("%s %g", j ? "" : ", target", (double)x->target[j]);
+}
+
 /* The first example as the tokenizer spells it, what is learned marked; without a tokenizer there is none. */
-static int show_first(const struct pt_record *head, const struct pt_record *rec, const struct load *l,
-		      struct pt_error *err)
+static int show_first(const struct pt_record *head, const struct pt_record *rec, const struct pt_examples *x,
+		      const struct load *l, struct pt_error *err)
 {
 	struct pt_buf text = PT_BUF_INIT;
 	struct decode *d;
@@ -66,8 +81,11 @@ static int show_first(const struct pt_record *head, const struct pt_record *rec,
 		return status;
 	decode_head(d, &head->st);
 	status = decode_example(d, PT_KIND_BATCH, &rec->st, 0, &text, err);
-	if (!status && !(status = pt_buf_check(&text, err)))
-		printf("first example: %s\n", text.data ? text.data : "");
+	if (!status && !(status = pt_buf_check(&text, err))) {
+		printf("first example");
+		show_target(x, l);
+		printf(": %s\n", text.data ? text.data : "");
+	}
 	pt_buf_release(&text);
 	decode_close(d);
 	return status;
@@ -97,7 +115,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 		fputs(text.data, stdout);
 	pt_buf_release(&text);
 	printf("micro-batch of %lld examples, %lld tokens\n", (long long)x.n, (long long)x.tokens);
-	status = show_first(head, rec, l, err);
+	status = show_first(head, rec, &x, l, err);
 	if (!status)
 		status = pt_step_fit(s, &b, NULL, pt_memory_limit(), err);
 	if (!status)

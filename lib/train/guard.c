@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "io/kinds.h"
 
-enum { CHUNK = 1 << 16, MOST_LISTED = 8 };
+enum { CHUNK = 1 << 16, MOST_LISTED = 8, MOST_TEXT = 1400 };
 
 void pt_kept_release(struct pt_kept *k)
 {
@@ -222,16 +222,21 @@ int pt_guard_numeric(struct pt_step *s, const struct pt_kept *kept, const struct
 
 int pt_guard_unmoved(const struct pt_optimizer *opt, struct pt_buf *list)
 {
-	int n = 0;
+	int n = 0, left = 0;
 
 	for (int i = 0; i < opt->params->n; i++) {
+		const char *name = opt->params->item[i]->name;
+
 		if (opt->moved[i])
 			continue;
-		if (list && n < MOST_LISTED)
-			pt_buf_printf(list, "%s%s", n ? ", " : "", opt->params->item[i]->name);
+		/* As many as a message holds. */
+		if (list && list->len + strlen(name) < MOST_TEXT)
+			pt_buf_printf(list, "%s%s", n ? ", " : "", name);
+		else
+			left++;
 		n++;
 	}
-	if (list && n > MOST_LISTED)
-		pt_buf_printf(list, " and %d more", n - MOST_LISTED);
+	if (list && left)
+		pt_buf_printf(list, " and %d more", left);
 	return n;
 }

@@ -34,7 +34,7 @@ int pt_kept_add(struct pt_kept *k, const struct pt_record *rec, struct pt_error 
 int pt_guard_numeric(struct pt_step *s, const struct pt_kept *kept, const struct pt_record *head,
 		     int64_t t, const char *path, struct pt_error *err);
 
-/* Tensors without a gradient so far: their number; the paths of the first few to list (may be NULL). */
+/* Tensors without a gradient so far: their number; their paths, as many as a message holds, to list (may be NULL). */
 int pt_guard_unmoved(const struct pt_optimizer *opt, struct pt_buf *list);
 
 #endif

@@ -179,7 +179,7 @@ static int check_more(const struct pt_loop *l, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "the run in %s ended at step %lld, this input goes on: use another -o",
 				l->o.out, (long long)l->saved);
 	if (total && l->at.step >= total)
-		return pt_error(err, PT_DATA, "the stream has more than the %lld steps that its HEAD tells of: give --steps",
+		return pt_error(err, PT_DATA, "the stream has more than the %lld steps that its first HEAD tells of: give --steps, or join files with peft-cat",
 				(long long)total);
 	return 0;
 }
