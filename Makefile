@@ -2,7 +2,7 @@
 #
 #   make            build the tools into build/bin
 #   make deps       install what building needs, if something is missing
-#   make demo       make deps, build, train the carried model
+#   make demo       make deps, build, adapt the carried model to a task
 #   make test       unit, golden and command tests, then all again under sanitizers
 #   make check      the same, once, of one build (SAN=1: with sanitizers)
 #   make test-faults  each cut and each flipped byte on each tool, fuzzing, kills: an hour
@@ -81,8 +81,14 @@ AUX_SRC := $(sort $(wildcard tests/aux/*.c))
 AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
-.PHONY: all features units check test test-faults bench lint clean deps deps-dev install uninstall
+.PHONY: all demo features units check test test-faults bench lint clean deps deps-dev install uninstall
 all: features $(TOOLS)
+
+# Twice: what deps has just installed must be seen anew.
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory all
+	@PATH="$(abspath $(BUILD))/bin:$$PATH" sh pipelines/demo/run $(BUILD)/demo
 
 # One line for each optional thing that is left out, and for what cannot be.
 features:

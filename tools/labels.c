@@ -9,7 +9,9 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/mem.h"
+#include "io/stream.h"
 
 enum { MAX_LABELS = 1 << 20, MAX_FILE = 64 << 20 };
 
@@ -63,15 +65,43 @@ static int split(const char *text, char at, char ***labels, int *n, struct pt_er
 	return err->status;
 }
 
+/* The list in a stream's HEAD, one a line. *found false: no stream. */
+static int of_stream(const char *path, struct pt_buf *text, bool *found, struct pt_error *err)
+{
+	struct pt_error other = PT_ERROR_INIT;
+	const struct pt_record *head = NULL;
+	struct pt_reader *r;
+	const char *list;
+	cJSON *json;
+
+	*found = !pt_reader_open(&r, &path, 1, NULL, PT_READ_ANY_KIND, &other) && !pt_reader_head(r, &head, &other) && head;
+	list = *found ? pt_st_meta(&head->st, "labels") : NULL;
+	json = list ? pt_json_parse(list, strlen(list), 0, path, err) : NULL;
+	for (const cJSON *v = json ? json->child : NULL; v; v = v->next) {
+		if (!cJSON_IsString(v) || strpbrk(v->valuestring, "\r\n"))
+			pt_error(err, PT_USAGE, "a label of the stream %s has a line break", path);
+		else
+			pt_buf_printf(text, "%s\n", v->valuestring);
+	}
+	if (*found && !list)
+		pt_error(err, PT_USAGE, "the stream %s has no labels", path);
+	pt_json_free(json);
+	pt_reader_close(r);
+	return err->status ? err->status : pt_buf_check(text, err);
+}
+
 int labels_parse(const char *arg, char ***labels, int *n, struct pt_error *err)
 {
 	struct pt_buf text = PT_BUF_INIT;
+	bool stream = false;
 	int st;
 
 	*labels = NULL;
 	*n = 0;
 	if (pt_is_file(arg)) {
-		st = pt_file_read(arg, MAX_FILE, &text, err);
+		st = of_stream(arg, &text, &stream, err);
+		if (!st && !stream)
+			st = pt_file_read(arg, MAX_FILE, &text, err);
 		if (!st)
 			st = split(text.len ? text.data : "", '\n', labels, n, err);
 	} else {

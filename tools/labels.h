@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * labels.h - the argument of --labels: class names separated by commas, or a
- * file with one a line.
+ * labels.h - the argument of --labels: class names separated by commas, a file
+ * with one a line, or a stream whose HEAD lists them.
  */
 #ifndef PT_TOOLS_LABELS_H
 #define PT_TOOLS_LABELS_H
