@@ -56,7 +56,9 @@ ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Ilib -Itools 
 	-ffp-contract=off -fno-math-errno -fopenmp -ffile-prefix-map=$(CURDIR)=. \
 	-DPT_VERSION='"$(VERSION)"' -DPT_LIBDIR='"$(LIBDIR)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,--as-needed -Wl,-z,relro,-z,now -fopenmp $(LDSAN) $(LDFLAGS)
-LIBS := $(PKG_LIBS) -lm -ldl
+# OpenMP's library statically where it is to be had (lib/device/cpu/cpu.c, set_spin).
+GOMP := $(filter /%,$(shell $(CC) -print-file-name=libgomp.a 2>/dev/null))
+LIBS := $(PKG_LIBS) $(GOMP) -lm -ldl
 
 LIB_SRC := $(sort $(wildcard lib/*/*.c lib/device/*/*.c))
 # Kernels of the CPU are compiled once for each instruction set (lib/device/cpu/cpu.h).
