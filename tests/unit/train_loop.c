@@ -306,9 +306,19 @@ static void patience(void **state)
 	end(&u);
 }
 
+static int loss_column(const struct pt_history *h)
+{
+	int j = 0;
+
+	while (strcmp(h->name[j], "eval_loss"))
+		j++;
+	return j;
+}
+
 /* A stop while an evaluation runs: it is done again after the restart, and nothing is told twice. */
 static void stop_in_evaluation(void **state)
 {
+	struct pt_metric rows[STEPS];
 	char whole[300], out[300];
 
 	(void)state;
@@ -323,12 +333,21 @@ static void stop_in_evaluation(void **state)
 		o = options(&u, after ? out : whole);
 		o.eval = in_dir("e.pts");
 		assert_int_equal(go(&u, in_dir("b.pts"), &o), after ? PT_STOPPED : 0);
+		if (!after)
+			memcpy(rows, u.l.h.row, sizeof rows);
 		end(&u);
 		if (!after)
 			continue;
 		o.arg = &v;
 		assert_ok(go(&v, in_dir("b.pts"), &o), &err);
 		assert_int_equal(v.rows, STEPS);
+		for (int i = 0; i < STEPS; i++) {
+			const struct pt_metric *is = &v.l.h.row[i];
+
+			assert_true(is->evaluated == rows[i].evaluated && is->loss == rows[i].loss);
+			/* Columns that were read stand in the order of their names. */
+			assert_true(!is->evaluated || is->eval[loss_column(&v.l.h)] == rows[i].eval[0]);
+		}
 		end(&v);
 		assert_same_runs(whole, out);
 	}
