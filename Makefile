@@ -134,8 +134,9 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-bench: $(BUILD)/tests/bench/kernels
+bench: all $(BUILD)/tests/bench/kernels
 	$(BUILD)/tests/bench/kernels
+	BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/bench/step.sh
 
 # The independent reader of formats/ shares nothing with the library.
 $(BUILD)/tests/aux/read_stream: $(BUILD)/formats/read_stream.o

@@ -23,7 +23,7 @@ struct pt_kernels;
 
 struct pt_device {
 	char name[32];			/* "cpu", "plan", "guard", "cuda:0" */
-	char path[160];			/* what computes: "avx2, OpenBLAS 0.3.21 Haswell" */
+	char path[160];			/* what computes: "avx2" */
 	bool plan;			/* kernels do nothing, contents are undefined */
 	bool bf16;			/* has products of bf16 */
 	const struct pt_kernels *k;
