@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "train/checkpoint_priv.h"
 
@@ -63,6 +64,28 @@ int pt_checkpoint_steps(const char *out, int64_t **steps, size_t *n, struct pt_e
 	return status;
 }
 
+int pt_checkpoint_set_aside(const char *out, int64_t after, struct pt_error *err)
+{
+	int64_t *steps;
+	size_t n;
+	int status = pt_checkpoint_steps(out, &steps, &n, err);
+
+	for (; !status && n > 0 && steps[n - 1] > after; n--) {
+		char *from = pt_checkpoint_path(out, steps[n - 1], err);
+		char *to = pt_format(err, "%s/" PT_CHECKPOINTS "/damaged-%08lld", out, (long long)steps[n - 1]);
+
+		status = from && to ? pt_dir_remove(to, err) : err->status;
+		if (!status && !rename(from, to))
+			pt_log(PT_WARN, "%s is set aside as %s", from, to);
+		else if (!status && errno != ENOENT)
+			status = pt_error_errno(err, "%s: cannot rename", from);
+		free(from);
+		free(to);
+	}
+	free(steps);
+	return status;
+}
+
 int pt_checkpoint_clean(const char *out, struct pt_error *err)
 {
 	char *path = pt_path_join(out, PT_CHECKPOINTS, err), *name;
@@ -99,14 +122,17 @@ static int drop(const char *out, int64_t step, struct pt_error *err)
 	return status;
 }
 
-static int prune(const char *out, int keep, int64_t best, struct pt_error *err)
+static int prune(const char *out, int keep, const struct pt_progress *at, struct pt_error *err)
 {
 	int64_t *steps;
 	size_t n;
 	int status = pt_checkpoint_steps(out, &steps, &n, err);
 
+	/* What is beyond the one just saved is not this run's, and no reason to drop it. */
+	while (n && steps[n - 1] > at->step)
+		n--;
 	for (size_t i = 0; !status && i + (size_t)keep < n; i++)
-		if (steps[i] != best)
+		if (steps[i] != at->best_step)
 			status = drop(out, steps[i], err);
 	free(steps);
 	return status;
@@ -258,7 +284,7 @@ int pt_checkpoint_save(const char *out, const struct pt_identity *id, const stru
 	}
 	status = pt_dir_sync(parent, err);
 	if (!status)
-		status = prune(out, keep, at->best_step, err);
+		status = prune(out, keep, at, err);
 out:
 	if (status && tmp) {
 		struct pt_error ignored = PT_ERROR_INIT;

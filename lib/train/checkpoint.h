@@ -45,10 +45,18 @@ struct pt_checkpoint {
 
 void pt_checkpoint_release(struct pt_checkpoint *c);
 
-/* The newest complete checkpoint under out; c->dir stays NULL where there is none. Damaged ones are passed over with a warning. */
-int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, struct pt_error *err);
+/*
+ * The newest complete checkpoint under out of a step before this one
+ * (INT64_MAX: any); c->dir stays NULL where there is none. Damaged ones are
+ * passed over with a warning.
+ */
+int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, int64_t before, struct pt_error *err);
 
-/* Its values and moments into the optimiser's parameters, its metrics into h. */
+/*
+ * Its values and moments into the optimiser's parameters, its metrics into h.
+ * Files are checked first: but for PT_DEVICE, a failure leaves opt as it was
+ * and h empty.
+ */
 int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_history *h,
 		       struct pt_error *err);
 
@@ -63,6 +71,9 @@ int pt_checkpoint_save(const char *out, const struct pt_identity *id, const stru
 
 /* Path of the checkpoint of a step, on the heap. */
 char *pt_checkpoint_path(const char *out, int64_t step, struct pt_error *err);
+
+/* Rename those of steps after this one, which were passed over, to damaged-NNNNNNNN: they count no more. */
+int pt_checkpoint_set_aside(const char *out, int64_t after, struct pt_error *err);
 
 /* Leftovers of killed processes; the caller holds the lock. */
 int pt_checkpoint_clean(const char *out, struct pt_error *err);

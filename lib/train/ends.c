@@ -105,18 +105,36 @@ static int64_t read_finished(const char *out)
 	return step;
 }
 
+/* Load the newest checkpoint that can be, c->dir NULL where there is none; those passed over are set aside. */
+static int load_newest(struct pt_loop *l, struct pt_checkpoint *c, struct pt_error *err)
+{
+	int64_t before = INT64_MAX;
+
+	for (;;) {
+		struct pt_error e = PT_ERROR_INIT;
+
+		if (pt_checkpoint_find(c, l->o.out, before, err) || (c->dir && compare(l, c, err)))
+			return err->status;
+		if (!c->dir || !pt_checkpoint_load(c, &l->s->opt, &l->h, &e))
+			return pt_checkpoint_set_aside(l->o.out, c->dir ? c->at.step : 0, err);
+		if (e.status == PT_DEVICE) {
+			*err = e;
+			return err->status;
+		}
+		pt_log(PT_WARN, "checkpoint of step %lld passed over: %s", (long long)c->at.step, e.msg);
+		before = c->at.step;
+		pt_checkpoint_release(c);
+	}
+}
+
 static int take_up(struct pt_loop *l, struct pt_error *err)
 {
-	struct pt_checkpoint c;
+	struct pt_checkpoint c = { 0 };
 	int status = pt_checkpoint_clean(l->o.out, err);
 
-	if (status)
-		return status;
-	status = pt_checkpoint_find(&c, l->o.out, err);
+	if (!status)
+		status = load_newest(l, &c, err);
 	if (!status && c.dir) {
-		status = compare(l, &c, err);
-		if (!status)
-			status = pt_checkpoint_load(&c, &l->s->opt, &l->h, err);
 		l->at = c.at;
 		l->saved = l->resumed = c.at.step;
 		l->id.bf16 = l->s->bf16 = c.bf16;

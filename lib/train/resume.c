@@ -112,7 +112,7 @@ static int read_one(struct pt_checkpoint *c, const char *out, int64_t step, stru
 	return status;
 }
 
-int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, struct pt_error *err)
+int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, int64_t before, struct pt_error *err)
 {
 	int64_t *steps;
 	size_t n;
@@ -122,7 +122,9 @@ int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, struct pt_error
 	while (!status && n > 0) {
 		struct pt_error e = PT_ERROR_INIT;
 
-		if (read_one(c, out, steps[--n], &e) == 0)
+		if (steps[--n] >= before)
+			continue;
+		if (read_one(c, out, steps[n], &e) == 0)
 			break;
 		pt_log(PT_WARN, "checkpoint of step %lld passed over: %s", (long long)steps[n], e.msg);
 		pt_checkpoint_release(c);
@@ -131,6 +133,7 @@ int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, struct pt_error
 	return status;
 }
 
+/* A tensor is there with its shape; to its place, unless that is NULL. */
 static int load_tensor(const struct pt_st *st, struct pt_params *ps, const char *kind, const struct pt_param *p,
 		       void *to, struct pt_error *err)
 {
@@ -138,7 +141,7 @@ static int load_tensor(const struct pt_st *st, struct pt_params *ps, const char 
 	const struct pt_st_tensor *t;
 	int status = name ? pt_st_require(st, name, PT_F32, p->t.ndim, p->t.shape, &t, err) : err->status;
 
-	if (!status && t->bytes)
+	if (!status && to && t->bytes)
 		status = ps->dev->upload(ps->dev, to, t->data, t->bytes, err);
 	free(name);
 	return status;
@@ -165,39 +168,51 @@ static int load_moved(const struct pt_checkpoint *c, struct pt_optimizer *opt, s
 	return 0;
 }
 
+static int load_tensors(const struct pt_st *st, struct pt_params *ps, bool upload, struct pt_error *err)
+{
+	for (int i = 0; i < ps->n; i++) {
+		struct pt_param *p = ps->item[i];
+
+		if (load_tensor(st, ps, "value", p, upload ? p->t.data : NULL, err) ||
+		    load_tensor(st, ps, "m", p, upload ? p->m : NULL, err) ||
+		    load_tensor(st, ps, "v", p, upload ? p->v : NULL, err))
+			return err->status;
+	}
+	if (st->ntensors != 3 * (size_t)ps->n)
+		return pt_error(err, PT_DATA, "%zu tensors, not three for each of %d", st->ntensors, ps->n);
+	return 0;
+}
+
+static int load_metrics(const struct pt_checkpoint *c, struct pt_history *h, struct pt_error *err)
+{
+	char *path = pt_path_join(c->dir, PT_STATE_METRICS, err);
+	int status = path ? pt_history_load(h, path, err) : err->status;
+
+	if (!status && h->n != (size_t)c->at.step)
+		status = pt_error(err, PT_DATA, "%s has %zu steps", path, h->n);
+	free(path);
+	return status;
+}
+
 int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_history *h,
 		       struct pt_error *err)
 {
-	char *path = pt_path_join(c->dir, PT_STATE_TENSORS, err), *metrics = NULL;
-	struct pt_params *ps = opt->params;
+	char *path = pt_path_join(c->dir, PT_STATE_TENSORS, err);
 	struct pt_st st;
 	int status = path ? pt_st_open(&st, path, err) : err->status;
 
-	free(path);
 	if (status)
-		return status;
-	for (int i = 0; !status && i < ps->n; i++) {
-		struct pt_param *p = ps->item[i];
-
-		status = load_tensor(&st, ps, "value", p, p->t.data, err);
-		if (!status)
-			status = load_tensor(&st, ps, "m", p, p->m, err);
-		if (!status)
-			status = load_tensor(&st, ps, "v", p, p->v, err);
-	}
-	if (!status && st.ntensors != 3 * (size_t)ps->n)
-		status = pt_error(err, PT_DATA, "%s has %zu tensors, not three for each of %d", c->dir, st.ntensors,
-				  ps->n);
+		goto out;
+	if (!(status = load_tensors(&st, opt->params, false, err)) && !(status = load_metrics(c, h, err)) &&
+	    !(status = load_moved(c, opt, err)))
+		status = load_tensors(&st, opt->params, true, err);
 	pt_st_release(&st);
-	if (!status)
-		status = load_moved(c, opt, err);
-	if (!status) {
-		metrics = pt_path_join(c->dir, PT_STATE_METRICS, err);
-		status = metrics ? pt_history_load(h, metrics, err) : err->status;
+	if (status) {
+		pt_error_prefix(err, "%s", c->dir);
+		pt_history_release(h);
 	}
-	if (!status && h->n != (size_t)c->at.step)
-		status = pt_error(err, PT_DATA, "%s has metrics of %zu steps", c->dir, h->n);
-	free(metrics);
+out:
+	free(path);
 	return status;
 }
 

@@ -274,9 +274,78 @@ static void kept(void **state)
 	fseek(f, -5, SEEK_END);
 	fputc('x', f);
 	fclose(f);
-	assert_ok(pt_checkpoint_find(&c, out, &err), &err);
+	assert_ok(pt_checkpoint_find(&c, out, INT64_MAX, &err), &err);
 	assert_int_equal(c.at.step, STEPS - 1);
 	pt_checkpoint_release(&c);
+}
+
+static void overwrite(const char *path, const char *bytes)
+{
+	FILE *f = fopen(path, "r+b");
+
+	assert_non_null(f);
+	assert_true(fputs(bytes, f) >= 0);
+	fclose(f);
+}
+
+static void assert_steps(const char *out, int count, int64_t first)
+{
+	int64_t *steps;
+	size_t n;
+
+	assert_ok(pt_checkpoint_steps(out, &steps, &n, &err), &err);
+	assert_int_equal(n, count);
+	assert_int_equal(steps[0], first);
+	free(steps);
+}
+
+/*
+ * What cannot be loaded is set aside, the checkpoint before it is taken, and
+ * what is saved next stays though its number is smaller.
+ */
+static void damaged(void **state)
+{
+	static const char *const files[] = { "training_state.json", "training_state.safetensors", "metrics.pts" };
+	char whole[300], out[300];
+
+	(void)state;
+	snprintf(whole, sizeof whole, "%s", in_dir("whole"));
+	reference(whole);
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		struct run u = { .stop_after = 10 };
+		struct pt_loop_options o;
+		char path[400];
+
+		snprintf(out, sizeof out, "%s/out-%zu", dir, i);
+		o = options(&u, out);
+		o.save_steps = 2;
+		assert_int_equal(go(&u, in_dir("b.pts"), &o), PT_STOPPED);
+		assert_steps(out, 2, 2);
+		assert_int_equal(u.l.saved, 4);
+		end(&u);
+		snprintf(path, sizeof path, "%s/checkpoints/step-00000004/%s", out, files[i]);
+		overwrite(path, "damaged");
+		/* Begins again at 2, is stopped at 3. */
+		memset(&u, 0, sizeof u);
+		u.stop_after = 8;
+		o.keep = 1;
+		assert_int_equal(go(&u, in_dir("b.pts"), &o), PT_STOPPED);
+		assert_int_equal(u.l.resumed, 2);
+		assert_int_equal(u.l.saved, 3);
+		assert_steps(out, 1, 3);
+		snprintf(path, sizeof path, "%s/checkpoints/damaged-00000004", out);
+		assert_true(pt_is_dir(path));
+		end(&u);
+		/* Nothing is left to go on from: from the start, with the values of -a. */
+		snprintf(path, sizeof path, "%s/checkpoints/step-00000003/%s", out, files[i]);
+		overwrite(path, "damaged");
+		memset(&u, 0, sizeof u);
+		assert_ok(go(&u, in_dir("b.pts"), &o), &err);
+		assert_int_equal(u.l.resumed, 0);
+		end(&u);
+		assert_steps(out, 1, STEPS);
+		assert_same_file(whole, out, "adapter_model.safetensors");
+	}
 }
 
 /* Evaluations that get no better end the run; the best is what is published. */
@@ -394,7 +463,7 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
 	const struct CMUnitTest tests[] = {
-		CASE(stops), CASE(finished), CASE(refusals), CASE(too_many), CASE(kept), CASE(patience),
+		CASE(stops), CASE(finished), CASE(refusals), CASE(too_many), CASE(kept), CASE(damaged), CASE(patience),
 		CASE(stop_in_evaluation), CASE(history),
 	};
 
