@@ -183,8 +183,8 @@ static bool record_attn(struct pt_run *run, size_t mark, const struct attn_ctx *
 		return false;
 	*(struct attn_ctx *)node->ctx = *c;
 	for (int i = 0; i < nin; i++)
-		pt_tape_save(node, in[i]);
-	pt_tape_save(node, out);
+		pt_tape_save(run, node, in[i]);
+	pt_tape_save(run, node, out);
 	return true;
 }
 

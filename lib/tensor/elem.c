@@ -138,8 +138,8 @@ struct pt_tensor *pt_op_affine(struct pt_run *run, struct pt_tensor *x, struct p
 		return NULL;
 	*(struct affine_ctx *)node->ctx = (struct affine_ctx){ x, w, b, y };
 	if (pt_op_wants(run, w))
-		pt_tape_save(node, x);
-	pt_tape_save(node, w);
+		pt_tape_save(run, node, x);
+	pt_tape_save(run, node, w);
 	return y;
 }
 
@@ -223,8 +223,8 @@ static struct pt_tensor *act(struct pt_run *run, const char *name, struct pt_ten
 	if (!node)
 		return NULL;
 	*(struct act_ctx *)node->ctx = (struct act_ctx){ x, u, y, kind };
-	pt_tape_save(node, x);
-	pt_tape_save(node, u);
+	pt_tape_save(run, node, x);
+	pt_tape_save(run, node, u);
 	return y;
 }
 

@@ -238,7 +238,7 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 		return false;
 	*(struct linear_ctx **)node->ctx = c;
 	for (int i = reads_x ? 0 : 1; i < nin; i++)
-		pt_tape_save(node, in[i]);
+		pt_tape_save(run, node, in[i]);
 	return true;
 }
 

@@ -66,7 +66,7 @@ static bool nll_record(struct pt_run *run, size_t mark, struct nll_ctx *c)
 		return false;
 	*(struct nll_ctx *)node->ctx = *c;
 	for (int i = 0; i < nin && !c->forward_written; i++)
-		pt_tape_save(node, in[i]);
+		pt_tape_save(run, node, in[i]);
 	return true;
 }
 
@@ -177,6 +177,6 @@ struct pt_tensor *pt_op_class_loss(struct pt_run *run, struct pt_tensor *logits,
 	if (!node)
 		return NULL;
 	*(struct pt_k_class *)node->ctx = k;
-	pt_tape_save(node, logits);
+	pt_tape_save(run, node, logits);
 	return y;
 }

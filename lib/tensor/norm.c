@@ -108,7 +108,7 @@ static struct pt_tensor *norm(struct pt_run *run, struct pt_tensor *x, struct pt
 	if (!node)
 		return NULL;
 	*(struct norm_ctx *)node->ctx = (struct norm_ctx){ k, x, delta, s, y, n->w, n->b };
-	pt_tape_save(node, s);
+	pt_tape_save(run, node, s);
 	return y;
 }
 

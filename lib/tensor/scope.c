@@ -129,8 +129,8 @@ static int push_node(struct pt_run *run, size_t mark, const struct scope_ctx *ct
 		return run->err.status;
 	*(struct scope_ctx *)node->ctx = *ctx;
 	for (int i = 0; i < nin; i++)
-		pt_tape_save(node, in[i]);
-	return 0;
+		pt_tape_save(run, node, in[i]);
+	return run->err.status;
 }
 
 int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, size_t arg_bytes,

@@ -49,10 +49,14 @@ struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_f
 	return node;
 }
 
-void pt_tape_save(struct pt_node *node, struct pt_tensor *t)
+void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t)
 {
-	if (!node || !t || !t->owned || node->nsaved == node->max_saved)
+	if (!node || !t || !t->owned)
 		return;
+	if (node->nsaved == node->max_saved) {
+		pt_op_fail(run, PT_FAIL, "%s saves more than %d tensors", node->name, node->max_saved);
+		return;
+	}
 	node->saved[node->nsaved++] = t;
 	t->saved++;
 }

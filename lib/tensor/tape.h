@@ -40,8 +40,11 @@ struct pt_tape {
 struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_fn fn, size_t mark,
 			     struct pt_tensor *const *in, int nin, struct pt_tensor *const *out,
 			     int nout, size_t ctx_bytes);
-/* The node's backward reads t's data: it stays, and may not be changed in place. */
-void pt_tape_save(struct pt_node *node, struct pt_tensor *t);
+/*
+ * The node's backward reads t's data: it stays, and may not be changed in
+ * place. At most nin + nout tensors a node: one more is run->err (a bug).
+ */
+void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t);
 /* Where to write t's gradient: *acc says add (true) or overwrite. NULL when t needs none or on failure. */
 float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc);
 /* The same for kernels that always add: a fresh gradient is zeroed. t may be NULL. */

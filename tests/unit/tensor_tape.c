@@ -451,6 +451,18 @@ static void mistakes(void **state)
 	assert_null(pt_op_dropout(&f.run, act(&f, "x", NULL), 0.5f, 1));
 	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "random keys", &f.err);
 
+	/* More saved tensors than the node has room for. */
+	pt_run_reset(&f.run);
+	f.run.train = false;
+	x = act(&f, "x", NULL);
+	y = pt_op_add(&f.run, x, act(&f, "x", NULL));
+	assert_non_null(y->node);
+	for (int i = 0; i < y->node->max_saved; i++)
+		pt_tape_save(&f.run, y->node, x);
+	assert_ok(f.run.err.status, &f.run.err);
+	pt_tape_save(&f.run, y->node, x);
+	assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "saves more than", &f.err);
+
 	/* A name twice. */
 	assert_fails(pt_params_add(&f.params, "x", 1, shape.dim, NULL, &f.err), PT_FAIL, "twice", &f.err);
 	fix_release(&f);
