@@ -26,7 +26,7 @@ static const char *tool_name = "peft";
 static const struct pt_tool *tool;
 static volatile sig_atomic_t caught;
 static bool briefly;
-static struct timespec caught_at;
+static volatile struct timespec caught_at;	/* set before caught */
 static int wake_pipe[2] = { -1, -1 };
 
 static void say(const char *msg)
@@ -121,8 +121,8 @@ static void on_stop(int sig)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (!caught) {
-		caught = sig;
 		caught_at = now;
+		caught = sig;
 		if (briefly)
 			alarm(1);
 		if (wake_pipe[1] >= 0 && write(wake_pipe[1], "", 1) < 0)

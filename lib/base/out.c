@@ -5,13 +5,15 @@
  * The temporary file stands beside its target, since rename() works within
  * one file system only, and is called .NAME.tmp.PID, so that a leftover of a
  * killed process is seen for what it is. Names of open ones are kept in a
- * fixed table that a signal handler can walk.
+ * fixed table that a signal handler can walk. The handler may run on another
+ * thread: a name is freed only when it is out of the table and nobody reads.
  */
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@
 enum { MAX_OPEN = 256, MAX_LINKS = 40 };
 
 static _Atomic(char *) open_tmp[MAX_OPEN];
+static atomic_int readers;	/* walks over open_tmp[] that look into names */
 
 static bool tmp_register(char *tmp)
 {
@@ -36,35 +39,44 @@ static bool tmp_register(char *tmp)
 	return false;
 }
 
+/* On return no reader has the name any more. */
 static void tmp_unregister(char *tmp)
 {
 	for (int i = 0; i < MAX_OPEN; i++) {
 		char *mine = tmp;
 
 		if (atomic_compare_exchange_strong(&open_tmp[i], &mine, NULL))
-			return;
+			break;
 	}
+	/* Readers never wait: a handler on this very thread has returned by now. */
+	while (atomic_load(&readers))
+		sched_yield();
 }
 
 static bool tmp_is_open(const char *path)
 {
-	for (int i = 0; i < MAX_OPEN; i++) {
+	bool found = false;
+
+	atomic_fetch_add(&readers, 1);
+	for (int i = 0; i < MAX_OPEN && !found; i++) {
 		const char *p = atomic_load(&open_tmp[i]);
 
-		if (p && strcmp(p, path) == 0)
-			return true;
+		found = p && strcmp(p, path) == 0;
 	}
-	return false;
+	atomic_fetch_sub(&readers, 1);
+	return found;
 }
 
 void pt_out_unlink_all(void)
 {
+	atomic_fetch_add(&readers, 1);
 	for (int i = 0; i < MAX_OPEN; i++) {
 		const char *p = atomic_load(&open_tmp[i]);
 
 		if (p)
 			unlink(p);
 	}
+	atomic_fetch_sub(&readers, 1);
 }
 
 /* The text of a symbolic link on the heap. */
