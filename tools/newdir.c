@@ -28,13 +28,17 @@ int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 	d->path = pt_strndup(path, n, err);
 	if (!d->path)
 		return err->status;
-	if (!access(d->path, F_OK) && !pt_is_dir(d->path))
+	if (!access(d->path, F_OK) && !pt_is_dir(d->path)) {
+		newdir_abort(d);
 		return pt_error(err, PT_FAIL, "%s is not a directory", path);
+	}
 	slash = strrchr(d->path, '/');
 	n = slash ? (size_t)(slash - d->path) + 1 : 0;
 	d->tmp = pt_format(err, "%.*s.%.200s.tmp.%ld", (int)n, d->path, d->path + n, (long)getpid());
-	if (!d->tmp || pt_dir_remove(d->tmp, err) || pt_dir_make(d->tmp, err))
+	if (!d->tmp || pt_dir_remove(d->tmp, err) || pt_dir_make(d->tmp, err)) {
+		newdir_abort(d);
 		return err->status;
+	}
 	return 0;
 }
 

@@ -274,6 +274,7 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 
 	*out = NULL;
 	if (st) {
+		pt_adapter_close(a);
 		pt_json_free(config_take);
 		return st;
 	}
