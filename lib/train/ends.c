@@ -3,6 +3,7 @@
  * ends.c - the start of a run (what it may use, what it takes up), its
  * evaluations, and what it leaves behind; see loop.h.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,7 +270,7 @@ int pt_loop_evaluate(struct pt_loop *l, bool *best, struct pt_error *err)
 	l->at.eval = digest;
 	if (!pt_measure_result(&e->measure, 0, &loss))
 		return pt_error(err, PT_DATA, "%s holds no target: nothing to evaluate", l->o.eval);
-	*best = !l->at.best_step || loss < l->at.best_loss;
+	*best = isfinite(loss) && (!l->at.best_step || loss < l->at.best_loss);
 	if (*best) {
 		l->at.best_step = l->at.step;
 		l->at.best_loss = loss;

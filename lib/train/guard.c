@@ -91,8 +91,10 @@ static int find_tensor(struct pt_step *s, struct pt_buf *name, struct pt_error *
 	for (int i = 0; i < s->model->nweights; i++) {
 		const struct pt_weight *w = &s->model->weight[i];
 
-		if (w->tied || bad_tensor(s, &w->t, w->t.data, &bad, err))
+		if (w->tied)
 			continue;
+		if (bad_tensor(s, &w->t, w->t.data, &bad, err))
+			return err->status;
 		if (bad) {
 			pt_buf_printf(name, "the base's %s", w->path);
 			return pt_buf_check(name, err);

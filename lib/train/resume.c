@@ -4,6 +4,7 @@
  * at the end of a run; see checkpoint.h.
  */
 #include <dirent.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,9 +64,12 @@ static int read_json(struct pt_checkpoint *c, const cJSON *j, uint64_t *checksum
 	    (status = get_text(j, "path", &c->path, err)) ||
 	    (status = get_hex(j, "eval", false, &c->at.eval, err)) ||
 	    (status = pt_json_int(j, "best_step", 0, INT64_C(1) << 53, 0, &c->at.best_step, err)) ||
-	    (status = pt_json_double(j, "best_loss", 0, &c->at.best_loss, err)) ||
+	    (status = pt_json_double(j, "best_loss", NAN, &c->at.best_loss, err)) ||
 	    (status = pt_json_int(j, "stale", 0, INT64_C(1) << 53, 0, &c->at.stale, err)))
 		return status;
+	/* NaN is null in JSON: no best. */
+	if (!isfinite(c->at.best_loss))
+		c->at.best_step = 0;
 	c->bf16 = !strcmp(dtype, "bf16");
 	return get_hex(j, "checksum", true, checksum, err);
 }
@@ -262,7 +266,8 @@ static int publish_text(const char *out, const char *name, const struct pt_buf *
 /* The files that readers of a directory wait for. */
 static bool is_last(const char *name)
 {
-	return !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "model.safetensors");
+	return !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "model.safetensors") ||
+	       !strcmp(name, "model.safetensors.index.json");
 }
 
 static bool is_state(const char *name)

@@ -9,6 +9,7 @@
 #include <dirent.h>
 
 #include "train/checkpoint_priv.h"
+#include "train/loop_priv.h"
 
 enum { STEPS = 7 };
 
@@ -375,6 +376,45 @@ static void patience(void **state)
 	end(&u);
 }
 
+/* An evaluation that is not finite is never the best, and does not read as 0 from a checkpoint. */
+static void nan_is_never_best(void **state)
+{
+	struct pt_checkpoint c;
+	char out[300];
+	struct run u = { 0 };
+	struct pt_loop_options o;
+	struct pt_progress *at = &u.l.at;
+	struct pt_param *p;
+	float was, nan = NAN;
+	bool best;
+
+	(void)state;
+	snprintf(out, sizeof out, "%s", in_dir("out"));
+	tstream_write(in_dir("b.pts"), STEPS, 1, 3, 20, STEPS);
+	tstream_write(in_dir("e.pts"), 2, 1, 3, 20, 0);
+	o = options(&u, out);
+	o.eval = in_dir("e.pts");
+	assert_ok(go(&u, in_dir("b.pts"), &o), &err);
+	p = u.x.s.opt.params->item[0];
+	assert_ok(u.x.dev->download(u.x.dev, &was, p->t.data, sizeof was, &err), &err);
+	assert_ok(u.x.dev->upload(u.x.dev, p->t.data, &nan, sizeof nan, &err), &err);
+	at->best_step = at->stale = 0;
+	assert_ok(pt_loop_evaluate(&u.l, &best, &err), &err);
+	assert_true(!best && at->best_step == 0 && at->stale == 1);
+	at->best_loss = NAN;
+	at->best_step = 5;
+	assert_ok(pt_checkpoint_save(out, &u.l.id, at, NULL, &u.x.s.opt, &u.l.h, 2, &err), &err);
+	assert_ok(pt_checkpoint_find(&c, out, INT64_MAX, &err), &err);
+	assert_int_equal(c.at.step, STEPS);
+	assert_int_equal(c.at.best_step, 0);
+	pt_checkpoint_release(&c);
+	at->best_step = 0;
+	assert_ok(u.x.dev->upload(u.x.dev, p->t.data, &was, sizeof was, &err), &err);
+	assert_ok(pt_loop_evaluate(&u.l, &best, &err), &err);
+	assert_true(best && at->best_step == STEPS && isfinite(at->best_loss));
+	end(&u);
+}
+
 static int loss_column(const struct pt_history *h)
 {
 	int j = 0;
@@ -464,7 +504,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
 	const struct CMUnitTest tests[] = {
 		CASE(stops), CASE(finished), CASE(refusals), CASE(too_many), CASE(kept), CASE(damaged), CASE(patience),
-		CASE(stop_in_evaluation), CASE(history),
+		CASE(nan_is_never_best), CASE(stop_in_evaluation), CASE(history),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
