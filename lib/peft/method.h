@@ -71,8 +71,8 @@ struct pt_method {
 	 * config, a copy. */
 	int (*save)(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
 
-	/* Optional, called by the loop at every step: a loss of parameters alone; after backward, before the update;
-	 * after the update. */
+	/* Optional, called by the loop at every step: a loss of parameters alone, of shape [1]; after backward,
+	 * before the update; after the update. */
 	struct pt_tensor *(*loss)(struct pt_run *run, struct pt_adapter *a);
 	int (*gradient)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
 	int (*after_step)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);

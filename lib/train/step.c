@@ -88,6 +88,9 @@ static int method_loss(struct pt_step *s, struct pt_error *err)
 	t = pt_adapter_loss(&s->run, s->adapter);
 	if (!t || pt_run_check(&s->run, err))
 		return pt_run_check(&s->run, err);
+	if (pt_tensor_count(t) != 1)
+		return pt_error(err, PT_FAIL, "the loss of method %s has %lld elements, not one",
+				s->adapter->method->name, (long long)pt_tensor_count(t));
 	if (pt_tensor_read(&s->run, t, &value, err))
 		return err->status;
 	s->loss += (double)value;

@@ -63,8 +63,8 @@ size_t pt_step_state_bytes(const struct pt_step *s);
 size_t pt_memory_limit(void);
 
 /*
- * Add a micro-batch to the step. PT_NUMERIC when a loss is not finite; s->bad
- * and s->value tell which. train false: forward only, gradients stay.
+ * Add a micro-batch to the step: its loss, and its gradients to those there.
+ * PT_NUMERIC when a loss is not finite; s->bad and s->value tell which.
  */
 int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err);
 

@@ -202,6 +202,34 @@ static void no_gradient(void **state)
 	tfix_close(&x);
 }
 
+static struct pt_tensor *two_losses(struct pt_run *run, struct pt_adapter *a)
+{
+	(void)a;
+	return pt_tensor_new(run, 1, (const int64_t[]){ 2 }, NULL);
+}
+
+/* A method's own loss is one number. */
+static void method_loss(void **state)
+{
+	const struct pt_param *bad;
+	struct pt_method m;
+	struct tbatch b;
+	struct tfix x;
+	double norm;
+
+	(void)state;
+	tfix_open(&x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
+	tbatch_make(&b, 0, 4, 20, false);
+	fit(&x, &b);
+	m = *x.a->method;
+	m.loss = two_losses;
+	x.a->method = &m;
+	assert_ok(pt_step_clear(&x.s, &err), &err);
+	assert_ok(pt_step_micro(&x.s, &b.x, &err), &err);
+	assert_fails(pt_step_update(&x.s, 1e-3, 1, 10, &norm, &bad, &err), PT_FAIL, "has 2 elements, not one", &err);
+	tfix_close(&x);
+}
+
 /* Steps on one batch learn it; evaluation has no dropout and leaves no trace. */
 static void learns(void **state)
 {
@@ -240,7 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accumulation), cmocka_unit_test(plan_is_exact), cmocka_unit_test(too_large),
 		cmocka_unit_test_setup_teardown(not_finite, make_dir, drop_dir), cmocka_unit_test(no_gradient),
-		cmocka_unit_test(learns),
+		cmocka_unit_test(method_loss), cmocka_unit_test(learns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
