@@ -133,6 +133,19 @@ test_that 'input that is cut short is saved and refused' '
 	grep "empty input" err
 	test ! -e empty/adapter_model.safetensors'
 
+test_that 'a signal after a failure decides the status, and hides no cause' '
+	. ./fixture.sh
+	head -c 60000 b.pts >cut.pts
+	(exec peft-step $args -o both cut.pts) >both.pts 2>err & pid=$!
+	n=0
+	until ls both/checkpoints 2>/dev/null | grep -q "^step-" || [ $n -gt 1000 ]; do n=$((n + 1)); sleep 0.01; done
+	kill -TERM $pid
+	rc=0
+	wait $pid || rc=$?
+	cat err
+	test $rc -eq 75
+	grep "stopped by TERM: step [0-9]* is saved in both.*; before that: .*cut short" err'
+
 test_that 'FAIL that names a signal is 75, another one 3' '
 	. ./fixture.sh
 	"$sample" -n 60 --per 6 --fail-after 4 --total 5 batch >fail.pts || :

@@ -101,6 +101,7 @@ struct step_tool {
 	struct report report;
 	struct pt_buf options;
 	int lock;
+	bool reads;			/* the input is being read: a failure may be its */
 	struct pt_loop_options lo;
 };
 
@@ -245,6 +246,7 @@ static int train(struct step_tool *s, struct pt_error *err)
 	if (s->loop.resumed)
 		pt_log(PT_FACT, "going on after step %lld", (long long)s->loop.resumed);
 	report_head(&s->report, s->head, s->options.data, lo->schedule.total);
+	s->reads = true;
 	return pt_loop_run(&s->loop, err);
 }
 
@@ -256,13 +258,16 @@ static int run(struct step_tool *s, struct pt_error *err)
 		return err->status;
 	if (check_usage(s, err) || (trains && pt_loop_lock(o.output, &s->lock, err)))
 		return err->status;
+	s->reads = true;
 	if (pt_reader_open(&s->in, (const char *const *)s->t.operand, s->t.noperands, "batch", 0, err) ||
 	    pt_reader_head(s->in, &s->head, err))
 		return err->status;
+	s->reads = false;
 	if (find_schedule(s, err) || put_options(s, err) || open_model(s, err))
 		return err->status;
 	if (o.plan)
 		return trial_plan(&s->step, s->head, &s->load, err);
+	s->reads = o.dry_run;
 	if (o.dry_run)
 		return trial_step(&s->step, s->in, &s->load, err);
 	return train(s, err);
@@ -301,13 +306,16 @@ static void judge(const struct step_tool *s, struct pt_error *err, int *sig)
 	const char *upstream = s->in && pt_reader_failed(s->in) ? pt_reader_fail_signal(s->in) : NULL;
 	long long step = (long long)s->loop.saved;
 	char place[1200] = "nothing was saved";
+	struct pt_error cause = *err;
 
 	if (step)
 		snprintf(place, sizeof place, "step %lld is saved in %s, the same command goes on from there", step,
 			 o.output);
-	*sig = err->status == PT_DATA ? wait_for_signal() : tool_signal();
-	if (*sig)
+	*sig = s->reads && cause.status == PT_DATA ? wait_for_signal() : tool_signal();
+	if (*sig && cause.status == PT_STOPPED)
 		pt_error(err, PT_STOPPED, "stopped by %s: %s", tool_signal_name(*sig), place);
+	else if (*sig)
+		pt_error(err, PT_STOPPED, "stopped by %s: %s; before that: %s", tool_signal_name(*sig), place, cause.msg);
 	else if (err->status == PT_DATA && is_stop_name(upstream))
 		pt_error(err, PT_STOPPED, "the input was stopped by %s: %s", upstream, place);
 	else if (step && err->status == PT_DATA)
