@@ -173,7 +173,9 @@ int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struc
 	*dev = (struct pt_device){ .name = "cpu", .k = path_table(cpu->path), .self = cpu,
 		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .upload = cpu_move,
 		.download = cpu_move, .close = cpu_close };
-	snprintf(dev->path, sizeof dev->path, "%s", path_names[cpu->path]);
+	/* What computes: with bf16 and AMX too these are the AVX-512 kernels, as long as there are no others. */
+	snprintf(dev->path, sizeof dev->path, "%s",
+		 path_names[cpu->path > PT_CPU_AVX512 ? PT_CPU_AVX512 : cpu->path]);
 	*out = dev;
 	return 0;
 fail:
