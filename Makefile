@@ -11,7 +11,8 @@
 #   make install    DESTDIR, PREFIX honoured
 #
 # BUILD=dir builds elsewhere; SAN=1 builds with address and undefined-behaviour
-# sanitizers (into build/san). CC, CFLAGS, CPPFLAGS, LDFLAGS are honoured.
+# sanitizers (into build/san); V=1 shows command lines. CC, CFLAGS, CPPFLAGS,
+# LDFLAGS are honoured.
 
 SHELL := /bin/sh
 VERSION := 0.1.0
@@ -83,6 +84,11 @@ AUX_SRC := $(sort $(wildcard tests/aux/*.c))
 AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
+# V=1 shows whole command lines.
+ifeq ($(V),)
+say = @echo "  $(1)  $@";
+endif
+
 .PHONY: all demo features units check test test-faults bench lint clean deps deps-dev install uninstall
 all: features $(TOOLS)
 
@@ -98,41 +104,41 @@ features:
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  )$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 define isa_rule
 $(BUILD)/lib/device/cpu/$(1)/%.o: lib/device/cpu/kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(ISA_CFLAGS) $$(ISA_$(1)) -DPT_ISA=$(1) -MMD -MP -c -o $$@ $$<
+	$$(call say,CC  )$$(CC) $$(ALL_CFLAGS) $$(ISA_CFLAGS) $$(ISA_$(1)) -DPT_ISA=$(1) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) Dcr $@ $(LIB_OBJ)
+	$(call say,AR  )$(AR) Dcr $@ $(LIB_OBJ)
 
 # An archive, so that a filter does not carry what only training tools use.
 $(TOOL_LIB): $(TOOL_AUX:%.c=$(BUILD)/%.o)
 	@rm -f $@
-	$(AR) Dcr $@ $^
+	$(call say,AR  )$(AR) Dcr $@ $^
 
 $(BUILD)/bin/%: $(BUILD)/tools/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 # Programs that command tests run, built as tools are.
 $(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # Speed as a share of this machine's own peak, and beside HF PEFT where PYTHON=... is given.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 bench: all $(BUILD)/tests/bench/kernels
 	$(BUILD)/tests/bench/kernels
@@ -141,7 +147,7 @@ bench: all $(BUILD)/tests/bench/kernels
 # The independent reader of formats/ shares nothing with the library.
 $(BUILD)/tests/aux/read_stream: $(BUILD)/formats/read_stream.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lzstd -lxxhash
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lzstd -lxxhash
 
 units: $(UNITS) $(AUX) $(BUILD)/tests/aux/read_stream
 

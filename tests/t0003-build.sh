@@ -59,7 +59,7 @@ if command -v readelf >/dev/null; then
 fi
 
 test_that 'CFLAGS and BUILD from outside are honoured, nothing is written elsewhere' '
-	CFLAGS="-O0 -DOUTSIDE_FLAG" make -C one BUILD="$PWD/elsewhere" "$PWD/elsewhere/lib/base/log.o" >log 2>&1
+	CFLAGS="-O0 -DOUTSIDE_FLAG" make V=1 -C one BUILD="$PWD/elsewhere" "$PWD/elsewhere/lib/base/log.o" >log 2>&1
 	grep "DOUTSIDE_FLAG" log
 	exits 1 grep -i warning log
 	exits 1 grep FORTIFY log

@@ -169,4 +169,16 @@ test_that 'an empty stream of examples is one of no batches, with a warning' '
 	head_has total_steps 0 a
 	peft-batch --split 0 --part held in.pts 2>err >a
 	grep "warning: no examples in this part" err'
+test_that 'an input is never the output' '
+	cp in.pts same.pts 2>/dev/null || peft-tokenize -m "$DATA/examples/base" -o same.pts "$DATA/examples/notes.txt"
+	ln -s same.pts link.pts
+	cp same.pts kept.pts
+	for t in peft-batch peft-head peft-cat; do
+		exits 2 $t -o link.pts same.pts 2>err
+		grep "same.pts is input and output" err
+	done
+	cp "$DATA/examples/notes.txt" notes.txt
+	exits 2 peft-tokenize -m "$DATA/examples/base" -o notes.txt notes.txt
+	cmp notes.txt "$DATA/examples/notes.txt"
+	cmp same.pts kept.pts'
 test_done

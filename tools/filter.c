@@ -134,7 +134,8 @@ int filter_run(const struct filter *f, const struct pt_tool *t)
 	struct pt_writer *w = NULL;
 	struct pt_st_build made;
 
-	if (tool_check_input(t->operand, t->noperands, &err) || tool_check_output(f->output, &err))
+	if (tool_check_input(t->operand, t->noperands, &err) || tool_check_output(f->output, &err) ||
+	    tool_check_same(f->output, t->operand, t->noperands, &err))
 		return tool_report(&err);
 	tool_catch_signals_briefly();
 	pt_st_build_init(&made);

@@ -68,7 +68,8 @@ int main(int argc, char **argv)
 	struct pt_tool t;
 
 	tool_init(&t, &spec, argc, argv);
-	if (settings(&err) || tool_check_input(t.operand, t.noperands, &err) || tool_check_output(output, &err))
+	if (settings(&err) || tool_check_input(t.operand, t.noperands, &err) || tool_check_output(output, &err) ||
+	    tool_check_same(output, t.operand, t.noperands, &err))
 		return tool_report(&err);
 	out.path = output;
 	out.zstd = zstd;

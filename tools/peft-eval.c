@@ -32,7 +32,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "classes", .type = PT_OPT_FLAG, .value = &classes,
 	  .help = "print precision, recall and F1 of each class too" },
 	{ .name = "base", .type = PT_OPT_FLAG, .value = &bare, .negatable = true,
-	  .help = "evaluate the bare base beside the adapter (default)" },
+	  .help = "evaluate the bare base too where it has a head for the task (default)" },
 	{ .name = "other-tokenizer", .type = PT_OPT_FLAG, .value = &other_tokenizer,
 	  .help = "take a stream of another tokenizer than the model's" },
 	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &dtype, .choices = LOAD_DTYPES,
@@ -243,6 +243,8 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	if ((logits || losses) && !predictions)
 		return pt_error(err, PT_USAGE, "%s is of use with --predictions FILE only", logits ? "--logits" : "--loss");
 	st = predictions ? tool_check_output(predictions, err) : 0;
+	if (!st)
+		st = tool_check_same(predictions, t->operand, t->noperands, err);
 	if (!st)
 		st = tool_check_input(t->operand, t->noperands, err);
 	if (!st)

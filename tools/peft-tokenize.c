@@ -196,7 +196,7 @@ int main(int argc, char **argv)
 	int status;
 
 	tool_init(&t, &spec, argc, argv);
-	if (tool_check_output(output, &err))
+	if (tool_check_output(output, &err) || tool_check_same(output, t.operand, t.noperands, &err))
 		return tool_report(&err);
 	out.path = output;
 	out.zstd = zstd;

@@ -11,6 +11,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -261,6 +262,20 @@ int tool_check_output(const char *path, struct pt_error *err)
 	if ((!path || strcmp(path, "-") == 0) && isatty(STDOUT_FILENO))
 		return pt_error(err, PT_USAGE,
 				"standard output is a terminal: give -o FILE or a pipe");
+	return 0;
+}
+
+int tool_check_same(const char *output, char *const *paths, int n, struct pt_error *err)
+{
+	struct stat out, in;
+
+	if (!output || strcmp(output, "-") == 0 || stat(output, &out) || !S_ISREG(out.st_mode))
+		return 0;
+	for (int i = 0; i < n; i++) {
+		if (strcmp(paths[i], "-") != 0 && stat(paths[i], &in) == 0 && in.st_dev == out.st_dev &&
+		    in.st_ino == out.st_ino)
+			return pt_error(err, PT_USAGE, "%s is input and output: give another -o", paths[i]);
+	}
 	return 0;
 }
 

@@ -35,6 +35,8 @@ void tool_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* PT_USAGE when path ("-" or NULL) means a terminal: no binary to or from one. */
 int tool_check_output(const char *path, struct pt_error *err);
+/* PT_USAGE when the output is one of the input files, by whatever name: it would be replaced. */
+int tool_check_same(const char *output, char *const *paths, int n, struct pt_error *err);
 int tool_check_input(char *const *paths, int n, struct pt_error *err);
 
 /* Flush and close stdout; PT_FAIL when something could not be written. */

@@ -320,6 +320,20 @@ static int make_ready(struct pt_maker *m, const struct row *r, struct pt_error *
 
 /* --- labels --- */
 
+static int unknown_label(const struct pt_classes *l, const char *name, struct pt_error *err)
+{
+	struct pt_buf known = PT_BUF_INIT;
+
+	for (size_t i = 0; l && i < l->n && i < 10; i++)
+		pt_buf_printf(&known, "%s%.60s", i ? ", " : "", l->name[i]);
+	if (l && l->n > 10)
+		pt_buf_str(&known, " ...");
+	pt_error(err, PT_DATA, "unknown label '%.200s'%s%s", name, known.len ? "; known: " : "",
+		 known.len ? known.data : "");
+	pt_buf_release(&known);
+	return err->status;
+}
+
 static int find_class(struct pt_maker *m, const cJSON *v, int32_t *cls, struct pt_error *err)
 {
 	const struct pt_classes *l = m->o->labels;
@@ -332,9 +346,7 @@ static int find_class(struct pt_maker *m, const cJSON *v, int32_t *cls, struct p
 	/* A number that is no name is the class's number. */
 	if (*cls < 0 && l && cJSON_IsNumber(v) && d >= 0 && d < (double)l->n && d == floor(d))
 		*cls = (int32_t)d;
-	if (*cls < 0)
-		return pt_error(err, PT_DATA, "unknown label '%s'", name);
-	return 0;
+	return *cls < 0 ? unknown_label(l, name, err) : 0;
 }
 
 static int get_targets(struct pt_maker *m, const cJSON *label, struct pt_error *err)
