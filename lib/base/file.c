@@ -208,12 +208,30 @@ int pt_dir_sync(const char *path, struct pt_error *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0;
 
+	/* One that may be written but not read, and some file systems: nothing that we could do. */
+	if (fd < 0 && errno == EACCES)
+		return 0;
 	if (fd < 0)
 		return pt_error_errno(err, "%s", path);
-	/* Some file systems cannot sync directories: nothing that we could do. */
 	if (fsync(fd) && errno != EINVAL && errno != ENOTSUP && errno != EROFS)
 		status = pt_error_errno(err, "%s: fsync", path);
 	close(fd);
+	return status;
+}
+
+int pt_dir_sync_parent(const char *path, struct pt_error *err)
+{
+	size_t n = strlen(path);
+	int status;
+	char *dir;
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	while (n && path[n - 1] != '/')
+		n--;
+	dir = n ? pt_strndup(path, n, err) : pt_strdup(".", err);
+	status = dir ? pt_dir_sync(dir, err) : PT_FAIL;
+	free(dir);
 	return status;
 }
 

@@ -66,6 +66,7 @@ int pt_file_write(const char *path, const void *data, size_t n, struct pt_error 
 int pt_file_copy(const char *src, const char *dst, struct pt_error *err);
 
 int pt_dir_sync(const char *path, struct pt_error *err);	/* fsync of a directory */
+int pt_dir_sync_parent(const char *path, struct pt_error *err);	/* of the one that path stands in */
 int pt_dir_make(const char *path, struct pt_error *err);	/* mkdir; an existing directory is fine */
 int pt_dir_remove(const char *path, struct pt_error *err);	/* with all that is in it; absent is fine */
 bool pt_is_dir(const char *path);

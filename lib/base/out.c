@@ -286,11 +286,7 @@ int pt_out_commit(struct pt_out *o, struct pt_error *err)
 	if (o->tmp && !status && rename(o->tmp, o->path))
 		status = pt_error_errno(err, "%s: cannot rename", name_of(o));
 	if (o->tmp && !status) {
-		char *dir = dir_length(o->path) ? pt_strndup(o->path, dir_length(o->path), err)
-						: pt_strdup(".", err);
-
-		status = dir ? pt_dir_sync(dir, err) : PT_FAIL;
-		free(dir);
+		status = pt_dir_sync_parent(o->path, err);
 		/* The file has its name: there is nothing left to unlink. */
 		forget(o);
 		return status;

@@ -51,6 +51,11 @@ int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
 		return status;
 	dir = pt_path_join(out, PT_CHECKPOINTS, err);
 	status = dir ? pt_dir_make(dir, err) : err->status;
+	/* A checkpoint that is safe stands in directories that are. */
+	if (!status)
+		status = pt_dir_sync_parent(out, err);
+	if (!status)
+		status = pt_dir_sync(out, err);
 	if (!status)
 		status = pt_lock_open(fd, dir, ".lock", err);
 	free(dir);
