@@ -15,6 +15,7 @@
 #include "base/mem.h"
 
 static const char single_name[] = "model.safetensors";
+static const char config_name[] = "config.json";
 static const char index_name[] = "model.safetensors.index.json";
 
 enum { NAME_SIZE = 48 };
@@ -26,6 +27,23 @@ static void shard_name(char *buf, int i, int n)
 		snprintf(buf, NAME_SIZE, "%s", single_name);
 	else
 		snprintf(buf, NAME_SIZE, "model-%05d-of-%05d.safetensors", i + 1, n);
+}
+
+/* "model-I-of-N.safetensors". */
+static bool is_shard(const char *name, int *i, int *n)
+{
+	int end = 0;
+
+	return sscanf(name, "model-%5d-of-%5d.safetensors%n", i, n, &end) == 2 && end && !name[end];
+}
+
+int pt_modelsave_part(const char *name)
+{
+	int i, n;
+
+	if (!strcmp(name, single_name) || !strcmp(name, index_name))
+		return PT_MODELSAVE_LAST;
+	return !strcmp(name, config_name) || is_shard(name, &i, &n) ? PT_MODELSAVE_REST : 0;
 }
 
 void pt_modelsave_init(struct pt_modelsave *s)
@@ -189,13 +207,13 @@ static int write_shard(struct pt_modelsave *s, const char *dir, int i, pt_st_fil
 static bool is_stale(const struct pt_modelsave *s, const char *name)
 {
 	char same[NAME_SIZE];
-	int i = 0, n = 0, end = 0;
+	int i, n;
 
 	if (!strcmp(name, single_name))
 		return s->nshards != 1;
 	if (!strcmp(name, index_name))
 		return s->nshards == 1;
-	if (sscanf(name, "model-%5d-of-%5d.safetensors%n", &i, &n, &end) != 2 || !end || name[end])
+	if (!is_shard(name, &i, &n))
 		return false;
 	if (s->nshards == 1 || n != s->nshards || i < 1 || i > n)
 		return true;
@@ -221,9 +239,12 @@ static int remove_stale(const struct pt_modelsave *s, const char *dir, struct pt
 static int write_last(struct pt_modelsave *s, const char *dir, pt_st_fill_fn fill, void *arg,
 		      struct pt_error *err)
 {
-	int st = s->nshards > 1 ? write_index(s, dir, err) : write_shard(s, dir, 0, fill, arg, err);
+	/* First: an earlier single file would be preferred to the new index. */
+	int st = remove_stale(s, dir, err);
 
-	return st ? st : remove_stale(s, dir, err);
+	if (st)
+		return st;
+	return s->nshards > 1 ? write_index(s, dir, err) : write_shard(s, dir, 0, fill, arg, err);
 }
 
 int pt_modelsave_write(struct pt_modelsave *s, const char *dir, int parts, const cJSON *config,
@@ -238,7 +259,7 @@ int pt_modelsave_write(struct pt_modelsave *s, const char *dir, int parts, const
 		if (from)
 			st = pt_modelsave_tokenizer(from, dir, err);
 		if (st == 0)
-			st = write_json(dir, "config.json", config, err);
+			st = write_json(dir, config_name, config, err);
 		for (int i = 0; st == 0 && s->nshards > 1 && i < s->nshards; i++)
 			st = write_shard(s, dir, i, fill, arg, err);
 	}

@@ -49,6 +49,13 @@ int pt_modelsave_write(struct pt_modelsave *s, const char *dir, int parts, const
 		       const struct pt_modeldir *from, pt_st_fill_fn fill, void *arg,
 		       struct pt_error *err);
 
+/*
+ * By its name, the part of a model directory that a file is:
+ * PT_MODELSAVE_LAST, PT_MODELSAVE_REST (config.json, a shard), or 0: none
+ * that says what the weights are.
+ */
+int pt_modelsave_part(const char *name);
+
 /* Copy the files of a tokenizer, and generation_config.json, from a model's directory to dir: those there are. */
 int pt_modelsave_tokenizer(const struct pt_modeldir *from, const char *dir, struct pt_error *err);
 

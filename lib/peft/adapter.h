@@ -11,6 +11,7 @@
 #ifndef PT_PEFT_ADAPTER_H
 #define PT_PEFT_ADAPTER_H
 
+#include "io/modelsave.h"
 #include "io/prov.h"
 #include "peft/method.h"
 
@@ -102,6 +103,12 @@ void pt_adapter_enable(struct pt_adapter *a, bool on);
  */
 enum { PT_SAVE_ALL, PT_SAVE_BUT_LAST, PT_SAVE_LAST };
 int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err);
+
+/*
+ * By its name, the part of such a directory that a file is: PT_MODELSAVE_LAST
+ * (what readers wait for), PT_MODELSAVE_REST, or 0: not one of ours.
+ */
+int pt_adapter_part(const char *name);
 
 /* Digest of configuration (without names of bases), labels and tensors: identity for resume and provenance. */
 int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err);

@@ -136,6 +136,21 @@ int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_e
 	return st;
 }
 
+int pt_adapter_part(const char *name)
+{
+	static const char *const rest[] = {
+		PT_ADAPTER_CONFIG, PT_ADAPTER_STATE, PT_ADAPTER_LABELS, PT_ADAPTER_PROV, PT_FULL_CONFIG,
+	};
+
+	if (!strcmp(name, PT_ADAPTER_FILE))
+		return PT_MODELSAVE_LAST;
+	for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+		if (!strcmp(name, rest[i]))
+			return PT_MODELSAVE_REST;
+	}
+	return pt_modelsave_part(name);
+}
+
 int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err)
 {
 	cJSON *config = a->config ? cJSON_Duplicate(a->config, true) : cJSON_CreateObject();

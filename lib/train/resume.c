@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "peft/adapter.h"
 #include "train/checkpoint_priv.h"
 
 void pt_checkpoint_release(struct pt_checkpoint *c)
@@ -263,13 +264,6 @@ static int publish_text(const char *out, const char *name, const struct pt_buf *
 	return status;
 }
 
-/* The files that readers of a directory wait for. */
-static bool is_last(const char *name)
-{
-	return !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "model.safetensors") ||
-	       !strcmp(name, "model.safetensors.index.json");
-}
-
 static bool is_state(const char *name)
 {
 	return name[0] == '.' || !strcmp(name, PT_STATE_JSON) || !strcmp(name, PT_STATE_TENSORS) ||
@@ -287,7 +281,7 @@ int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf 
 		if (!d)
 			return pt_error_errno(err, "%s", dir);
 		while (!status && (e = readdir(d)) != NULL)
-			if (!is_state(e->d_name) && is_last(e->d_name) == last)
+			if (!is_state(e->d_name) && (pt_adapter_part(e->d_name) == PT_MODELSAVE_LAST) == last)
 				status = publish_file(dir, out, e->d_name, err);
 		closedir(d);
 	}
