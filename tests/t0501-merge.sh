@@ -37,6 +37,27 @@ test_that 'the same again is left alone, another model refused' '
 	exits 1 peft-merge -m base -a a --dtype bf16 -o merged
 	peft-merge -q -f -m base -a a --dtype bf16 -o merged
 	grep bfloat16 merged/config.json'
+test_that 'nothing of an earlier model or adapter is left to be read' '
+	cp -R base old
+	cp a/adapter_* old
+	touch old/note old/model.safetensors.index.json old/model-00001-of-00002.safetensors old/full.json
+	exits 1 peft-merge -m base -a a -o old
+	peft-merge -q -f -m base -a a -o old
+	test "$(cd old && ls | grep -E "safetensors|adapter|full|note")" = "$(printf "model.safetensors\nnote")"
+	near "$(loss old)" "$(loss base a)"
+	# A leftover beside the same files is not the same.
+	touch old/model.safetensors.index.json
+	exits 1 peft-merge -m base -a a -o old
+	peft-merge -q -f -m base -a a -o old
+	test ! -e old/model.safetensors.index.json'
+test_that 'an adapter in the place of a model is no model' '
+	peft-init -q -f -m base -r 4 --targets all-linear --init false -s 3 -o old
+	test ! -e old/config.json
+	test ! -e old/model.safetensors
+	near "$(loss base old)" "$(loss base a)"
+	exits 2 peft-init -f -m base -o ./base/ 2>err
+	grep "is the base itself" err
+	test -e base/model.safetensors'
 test_that 'bf16 is rounded once' '
 	peft-merge -m base -a a --dtype f32 -o wide
 	peft-cmp --rtol 0.004 --atol 1e-8 wide merged'

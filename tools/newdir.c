@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "peft/adapter.h"
 #include "tool.h"
 
 int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
@@ -102,28 +103,56 @@ static bool equal_json(const char *a, const char *b, struct pt_error *err)
 	return same;
 }
 
-struct compare {
+/* What each_file() works on. */
+struct work {
 	const struct newdir *d;
+	bool last;			/* the files that readers wait for, or all others */
 	bool same;
 };
 
+static bool is_last(const char *name)
+{
+	return pt_adapter_part(name) == PT_MODELSAVE_LAST;
+}
+
 static int compare_file(void *arg, const char *name, struct pt_error *err)
 {
-	struct compare *c = arg;
-	char *a = pt_path_join(c->d->tmp, name, err), *b = pt_path_join(c->d->path, name, err);
+	struct work *w = arg;
+	char *a = pt_path_join(w->d->tmp, name, err), *b = pt_path_join(w->d->path, name, err);
 	size_t n = strlen(name);
 
 	if (a && b) {
 		/* What cannot be read is not the same. */
 		struct pt_error ignored = PT_ERROR_INIT;
 
-		c->same = c->same && pt_is_file(b) &&
+		w->same = w->same && pt_is_file(b) &&
 			  (n > 5 && !strcmp(name + n - 5, ".json") ? equal_json(a, b, &ignored)
 								   : equal_bytes(a, b, &ignored));
 	}
 	free(a);
 	free(b);
 	return err->status;
+}
+
+/* A file of an adapter or a model that the new directory lacks: readers would take it for part of that. */
+static int is_stale(const struct newdir *d, const char *name, bool *stale, struct pt_error *err)
+{
+	char *new = pt_path_join(d->tmp, name, err);
+	int st = new ? 0 : err->status;
+
+	*stale = new && pt_adapter_part(name) && !pt_is_file(new);
+	free(new);
+	return st;
+}
+
+static int look_for_stale(void *arg, const char *name, struct pt_error *err)
+{
+	struct work *w = arg;
+	bool stale;
+	int st = is_stale(w->d, name, &stale, err);
+
+	w->same = w->same && !stale;
+	return st;
 }
 
 static int count_file(void *arg, const char *name, struct pt_error *err)
@@ -134,90 +163,92 @@ static int count_file(void *arg, const char *name, struct pt_error *err)
 	return 0;
 }
 
-static int move(const struct newdir *d, const char *name, struct pt_error *err)
+static int remove_file(void *arg, const char *name, struct pt_error *err)
 {
-	char *from = pt_path_join(d->tmp, name, err), *to = pt_path_join(d->path, name, err);
-	int st = from && to ? 0 : err->status;
+	const struct work *w = arg;
+	bool stale = w->last && is_last(name);
+	int st = w->last ? 0 : is_stale(w->d, name, &stale, err);
+	char *old;
 
-	if (!st && rename(from, to) && errno != ENOENT)
+	if (st || !stale)
+		return st;
+	old = pt_path_join(w->d->path, name, err);
+	st = old ? 0 : err->status;
+	if (!st && unlink(old) && errno != ENOENT)
+		st = pt_error_errno(err, "%s: cannot remove", old);
+	free(old);
+	return st;
+}
+
+static int move_file(void *arg, const char *name, struct pt_error *err)
+{
+	const struct work *w = arg;
+	char *from, *to;
+	int st;
+
+	if (is_last(name) != w->last)
+		return 0;
+	from = pt_path_join(w->d->tmp, name, err);
+	to = pt_path_join(w->d->path, name, err);
+	st = from && to ? 0 : err->status;
+	if (!st && rename(from, to))
 		st = pt_error_errno(err, "%s: cannot rename", to);
 	free(from);
 	free(to);
 	return st;
 }
 
-struct replace {
-	const struct newdir *d;
-	const char *last;
-};
-
-static int move_file(void *arg, const char *name, struct pt_error *err)
+/* At no time does a mix of both look complete: what readers wait for goes first and comes last. */
+static int replace(const struct newdir *d, struct pt_error *err)
 {
-	const struct replace *r = arg;
-
-	return strcmp(name, r->last) ? move(r->d, name, err) : 0;
-}
-
-static int remove_stale(const struct newdir *d, const char *const *stale, struct pt_error *err)
-{
-	for (; *stale; stale++) {
-		char *new = pt_path_join(d->tmp, *stale, err), *old = pt_path_join(d->path, *stale, err);
-		int st = new && old ? 0 : err->status;
-
-		if (!st && !pt_is_file(new) && unlink(old) && errno != ENOENT)
-			st = pt_error_errno(err, "%s: cannot remove", old);
-		free(new);
-		free(old);
-		if (st)
-			return st;
-	}
-	return 0;
-}
-
-static int replace(const struct newdir *d, const char *last, const char *const *stale, struct pt_error *err)
-{
-	struct replace r = { d, last };
-	int st = remove_stale(d, stale, err);
+	struct work last = { d, true, false }, rest = { d, false, false };
+	int st = each_file(d->path, remove_file, &last, err);
 
 	if (!st)
-		st = each_file(d->tmp, move_file, &r, err);
+		st = pt_dir_sync(d->path, err);
 	if (!st)
-		st = move(d, last, err);
+		st = each_file(d->path, remove_file, &rest, err);
+	if (!st)
+		st = each_file(d->tmp, move_file, &rest, err);
+	if (!st)
+		st = pt_dir_sync(d->path, err);
+	if (!st)
+		st = each_file(d->tmp, move_file, &last, err);
 	return st ? st : pt_dir_sync(d->path, err);
 }
 
-static int put(const struct newdir *d, bool force, const char *last, const char *const *stale, bool *same,
-	       struct pt_error *err)
+static int put(const struct newdir *d, bool force, bool *same, struct pt_error *err)
 {
-	struct compare c = { d, true };
-	int files = 0, st = 0;
+	struct work w = { d, false, true };
+	int files = 0, st = pt_dir_sync(d->tmp, err);
 
 	*same = false;
-	if (pt_is_dir(d->path))
+	if (!st && pt_is_dir(d->path))
 		st = each_file(d->path, count_file, &files, err);
 	if (st)
 		return st;
 	if (!files) {
 		if (rename(d->tmp, d->path))
 			return pt_error_errno(err, "%s: cannot rename", d->path);
-		return 0;
+		return pt_dir_sync_parent(d->path, err);
 	}
-	st = each_file(d->tmp, compare_file, &c, err);
+	st = each_file(d->tmp, compare_file, &w, err);
+	if (!st)
+		st = each_file(d->path, look_for_stale, &w, err);
 	if (st)
 		return st;
-	*same = c.same;
-	if (c.same)
+	*same = w.same;
+	if (w.same)
 		return 0;
 	if (!force)
 		return pt_error(err, PT_FAIL, "%s exists and holds something else; -f replaces it", d->path);
-	return replace(d, last, stale, err);
+	return replace(d, err);
 }
 
-int newdir_publish(struct newdir *d, bool force, const char *last, const char *const *stale, bool *same,
-		   struct pt_error *err)
+int newdir_publish(struct newdir *d, bool force, bool *same, struct pt_error *err)
 {
 	int st = tool_signal() ? pt_error(err, PT_STOPPED, "stopped by a signal") :
-				 put(d, force, last, stale, same, err);
+				 put(d, force, same, err);
 
 	newdir_abort(d);
 	return st;

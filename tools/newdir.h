@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * newdir.h - a directory that appears whole: written beside its place, then
- * renamed. One that is there already is left alone where it is the same,
+ * newdir.h - a directory of an adapter or a model that appears whole: written
+ * beside its place, then renamed. One that is there already is left alone where it is the same,
  * and refused otherwise, unless it is to be replaced.
  */
 #ifndef PT_TOOLS_NEWDIR_H
@@ -19,15 +19,13 @@ struct newdir {
 int newdir_open(struct newdir *d, const char *path, struct pt_error *err);
 
 /*
- * Put it in its place. last: the file that is renamed last into a directory
- * that exists. *same: all files were there already, byte for byte (JSON files
- * but for base_model_name_or_path): nothing was done. Without force a
- * directory that has other files is PT_FAIL. stale: NULL-terminated names of
- * files that are removed where force replaces a directory and the new one
- * lacks them. d is released, also on failure.
+ * Put it in its place. *same: all files were there already, byte for byte
+ * (JSON files but for base_model_name_or_path), and no others of an adapter
+ * or a model: nothing was done. Without force a directory that has other
+ * files is PT_FAIL; with it the files of an adapter or a model that the new
+ * directory lacks are removed, all else stays. d is released, also on failure.
  */
-int newdir_publish(struct newdir *d, bool force, const char *last, const char *const *stale, bool *same,
-		   struct pt_error *err);
+int newdir_publish(struct newdir *d, bool force, bool *same, struct pt_error *err);
 void newdir_abort(struct newdir *d);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "initconfig.h"
@@ -207,20 +208,30 @@ static int note(struct job *j, struct pt_error *err)
 	return st ? st : pt_prov_add(&a->prov, &step, &a->prov_id, err);
 }
 
+/* An adapter in the place of its base would remove that. */
+static int check_place(const struct job *j, struct pt_error *err)
+{
+	struct stat base, out;
+
+	if (j->full || stat(j->base.path, &base) || stat(output, &out))
+		return 0;
+	if (base.st_dev == out.st_dev && base.st_ino == out.st_ino)
+		return pt_error(err, PT_USAGE, "%s is the base itself: give the adapter another -o", output);
+	return 0;
+}
+
 static int write_dir(struct job *j, bool *same, struct pt_error *err)
 {
-	/* Of an earlier directory of either kind. */
-	static const char *const stale[] = {
-		"adapter_config.json", "adapter_model.safetensors", "peft_state.safetensors", "labels.json",
-		"provenance.json", "full.json", NULL
-	};
 	struct newdir d;
-	int st = newdir_open(&d, output, err);
+	int st = check_place(j, err);
 
 	if (!st)
-		st = pt_adapter_save(j->adapter, d.tmp, PT_SAVE_ALL, err);
+		st = newdir_open(&d, output, err);
+	if (st)
+		return st;
+	st = pt_adapter_save(j->adapter, d.tmp, PT_SAVE_ALL, err);
 	if (!st)
-		return newdir_publish(&d, force, j->full ? "model.safetensors" : "adapter_model.safetensors", stale, same, err);
+		return newdir_publish(&d, force, same, err);
 	newdir_abort(&d);
 	return st;
 }

@@ -56,10 +56,6 @@ static int note(struct pt_merge *mg, struct pt_error *err)
 
 static int merge(struct load *l, bool *same, struct pt_merge *mg, struct pt_error *err)
 {
-	static const char *const stale[] = {
-		"adapter_config.json", "adapter_model.safetensors", "peft_state.safetensors", "labels.json",
-		"provenance.json", "full.json", NULL
-	};
 	const struct pt_merge_options o = { .dtype = types[dtype] };
 	struct newdir d;
 	int st = pt_merge_init(mg, l->model, l->adapter, &o, err);
@@ -72,7 +68,7 @@ static int merge(struct load *l, bool *same, struct pt_merge *mg, struct pt_erro
 		return st;
 	st = pt_merge_write(mg, d.tmp, err);
 	if (!st)
-		return newdir_publish(&d, force, "model.safetensors", stale, same, err);
+		return newdir_publish(&d, force, same, err);
 	newdir_abort(&d);
 	return st;
 }
