@@ -215,13 +215,39 @@ static cJSON *unmoved(const struct pt_optimizer *opt)
 	return list;
 }
 
+static int is_published(const struct dirent *e)
+{
+	return !pt_checkpoint_is_state(e->d_name);
+}
+
+/* Digests of the files that are published, to be compared then. */
+static int add_files(cJSON *j, const char *dir, struct pt_error *err)
+{
+	cJSON *files = cJSON_AddObjectToObject(j, "files");
+	struct dirent **list;
+	int n = scandir(dir, &list, is_published, alphasort), status = 0;
+	uint64_t digest;
+
+	if (n < 0)
+		return pt_error_errno(err, "%s", dir);
+	for (int i = 0; i < n; i++) {
+		if (!status)
+			status = pt_checkpoint_file_digest(dir, list[i]->d_name, &digest, err);
+		if (!status)
+			add_hex(files, list[i]->d_name, digest);
+		free(list[i]);
+	}
+	free(list);
+	return status;
+}
+
 static int write_json(const char *dir, const struct pt_identity *id, const struct pt_progress *at,
 		      const struct pt_optimizer *opt, uint64_t checksum, struct pt_error *err)
 {
 	char *path = pt_path_join(dir, PT_STATE_JSON, err);
 	struct pt_buf text = PT_BUF_INIT;
 	cJSON *j = cJSON_CreateObject();
-	int status = 0;
+	int status;
 
 	cJSON_AddNumberToObject(j, "version", 1);
 	cJSON_AddNumberToObject(j, "step", (double)at->step);
@@ -240,10 +266,12 @@ static int write_json(const char *dir, const struct pt_identity *id, const struc
 		cJSON_AddNumberToObject(j, "stale", (double)at->stale);
 	}
 	add_hex(j, "checksum", checksum);
+	status = add_files(j, dir, err);
 	cJSON_AddItemToObject(j, "without_gradient", unmoved(opt));
 	pt_json_print(&text, j, 2);
 	pt_buf_char(&text, '\n');
-	status = pt_buf_check(&text, err);
+	if (!status)
+		status = pt_buf_check(&text, err);
 	if (!status)
 		status = path ? pt_file_write(path, text.data, text.len, err) : err->status;
 	pt_json_free(j);

@@ -81,6 +81,7 @@ int pt_checkpoint_clean(const char *out, struct pt_error *err);
 /*
  * Copy the adapter in the checkpoint dir to out, file by file, those that
  * differ, the one that others wait for last. prov replaces provenance.json.
+ * PT_DATA, with nothing copied, when a file is not as it was saved.
  */
 int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf *prov, struct pt_error *err);
 

@@ -15,4 +15,8 @@
 /* Numbers of all step-N directories under out, ascending; *steps is freed by free(). */
 int pt_checkpoint_steps(const char *out, int64_t **steps, size_t *n, struct pt_error *err);
 
+/* Whether a file of a checkpoint is the run's own: what is published is the others. */
+bool pt_checkpoint_is_state(const char *name);
+int pt_checkpoint_file_digest(const char *dir, const char *name, uint64_t *out, struct pt_error *err);
+
 #endif

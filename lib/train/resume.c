@@ -264,16 +264,54 @@ static int publish_text(const char *out, const char *name, const struct pt_buf *
 	return status;
 }
 
-static bool is_state(const char *name)
+bool pt_checkpoint_is_state(const char *name)
 {
 	return name[0] == '.' || !strcmp(name, PT_STATE_JSON) || !strcmp(name, PT_STATE_TENSORS) ||
 	       !strcmp(name, PT_STATE_METRICS) || !strcmp(name, "provenance.json");
 }
 
+int pt_checkpoint_file_digest(const char *dir, const char *name, uint64_t *out, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, name, err);
+	struct pt_mapping m;
+	int status = path ? pt_mapping_open(&m, path, err) : err->status;
+
+	if (!status) {
+		*out = pt_hash64(m.data, m.size);
+		pt_mapping_close(&m);
+	}
+	free(path);
+	return status;
+}
+
+/* What is to be published is what was written; older checkpoints do not tell. */
+static int check_files(const char *dir, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, PT_STATE_JSON, err);
+	cJSON *j = path ? pt_json_read(path, 0, err) : NULL;
+	const cJSON *item;
+	int status = j ? 0 : err->status;
+
+	cJSON_ArrayForEach(item, pt_json_get(j, "files")) {
+		uint64_t is, was;
+
+		if (!status)
+			status = pt_checkpoint_file_digest(dir, item->string, &is, err);
+		if (!status && (!cJSON_IsString(item) || !pt_unhex64(item->valuestring, &was) || is != was))
+			status = pt_error(err, PT_DATA, "%s/%s is damaged: its checksum differs; nothing is published, the checkpoints beside it can be given as -a",
+					  dir, item->string);
+	}
+	pt_json_free(j);
+	free(path);
+	return status;
+}
+
 int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf *prov, struct pt_error *err)
 {
-	int status = publish_text(out, "provenance.json", prov, err);
+	int status = check_files(dir, err);
 
+	if (!status)
+		status = publish_text(out, "provenance.json", prov, err);
 	for (int last = 0; last < 2 && !status; last++) {
 		DIR *d = opendir(dir);
 		struct dirent *e;
@@ -281,7 +319,7 @@ int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf 
 		if (!d)
 			return pt_error_errno(err, "%s", dir);
 		while (!status && (e = readdir(d)) != NULL)
-			if (!is_state(e->d_name) && (pt_adapter_part(e->d_name) == PT_MODELSAVE_LAST) == last)
+			if (!pt_checkpoint_is_state(e->d_name) && (pt_adapter_part(e->d_name) == PT_MODELSAVE_LAST) == last)
 				status = publish_file(dir, out, e->d_name, err);
 		closedir(d);
 	}

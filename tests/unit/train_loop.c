@@ -1,88 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whole runs in-process: saved, stopped at every step, resumed, and the same
- * to the bit; what a resumed run refuses; what it leaves on disk.
+ * to the bit; what a resumed run refuses.
  */
-#include "train_fix.h"
+#include "train_run.h"
 
-#include <math.h>
 #include <dirent.h>
-
-#include "train/checkpoint_priv.h"
-#include "train/loop_priv.h"
-
-enum { STEPS = 7 };
-
-struct run {
-	struct tfix x;
-	struct pt_reader *r;
-	struct pt_loop l;
-	int asked, stop_after;		/* calls of stop(); non-zero from this one on; 0: never */
-	int rows, again;
-	double loss[64];
-};
-
-static int stop(void *arg)
-{
-	struct run *u = arg;
-
-	return u->stop_after && ++u->asked >= u->stop_after;
-}
-
-static int metric(void *arg, const struct pt_history *h, size_t i, bool again, struct pt_error *e)
-{
-	struct run *u = arg;
-
-	(void)e;
-	assert_int_equal(h->row[i].step, u->rows + 1);
-	u->loss[u->rows++] = h->row[i].loss;
-	u->again += again;
-	return 0;
-}
-
-static struct pt_loop_options options(struct run *u, const char *out)
-{
-	return (struct pt_loop_options){ .out = out, .tool = "test", .options = "lr=0.01 seed=11",
-		.schedule = { PT_SCHEDULE_LINEAR, 0.01, 0, STEPS }, .eval_steps = 2, .keep = 2, .stop = stop,
-		.metric = metric, .arg = u };
-}
-
-/* One start of a run; its status. */
-static int go(struct run *u, const char *input, const struct pt_loop_options *o)
-{
-	const char *const paths[] = { input };
-	int fd, status;
-
-	tfix_open(&u->x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
-	assert_ok(pt_loop_lock(o->out, &fd, &err), &err);
-	assert_ok(pt_reader_open(&u->r, paths, 1, "batch", 0, &err), &err);
-	status = pt_loop_open(&u->l, o, &u->x.s, u->r, &err);
-	if (!status)
-		status = pt_loop_run(&u->l, &err);
-	return pt_lock_close(&fd), status;
-}
-
-static void end(struct run *u)
-{
-	pt_loop_close(&u->l);
-	pt_reader_close(u->r);
-	tfix_close(&u->x);
-}
-
-static void assert_same_file(const char *a, const char *b, const char *name)
-{
-	char *p = pt_path_join(a, name, &err), *q = pt_path_join(b, name, &err);
-	struct pt_buf x = PT_BUF_INIT, y = PT_BUF_INIT;
-
-	assert_ok(pt_file_read(p, 1 << 24, &x, &err), &err);
-	assert_ok(pt_file_read(q, 1 << 24, &y, &err), &err);
-	if (x.len != y.len || memcmp(x.data, y.data, x.len))
-		fail_msg("%s and %s differ", p, q);
-	pt_buf_release(&x);
-	pt_buf_release(&y);
-	free(p);
-	free(q);
-}
 
 static int count_files(const char *path)
 {
@@ -106,20 +29,6 @@ static void assert_same_runs(const char *a, const char *b)
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		assert_same_file(a, b, names[i]);
 	assert_int_equal(count_files(a), count_files(b));
-}
-
-static void reference(const char *out)
-{
-	struct pt_loop_options o;
-	struct run u = { 0 };
-
-	tstream_write(in_dir("b.pts"), STEPS, 2, 3, 20, STEPS);
-	o = options(&u, out);
-	assert_ok(go(&u, in_dir("b.pts"), &o), &err);
-	assert_int_equal(u.rows, STEPS);
-	assert_int_equal(u.again, 0);
-	assert_false(u.l.limited);
-	end(&u);
 }
 
 /* Stopped before each micro-batch in turn, again and again: the same end. */
@@ -238,117 +147,6 @@ static void too_many(void **state)
 	end(&u);
 }
 
-/* Newest two and the best are kept; a damaged one is passed over. */
-static void kept(void **state)
-{
-	char out[300], path[400];
-	struct run u = { 0 };
-	struct pt_loop_options o;
-	struct pt_checkpoint c;
-	int64_t *steps;
-	size_t n;
-	FILE *f;
-
-	(void)state;
-	snprintf(out, sizeof out, "%s", in_dir("out"));
-	tstream_write(in_dir("b.pts"), STEPS, 1, 3, 20, STEPS);
-	tstream_write(in_dir("e.pts"), 2, 1, 3, 20, 0);
-	o = options(&u, out);
-	o.save_steps = 1;
-	o.eval = in_dir("e.pts");
-	o.schedule.lr = 1;		/* too much: evaluations get worse */
-	assert_ok(go(&u, in_dir("b.pts"), &o), &err);
-	assert_ok(pt_checkpoint_steps(out, &steps, &n, &err), &err);
-	assert_true(u.l.at.best_step > 0 && u.l.at.best_step < STEPS - 1);
-	assert_int_equal(n, 3);
-	assert_int_equal(steps[0], u.l.at.best_step);
-	assert_int_equal(steps[1], STEPS - 1);
-	assert_int_equal(steps[2], STEPS);
-	/* What was published is the best. */
-	snprintf(path, sizeof path, "%s/checkpoints/step-%08d", out, (int)steps[0]);
-	assert_same_file(path, out, "adapter_model.safetensors");
-	end(&u);
-	free(steps);
-	snprintf(path, sizeof path, "%s/checkpoints/step-%08d/training_state.safetensors", out, STEPS);
-	f = fopen(path, "r+b");
-	assert_non_null(f);
-	fseek(f, -5, SEEK_END);
-	fputc('x', f);
-	fclose(f);
-	assert_ok(pt_checkpoint_find(&c, out, INT64_MAX, &err), &err);
-	assert_int_equal(c.at.step, STEPS - 1);
-	pt_checkpoint_release(&c);
-}
-
-static void overwrite(const char *path, const char *bytes)
-{
-	FILE *f = fopen(path, "r+b");
-
-	assert_non_null(f);
-	assert_true(fputs(bytes, f) >= 0);
-	fclose(f);
-}
-
-static void assert_steps(const char *out, int count, int64_t first)
-{
-	int64_t *steps;
-	size_t n;
-
-	assert_ok(pt_checkpoint_steps(out, &steps, &n, &err), &err);
-	assert_int_equal(n, count);
-	assert_int_equal(steps[0], first);
-	free(steps);
-}
-
-/*
- * What cannot be loaded is set aside, the checkpoint before it is taken, and
- * what is saved next stays though its number is smaller.
- */
-static void damaged(void **state)
-{
-	static const char *const files[] = { "training_state.json", "training_state.safetensors", "metrics.pts" };
-	char whole[300], out[300];
-
-	(void)state;
-	snprintf(whole, sizeof whole, "%s", in_dir("whole"));
-	reference(whole);
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-		struct run u = { .stop_after = 10 };
-		struct pt_loop_options o;
-		char path[400];
-
-		snprintf(out, sizeof out, "%s/out-%zu", dir, i);
-		o = options(&u, out);
-		o.save_steps = 2;
-		assert_int_equal(go(&u, in_dir("b.pts"), &o), PT_STOPPED);
-		assert_steps(out, 2, 2);
-		assert_int_equal(u.l.saved, 4);
-		end(&u);
-		snprintf(path, sizeof path, "%s/checkpoints/step-00000004/%s", out, files[i]);
-		overwrite(path, "damaged");
-		/* Begins again at 2, is stopped at 3. */
-		memset(&u, 0, sizeof u);
-		u.stop_after = 8;
-		o.keep = 1;
-		assert_int_equal(go(&u, in_dir("b.pts"), &o), PT_STOPPED);
-		assert_int_equal(u.l.resumed, 2);
-		assert_int_equal(u.l.saved, 3);
-		assert_steps(out, 1, 3);
-		snprintf(path, sizeof path, "%s/checkpoints/damaged-00000004", out);
-		assert_true(pt_is_dir(path));
-		end(&u);
-		/* Nothing is left to go on from: from the start, with the values of -a. */
-		snprintf(path, sizeof path, "%s/checkpoints/step-00000003/%s", out, files[i]);
-		overwrite(path, "damaged");
-		memset(&u, 0, sizeof u);
-		assert_ok(go(&u, in_dir("b.pts"), &o), &err);
-		assert_int_equal(u.l.resumed, 0);
-		end(&u);
-		assert_steps(out, 1, STEPS);
-		assert_same_file(whole, out, "adapter_model.safetensors");
-	}
-}
-
 /* Evaluations that get no better end the run; the best is what is published. */
 static void patience(void **state)
 {
@@ -373,45 +171,6 @@ static void patience(void **state)
 	memset(&u, 0, sizeof u);
 	assert_ok(go(&u, in_dir("b.pts"), &o), &err);
 	assert_true(u.l.finished_before && u.l.early);
-	end(&u);
-}
-
-/* An evaluation that is not finite is never the best, and does not read as 0 from a checkpoint. */
-static void nan_is_never_best(void **state)
-{
-	struct pt_checkpoint c;
-	char out[300];
-	struct run u = { 0 };
-	struct pt_loop_options o;
-	struct pt_progress *at = &u.l.at;
-	struct pt_param *p;
-	float was, nan = NAN;
-	bool best;
-
-	(void)state;
-	snprintf(out, sizeof out, "%s", in_dir("out"));
-	tstream_write(in_dir("b.pts"), STEPS, 1, 3, 20, STEPS);
-	tstream_write(in_dir("e.pts"), 2, 1, 3, 20, 0);
-	o = options(&u, out);
-	o.eval = in_dir("e.pts");
-	assert_ok(go(&u, in_dir("b.pts"), &o), &err);
-	p = u.x.s.opt.params->item[0];
-	assert_ok(u.x.dev->download(u.x.dev, &was, p->t.data, sizeof was, &err), &err);
-	assert_ok(u.x.dev->upload(u.x.dev, p->t.data, &nan, sizeof nan, &err), &err);
-	at->best_step = at->stale = 0;
-	assert_ok(pt_loop_evaluate(&u.l, &best, &err), &err);
-	assert_true(!best && at->best_step == 0 && at->stale == 1);
-	at->best_loss = NAN;
-	at->best_step = 5;
-	assert_ok(pt_checkpoint_save(out, &u.l.id, at, NULL, &u.x.s.opt, &u.l.h, 2, &err), &err);
-	assert_ok(pt_checkpoint_find(&c, out, INT64_MAX, &err), &err);
-	assert_int_equal(c.at.step, STEPS);
-	assert_int_equal(c.at.best_step, 0);
-	pt_checkpoint_release(&c);
-	at->best_step = 0;
-	assert_ok(u.x.dev->upload(u.x.dev, p->t.data, &was, sizeof was, &err), &err);
-	assert_ok(pt_loop_evaluate(&u.l, &best, &err), &err);
-	assert_true(best && at->best_step == STEPS && isfinite(at->best_loss));
 	end(&u);
 }
 
@@ -503,8 +262,8 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
 	const struct CMUnitTest tests[] = {
-		CASE(stops), CASE(finished), CASE(refusals), CASE(too_many), CASE(kept), CASE(damaged), CASE(patience),
-		CASE(nan_is_never_best), CASE(stop_in_evaluation), CASE(history),
+		CASE(stops), CASE(finished), CASE(refusals), CASE(too_many), CASE(patience),
+		CASE(stop_in_evaluation), CASE(history),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
