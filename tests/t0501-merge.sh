@@ -50,6 +50,19 @@ test_that 'nothing of an earlier model or adapter is left to be read' '
 	exits 1 peft-merge -m base -a a -o old
 	peft-merge -q -f -m base -a a -o old
 	test ! -e old/model.safetensors.index.json'
+test_that 'shards in the place of a single file are what is read' '
+	mkdir x
+	touch x/config.json x/model.safetensors x/adapter_model.safetensors x/model-00003-of-00003.safetensors x/note
+	set -- config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json
+	"$BUILD/tests/aux/newdir" x "$@"
+	test "$(ls x)" = "$(printf "%s\n" "$@" note)"
+	test -z "$(find . -name ".*tmp*")"'
+test_that 'a replacement that is cut short leaves nothing that looks whole' '
+	mkdir -p y/tokenizer.json
+	echo old | tee y/config.json y/model.safetensors y/adapter_model.safetensors
+	exits 1 "$BUILD/tests/aux/newdir" y config.json tokenizer.json model.safetensors
+	test ! -e y/model.safetensors
+	test ! -e y/adapter_model.safetensors'
 test_that 'an adapter in the place of a model is no model' '
 	peft-init -q -f -m base -r 4 --targets all-linear --init false -s 3 -o old
 	test ! -e old/config.json
