@@ -100,7 +100,7 @@ demo:
 
 # One line for each optional thing that is left out, and for what cannot be.
 features:
-	@sh build-aux/deps report
+	@sh .ci/deps report
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -171,10 +171,10 @@ lint:
 	sh tests/lint
 
 deps:
-	@sh build-aux/deps build
+	@sh .ci/deps build
 
 deps-dev: deps
-	@sh build-aux/deps test
+	@sh .ci/deps test
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(DATADIR)'

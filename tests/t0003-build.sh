@@ -15,7 +15,7 @@ unset DESTDIR PREFIX
 # A small program of the tree stands for all: the frame and the base of the library.
 copy() {
 	mkdir -p "$1/lib/base" "$1/tools" "$1/man" "$1/pipelines" "$1/formats"
-	cp -R "$SRC/Makefile" "$SRC/build-aux" "$1"
+	cp -R "$SRC/Makefile" "$SRC/.ci" "$1"
 	cp "$SRC"/lib/base/*.[ch] "$1/lib/base"
 	cp "$SRC"/tools/tool.[ch] "$1/tools"
 	echo x >"$1/pipelines/p"
