@@ -289,10 +289,12 @@ static int check_files(const char *dir, struct pt_error *err)
 {
 	char *path = pt_path_join(dir, PT_STATE_JSON, err);
 	cJSON *j = path ? pt_json_read(path, 0, err) : NULL;
-	const cJSON *item;
+	const cJSON *files = pt_json_get(j, "files"), *item;
 	int status = j ? 0 : err->status;
 
-	cJSON_ArrayForEach(item, pt_json_get(j, "files")) {
+	if (files && !cJSON_IsObject(files))
+		status = pt_error(err, PT_DATA, "%s: 'files' is not an object", path);
+	cJSON_ArrayForEach(item, files) {
 		uint64_t is, was;
 
 		if (!status)
