@@ -84,7 +84,7 @@ if command -v clang >/dev/null; then
 			clang -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -I"$SRC/lib" -Wall -Wextra \
 				-Wshadow -Wstrict-prototypes -Wvla -Wno-unknown-pragmas -ffp-contract=off \
 				$(pkg-config --cflags libcjson libzstd libarchive libpcre2-8 libxxhash) \
-				-DPT_VERSION="\"0\"" -DPT_LIBDIR="\"/\"" -fsyntax-only "$f" 2>&1
+				-DPT_VERSION="\"0\"" -DPT_LIBDIR="\"/\"" -fsyntax-only "$f" 2>&1 || echo "$f: status $?"
 		done >log
 		cat log
 		test ! -s log'

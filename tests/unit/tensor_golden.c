@@ -312,7 +312,7 @@ static void run_linear(struct gold *g)
 	struct pt_tensor *y[3];
 	int n = 0;
 
-	for (char s[8]; n < 3; n++) {
+	for (char s[24]; n < 3; n++) {
 		snprintf(s, sizeof s, "w%d", n);
 		if (!in(g, s))
 			break;
