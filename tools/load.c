@@ -54,8 +54,8 @@ static void finish_task(struct load *l)
 	const struct pt_config *c = &l->model->cfg;
 
 	l->feed.task = l->model->task;
-	l->feed.nlabels = l->feed.task == PT_TASK_SEQ_CLS ? l->model->num_labels : 0;
-	if (l->feed.task != PT_TASK_SEQ_CLS)
+	l->feed.nlabels = pt_task_labels(l->feed.task) ? l->model->num_labels : 0;
+	if (!pt_task_labels(l->feed.task))
 		return;
 	if (l->feed.problem == PT_PROBLEM_UNSET)
 		l->feed.problem = c->problem;
@@ -118,7 +118,7 @@ static int check_labels(struct load *l, const struct load_options *o, struct pt_
 	cJSON *list;
 	int status = 0, n;
 
-	if (!text || l->feed.task != PT_TASK_SEQ_CLS || l->feed.problem == PT_PROBLEM_REGRESSION)
+	if (!text || !pt_task_labels(l->feed.task) || l->feed.problem == PT_PROBLEM_REGRESSION)
 		return 0;
 	list = pt_json_parse(text, strlen(text), 0, "the stream's labels", err);
 	if (!list)

@@ -99,7 +99,7 @@ static int find_task(struct job *j, const struct pt_config *cfg, enum pt_task *o
 				model);
 	*out = (enum pt_task)t;
 	j->problem = task ? pt_task_parse_problem(task) : PT_PROBLEM_UNSET;
-	if (t == PT_TASK_SEQ_CLS)
+	if (pt_task_labels(*out))
 		return 0;
 	return j->nlabels ? pt_error(err, PT_USAGE, "labels are of no use to the task %s", pt_task_name(*out)) : 0;
 }
@@ -123,7 +123,7 @@ static int name_labels(struct job *j, struct pt_error *err)
 	char *const *name = j->labels;
 	bool have = cfg->label && cfg->num_labels == j->model->num_labels;
 
-	if (j->model->task != PT_TASK_SEQ_CLS)
+	if (!pt_task_labels(j->model->task))
 		return 0;
 	if (!j->nlabels && pt_model_head_is_new(j->model) && !(have && !j->base.weights))
 		return pt_error(err, PT_USAGE, "%s has no classification head: give --labels A,B or --num-labels N", model);

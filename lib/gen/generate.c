@@ -109,7 +109,7 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 	int st;
 
 	*out = NULL;
-	if (m->task != PT_TASK_CAUSAL_LM)
+	if (!pt_task_shifts(m->task))
 		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
 	if (o->max_tokens < 1)
 		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);

@@ -16,6 +16,8 @@ static const struct {
 	[PT_TASK_TOKEN_CLS] = { "token-class", "TOKEN_CLS", "ForTokenClassification" },
 	[PT_TASK_MASKED_LM] = { "mlm", "MASKED_LM", "ForMaskedLM" },
 	[PT_TASK_SEQ2SEQ_LM] = { "seq2seq", "SEQ_2_SEQ_LM", "ForConditionalGeneration" },
+	[PT_TASK_QA] = { "qa", "QUESTION_ANS", "ForQuestionAnswering" },
+	[PT_TASK_CONTRASTIVE] = { "contrastive", "FEATURE_EXTRACTION", "Model" },
 };
 
 enum { NTASKS = sizeof tasks / sizeof tasks[0] };
@@ -31,6 +33,31 @@ static const struct {
 };
 
 enum { NPROBLEMS = sizeof problems / sizeof problems[0] };
+
+bool pt_task_vocab(enum pt_task t)
+{
+	return t == PT_TASK_CAUSAL_LM || t == PT_TASK_MASKED_LM || t == PT_TASK_SEQ2SEQ_LM;
+}
+
+bool pt_task_shifts(enum pt_task t)
+{
+	return t == PT_TASK_CAUSAL_LM;
+}
+
+bool pt_task_per_token(enum pt_task t)
+{
+	return pt_task_vocab(t) || t == PT_TASK_TOKEN_CLS;
+}
+
+bool pt_task_labels(enum pt_task t)
+{
+	return t == PT_TASK_SEQ_CLS || t == PT_TASK_TOKEN_CLS;
+}
+
+bool pt_task_bare(enum pt_task t)
+{
+	return t == PT_TASK_NONE || t == PT_TASK_CONTRASTIVE;
+}
 
 const char *pt_task_name(enum pt_task t)
 {
@@ -91,7 +118,7 @@ int pt_task_of_class(const char *architecture)
 	/* The older ending of GPT-2's and T5's classes. */
 	if (n > 11 && !strcmp(architecture + n - 11, "LMHeadModel"))
 		return PT_TASK_CAUSAL_LM;
-	for (int i = NTASKS - 1; i >= 0; i--) {
+	for (int i = 0; i < NTASKS; i++) {
 		size_t k = strlen(tasks[i].ending);
 
 		if (n > k && !strcmp(architecture + n - k, tasks[i].ending))

@@ -6,6 +6,8 @@
 #ifndef PT_MODEL_TASK_H
 #define PT_MODEL_TASK_H
 
+#include <stdbool.h>
+
 enum pt_task {
 	PT_TASK_NONE,		/* body only */
 	PT_TASK_CAUSAL_LM,
@@ -13,7 +15,16 @@ enum pt_task {
 	PT_TASK_TOKEN_CLS,
 	PT_TASK_MASKED_LM,
 	PT_TASK_SEQ2SEQ_LM,
+	PT_TASK_QA,		/* the first and the last token of an answer */
+	PT_TASK_CONTRASTIVE,	/* embeddings of texts, near or far by group */
 };
+
+/* What a task asks of model, loss and data. Code elsewhere asks these, never lists tasks. */
+bool pt_task_vocab(enum pt_task t);	/* logits over the vocabulary: lm, mlm, seq2seq */
+bool pt_task_shifts(enum pt_task t);	/* a token's target is learned at the token before: lm */
+bool pt_task_per_token(enum pt_task t);	/* a target a token: those with a vocabulary, token-class */
+bool pt_task_labels(enum pt_task t);	/* a head of named classes: class, token-class */
+bool pt_task_bare(enum pt_task t);	/* the body alone, its modules without a prefix: none, contrastive */
 
 /* problem_type of config.json: what the logits of PT_TASK_SEQ_CLS mean. */
 enum pt_problem {
@@ -21,7 +32,7 @@ enum pt_problem {
 	PT_PROBLEM_REGRESSION, PT_PROBLEM_SINGLE, PT_PROBLEM_MULTI,
 };
 
-/* As in HEADs and options: "lm", "class", "token-class", "mlm", "seq2seq"; "none" of a body. */
+/* As in HEADs and options: "lm", "class", "token-class", "mlm", "seq2seq", "qa", "contrastive"; "none" of a body. */
 const char *pt_task_name(enum pt_task t);
 /* The same where the problem tells more: "regression", "multilabel". */
 const char *pt_task_problem_name(enum pt_task t, enum pt_problem p);
@@ -36,7 +47,7 @@ enum pt_problem pt_task_parse_problem(const char *name);
 const char *pt_problem_type(enum pt_problem p);
 int pt_problem_type_parse(const char *s);	/* -1: unknown */
 
-/* Of a transformers class name, "LlamaForCausalLM"; -1: none that is known. */
+/* Of a transformers class name, "LlamaForCausalLM"; a body's is PT_TASK_NONE; -1: none that is known. */
 int pt_task_of_class(const char *architecture);
 /* The ending of class names: "ForCausalLM". */
 const char *pt_task_class(enum pt_task t);

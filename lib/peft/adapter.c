@@ -139,7 +139,7 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 	int st = 0;
 
 	for (int i = 0; i < 2 && !st; i++) {
-		if (a->task == PT_TASK_SEQ_CLS && !is_listed(pt_json_get(a->config, key), head[i]))
+		if (pt_task_labels(a->task) && !is_listed(pt_json_get(a->config, key), head[i]))
 			st = append_name(a->config, key, head[i], err);
 	}
 	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {

@@ -135,7 +135,7 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 		pt_error_prefix(err, "%s", path);
 	if (!st)
 		st = pt_labels_read(dir, &info->labels, &info->nlabels, err);
-	if (!st && !info->labels && info->task == PT_TASK_SEQ_CLS)
+	if (!st && !info->labels && pt_task_labels(info->task))
 		st = head_rows(dir, &info->nlabels, err);
 	pt_json_free(config);
 	return st;

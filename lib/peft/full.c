@@ -158,7 +158,7 @@ int pt_full_peek(const char *dir, struct pt_adapter_info *info, struct pt_error 
 		else
 			info->task = (enum pt_task)t;
 	}
-	if (!st && info->task == PT_TASK_SEQ_CLS)
+	if (!st && pt_task_labels(info->task))
 		info->nlabels = cfg.num_labels;
 	if (!st && info->nlabels && cfg.label) {
 		info->labels = pt_calloc((size_t)info->nlabels, sizeof(char *), err);

@@ -84,7 +84,7 @@ static int make_targets(struct pt_feed *f, int64_t n, struct pt_error *err)
 	if (pt_grow(&f->label, &m->cap_label, (size_t)n + 1, sizeof *f->label, err) ||
 	    pt_grow(&f->weight, &m->cap_weight, (size_t)n + 1, sizeof *f->weight, err))
 		return err->status;
-	if (f->o.task == PT_TASK_CAUSAL_LM &&
+	if (pt_task_per_token(f->o.task) &&
 	    (pt_grow(&f->seq, &m->cap_seq, (size_t)n + 1, sizeof *f->seq, err) ||
 	     pt_grow(&f->at, &m->cap_at, (size_t)n + 1, sizeof *f->at, err)))
 		return err->status;
@@ -211,7 +211,7 @@ static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, b
 {
 	struct pt_rows *r = &f->in.rows;
 	size_t n = (size_t)r->n, rows = (size_t)f->rows;
-	bool lm = f->o.task == PT_TASK_CAUSAL_LM;
+	bool tokens = pt_task_per_token(f->o.task);
 
 	r->cu = pt_run_upload(run, f->mem->cu, ((size_t)r->batch + 1) * sizeof *r->cu);
 	r->pos = pt_run_upload(run, f->mem->pos, n * sizeof *r->pos);
@@ -223,7 +223,7 @@ static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, b
 		f->in.types = pt_run_upload(run, types, n * sizeof *types);
 	if (rows) {
 		f->d_weight = pt_run_upload(run, f->weight, rows * sizeof *f->weight);
-		if (lm || f->o.problem == PT_PROBLEM_SINGLE)
+		if (tokens || f->o.problem == PT_PROBLEM_SINGLE)
 			f->d_label = pt_run_upload(run, f->label, rows * sizeof *f->label);
 		else
 			f->d_target = pt_run_upload(run, f->target, rows * (size_t)f->o.nlabels * sizeof *f->target);
@@ -241,9 +241,9 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 	f->first = x->n ? x->index[0] : -1;
 	f->in.host_ids = x->input_ids;
 	f->in.host_types = x->token_type_ids;
-	f->in.host_labels = f->o.task == PT_TASK_CAUSAL_LM ? x->labels : NULL;
+	f->in.host_labels = pt_task_vocab(f->o.task) ? x->labels : NULL;
 	fill_rows(f, x);
-	status = f->o.task == PT_TASK_CAUSAL_LM ? fill_tokens(f, x, err) : fill_examples(f, x, err);
+	status = pt_task_per_token(f->o.task) ? fill_tokens(f, x, err) : fill_examples(f, x, err);
 	return status ? status : upload(f, run, x->token_type_ids, true, err);
 }
 
@@ -274,14 +274,14 @@ int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bou
 			f->in.rows.max_len = f->mem->cu[s + 1] - f->mem->cu[s];
 	/* First tokens are no targets, and there are at least so many sequences. */
 	rows = seqs;
-	if (f->o.task == PT_TASK_CAUSAL_LM)
+	if (pt_task_shifts(f->o.task))
 		rows = b->len > 1 ? b->tokens - (b->tokens + b->len - 1) / b->len : 1;
 	status = make_targets(f, rows, err);
 	if (status)
 		return status;
 	f->rows = rows;
 	f->labelled = true;
-	if (f->o.task == PT_TASK_CAUSAL_LM)
+	if (pt_task_per_token(f->o.task))
 		for (int64_t i = 0; i < rows; i++)
 			f->seq[i] = f->at[i] = 0;
 	return upload(f, run, f->mem->pos, true, err);

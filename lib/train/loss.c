@@ -77,10 +77,10 @@ int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed
 	if (f->in.rows.n == 0)
 		return 0;
 	/* Nothing to learn: nothing to compute, but logits where they are the purpose. */
-	if (f->rows == 0 && (run->record || f->o.task == PT_TASK_CAUSAL_LM))
+	if (f->rows == 0 && (run->record || pt_task_per_token(f->o.task)))
 		return 0;
 	hidden = pt_model_hidden(run, m, &f->in);
-	if (f->o.task == PT_TASK_CAUSAL_LM)
+	if (pt_task_per_token(f->o.task))
 		tokens(run, m, f, hidden, argmax, out);
 	else
 		classes(run, m, f, hidden, out);

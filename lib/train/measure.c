@@ -132,7 +132,7 @@ void pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *
 	for (int64_t i = 0; loss && i < f->rows; i++) {
 		double w;
 
-		if (m->task == PT_TASK_CAUSAL_LM) {
+		if (pt_task_vocab(m->task)) {
 			w = x->weight ? (double)x->weight[f->seq[i]] : 1;
 			m->targets++;
 			m->correct += argmax && argmax[i] == f->label[i];
@@ -245,7 +245,7 @@ const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 		return m->weight > 0 ? "loss" : NULL;
 	if (m->weight <= 0)
 		return NULL;
-	if (m->task == PT_TASK_CAUSAL_LM) {
+	if (pt_task_vocab(m->task)) {
 		*value = i == 1 ? exp(loss) : ratio((double)m->correct, (double)m->targets);
 		return i == 1 ? "perplexity" : i == 2 ? "accuracy" : NULL;
 	}

@@ -226,10 +226,10 @@ static void test_refused(void **state)
 static void test_tasks(void **state)
 {
 	static const char *const heads[] = { "lm", "class", "regression", "multilabel", "token-class", "mlm",
-					     "seq2seq" };
+					     "seq2seq", "qa", "contrastive" };
 
 	(void)state;
-	for (int i = 0; i < 7; i++) {
+	for (int i = 0; i < 9; i++) {
 		int t = pt_task_parse(heads[i]);
 
 		assert_true(t > PT_TASK_NONE);
@@ -240,14 +240,38 @@ static void test_tasks(void **state)
 	assert_int_equal(pt_task_parse_problem("lm"), PT_PROBLEM_UNSET);
 	assert_string_equal(pt_task_problem_name(PT_TASK_SEQ_CLS, PT_PROBLEM_UNSET), "class");
 	assert_string_equal(pt_task_problem_name(PT_TASK_CAUSAL_LM, PT_PROBLEM_MULTI), "lm");
-	assert_int_equal(pt_task_parse("qa"), -1);
+	assert_int_equal(pt_task_parse("preference"), -1);
 	assert_int_equal(pt_task_parse(""), -1);
 	for (int p = PT_PROBLEM_REGRESSION; p <= PT_PROBLEM_MULTI; p++)
 		assert_int_equal(pt_problem_type_parse(pt_problem_type((enum pt_problem)p)), p);
 	assert_int_equal(pt_task_of_class("LlamaForCausalLM"), PT_TASK_CAUSAL_LM);
 	assert_int_equal(pt_task_of_class("GPT2LMHeadModel"), PT_TASK_CAUSAL_LM);
 	assert_int_equal(pt_task_of_class("BertModel"), PT_TASK_NONE);
+	assert_int_equal(pt_task_of_class("RobertaForQuestionAnswering"), PT_TASK_QA);
 	assert_int_equal(pt_task_of_class("Something"), -1);
+}
+
+/* Per task: vocab, shifts, per token, labels, bare. */
+static void test_predicates(void **state)
+{
+	static const struct {
+		enum pt_task t;
+		bool is[5];
+	} want[] = {
+		{ PT_TASK_NONE, { 0, 0, 0, 0, 1 } }, { PT_TASK_CAUSAL_LM, { 1, 1, 1, 0, 0 } },
+		{ PT_TASK_SEQ_CLS, { 0, 0, 0, 1, 0 } }, { PT_TASK_TOKEN_CLS, { 0, 0, 1, 1, 0 } },
+		{ PT_TASK_MASKED_LM, { 1, 0, 1, 0, 0 } }, { PT_TASK_SEQ2SEQ_LM, { 1, 0, 1, 0, 0 } },
+		{ PT_TASK_QA, { 0, 0, 0, 0, 0 } }, { PT_TASK_CONTRASTIVE, { 0, 0, 0, 0, 1 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+		enum pt_task t = want[i].t;
+		const bool is[] = { pt_task_vocab(t), pt_task_shifts(t), pt_task_per_token(t), pt_task_labels(t),
+				    pt_task_bare(t) };
+
+		assert_memory_equal(is, want[i].is, sizeof is);
+	}
 }
 
 int main(void)
@@ -259,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_ids_and_labels),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_tasks),
+		cmocka_unit_test(test_predicates),
 	};
 
 	return cmocka_run_group_tests_name("model_config", tests, NULL, NULL);
