@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Adapter directories to HF PEFT and back, tried with the library itself.
 
-    exchange_peft.py BUILD      BUILD/bin/peft-init, BUILD/tests/aux/adapter
+    exchange_peft.py BUILD [KIN | NAME ...]     BUILD/bin/peft-init, BUILD/tests/aux/adapter
 
-For each case, on tiny random models:
+For each case of cases_KIN.py, on tiny random models:
   HF writes an adapter -> we compute HF's logits and write it again -> tensors
   bitwise, known configuration keys equal -> HF loads ours: the same logits;
   peft-init writes one of the same configuration -> HF loads it without a
@@ -26,42 +26,8 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from make_models import BERT, LLAMA, labels, score
+from cases import table
 
-BIASED = dict(LLAMA, num_key_value_heads=1, attention_bias=True, mlp_bias=True)
-TIED = dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True)
-CLASS = score(3, num_key_value_heads=1)
-ENCODER = dict(BERT, **labels(3))
-
-CASES = {
-    "defaults": (LLAMA, {}),
-    "list": (LLAMA, dict(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"])),
-    "regex": (LLAMA, dict(r=3, target_modules=r".*\.(k|v)_proj")),
-    "all-linear": (LLAMA, dict(r=2, target_modules="all-linear")),
-    "exclude": (LLAMA, dict(target_modules="all-linear", exclude_modules=["layers.0.mlp.up_proj", "q_proj"])),
-    "exclude-regex": (LLAMA, dict(target_modules=["q_proj", "up_proj"], exclude_modules=".*layers.1.*")),
-    "layers": (LLAMA, dict(target_modules=["q_proj", "lm_head"], layers_to_transform=[1], layers_pattern="layers")),
-    "patterns": (LLAMA, dict(r=4, lora_alpha=3, rank_pattern={"layers.1.*q_proj": 2}, alpha_pattern={"v_proj": 5.5})),
-    "rslora": (LLAMA, dict(r=4, use_rslora=True)),
-    "bias-all": (BIASED, dict(bias="all")),
-    "bias-only": (BIASED, dict(bias="lora_only", target_modules=["q_proj", "down_proj"])),
-    "lora-bias": (BIASED, dict(lora_bias=True)),
-    "saved": (TIED, dict(modules_to_save=["embed_tokens", "norm"])),
-    "saved-tied": (TIED, dict(modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
-    "saved-both": (LLAMA, dict(modules_to_save=["embed_tokens", "lm_head"])),
-    "embedding": (TIED, dict(r=3, target_modules=["embed_tokens", "lm_head", "v_proj"])),
-    "gaussian": (LLAMA, dict(init_lora_weights="gaussian")),
-    "orthogonal": (LLAMA, dict(init_lora_weights="orthogonal", r=6)),
-    "kaiming": (LLAMA, dict(init_lora_weights=False)),
-    "class": (CLASS, dict(task_type="SEQ_CLS")),
-    "class-linear": (CLASS, dict(task_type="SEQ_CLS", target_modules="all-linear")),
-    "class-bias": (dict(CLASS, attention_bias=True), dict(task_type="SEQ_CLS", bias="all")),
-    "encoder": (ENCODER, dict(task_type="SEQ_CLS")),
-    "encoder-bias": (ENCODER, dict(task_type="SEQ_CLS", bias="all")),
-    "encoder-linear": (ENCODER, dict(task_type="SEQ_CLS", target_modules="all-linear", bias="lora_only")),
-    "encoder-saved": (ENCODER, dict(task_type="SEQ_CLS", modules_to_save=["pooler", "word_embeddings"])),
-    "encoder-embedding": (ENCODER, dict(task_type="SEQ_CLS", target_modules=["word_embeddings", "query"])),
-}
 # Of PEFT's files, known to be repeated under another name, and dropped by us.
 REPEATED = (".original_module.", ".modules_to_save.")
 LENGTHS = [7, 1, 12, 4]
@@ -195,11 +161,8 @@ def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     failed = 0
-    only = sys.argv[2:]
     with tempfile.TemporaryDirectory() as top:
-        for name, (model, keys) in CASES.items():
-            if only and name not in only:
-                continue
+        for _, name, (model, keys) in table("EXCHANGE", sys.argv[2:]):
             c = Case(name, model, keys, build, top)
             try:
                 n, m = c.from_hf(), c.from_us()

@@ -2,88 +2,23 @@
 # SPDX-License-Identifier: MIT
 """Golden values of whole models: logits, loss and gradients of all parameters.
 
-    make_models.py [DIR]        writes DIR/*.safetensors (default tests/data/models)
+    make_models.py [-o DIR] [KIN | NAME ...]    writes DIR/KIN/NAME.safetensors (default tests/data/models)
 
-Tiny models of odd sizes with the weights of golden.py; each sequence goes
-through the model alone, as our packed micro-batch must have it. Computed in
-float64; the errors of torch in float32 (and in bfloat16 where the case has it)
-against that are stored beside the results.
+The cases stand in cases_KIN.py. Tiny models of odd sizes with the weights of
+golden.py; each sequence goes through the model alone, as our packed micro-batch
+must have it. Computed in float64; the errors of torch in float32 (and in
+bfloat16 where the case has it) against that are stored beside the results.
 """
+import argparse
 import os
-import sys
 
 import numpy as np
 import torch
 import transformers
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
+from cases import VOCAB, table
 from golden import Golden, in_type, uniform, weight
-
-VOCAB = 53
-LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"], vocab_size=VOCAB, hidden_size=30,
-             intermediate_size=41, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=64,
-             rms_norm_eps=1e-3, hidden_act="silu", tie_word_embeddings=False, initializer_range=0.02,
-             pad_token_id=None, bos_token_id=1, eos_token_id=2)
-BERT = dict(model_type="bert", architectures=["BertForSequenceClassification"], vocab_size=VOCAB,
-            hidden_size=33, intermediate_size=45, num_hidden_layers=2, num_attention_heads=3,
-            max_position_embeddings=37, type_vocab_size=3, layer_norm_eps=1e-3, hidden_act="gelu",
-            hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, pad_token_id=0)
-RAGGED = [7, 1, 19, 2, 12]
-
-
-def labels(n, **more):
-    return dict(num_labels=n, id2label={str(i): f"c{i}" for i in range(n)},
-                label2id={f"c{i}": i for i in range(n)}, **more)
-
-
-def score(n, **more):
-    return dict(LLAMA, architectures=["LlamaForSequenceClassification"], pad_token_id=3, **labels(n), **more)
-
-
-def rope(kind, **more):
-    return dict(rope_type=kind, **more)
-
-
-# name: (config, lengths, more)
-CASES = {
-    "llama2": (LLAMA, RAGGED, {}),
-    "llama2-bf16": (LLAMA, RAGGED, dict(store="BF16")),
-    "llama-f16": (dict(LLAMA, num_key_value_heads=1), RAGGED, dict(store="F16")),
-    # Biases everywhere, the newer spelling of the rotary keys, heads wider than hidden / heads.
-    "llama3": (dict(LLAMA, num_attention_heads=6, num_key_value_heads=2, head_dim=8, attention_bias=True,
-                    mlp_bias=True, rope_theta=500.0,
-                    rope_parameters=rope("llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0,
-                                         high_freq_factor=4.0, original_max_position_embeddings=32)),
-               [3, 40, 17], {}),
-    "linear": (dict(LLAMA, rope_theta=100.0, rope_scaling=rope("linear", factor=2.5)), [9, 30], {}),
-    # Up to 16 positions nothing is scaled, then each length has its own frequencies.
-    "dynamic": (dict(LLAMA, max_position_embeddings=16, rope_theta=1000.0,
-                     rope_scaling=dict(type="dynamic", factor=3.0)), [5, 16, 17, 31, 24], {}),
-    # The ramp from dimension 1 to dimension 4 of 5.
-    "yarn": (dict(LLAMA, rope_theta=50.0, num_key_value_heads=1,
-                  rope_scaling=rope("yarn", factor=4.0, original_max_position_embeddings=16,
-                                    beta_fast=1.0, beta_slow=0.2)), [6, 35], {}),
-    "yarn-mscale": (dict(LLAMA, rope_theta=1000.0,
-                         rope_scaling=rope("yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=3.0,
-                                           beta_slow=0.5, mscale=1.5, mscale_all_dim=0.5, truncate=False)),
-                    [33, 4], {}),
-    # Window 5: sequences of 1, 2, one less, as many, one more, many.
-    "mistral": (dict(LLAMA, model_type="mistral", architectures=["MistralForCausalLM"], num_attention_heads=4,
-                     num_key_value_heads=2, head_dim=6, sliding_window=5), [1, 2, 4, 5, 6, 23], {}),
-    # The first layer sees all, the second slides.
-    "qwen2": (dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1,
-                   use_sliding_window=True, sliding_window=4, max_window_layers=1), RAGGED, {}),
-    "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
-    # Trailing padding is passed over; a sequence of nothing else pools its first row.
-    "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
-    "llama-regression": (score(2, problem_type="regression"), RAGGED, dict(task="regression")),
-    "bert-class": (dict(BERT, **labels(3)), RAGGED, dict(task="class", types=True)),
-    "bert-class-bf16": (dict(BERT, **labels(3)), RAGGED, dict(task="class", types=True, store="BF16")),
-    "bert-no-types": (dict(BERT, hidden_act="gelu_new", **labels(2)), [5, 37, 1, 11, 8], dict(task="class")),
-    "bert-regression": (dict(BERT, **labels(1)), RAGGED, dict(task="regression", types=True)),
-    "bert-multilabel": (dict(BERT, **labels(4)), RAGGED, dict(task="multilabel", types=True)),
-    "bert-body": (dict(BERT, architectures=["BertModel"]), RAGGED, dict(task="none", types=True)),
-}
 
 
 def integers(name, n, low, high):
@@ -91,32 +26,68 @@ def integers(name, n, low, high):
     return (low + np.floor(u * (high - low))).astype(np.int32)
 
 
+def token_labels(name, x, config):
+    y = x["in.ids"].copy()
+    y[uniform(name + ":unlabelled", len(y)) < -0.4] = -100
+    return {"in.labels": y}
+
+
+def class_labels(name, x, config):
+    return {"in.class": integers(name + ":class", len(x["in.cu"]) - 1, 0, config["num_labels"])}
+
+
+def regression_targets(name, x, config):
+    # Far from the logits: a squared difference doubles the relative error of a small one.
+    n, k = len(x["in.cu"]) - 1, config["num_labels"]
+    return {"in.target": uniform(name + ":target", n * k).reshape(n, -1) * np.float32(4)}
+
+
+def multilabel_targets(name, x, config):
+    n, k = len(x["in.cu"]) - 1, config["num_labels"]
+    return {"in.target": integers(name + ":target", n * k, 0, 2).astype(np.float32).reshape(n, -1)}
+
+
+def lm_loss(model, outs, x):
+    """Of labels that the model shifts; one denominator for all sequences."""
+    y, cu = x["in.labels"], x["in.cu"]
+    n = sum(int((y[cu[b] + 1:cu[b + 1]] != -100).sum()) for b in range(len(outs)))
+    loss = torch.zeros((), dtype=outs[0].dtype)
+    for b, out in enumerate(outs):
+        if len(out) > 1:
+            loss = loss + model.loss_function(out[None], y[None, cu[b]:cu[b + 1]], model.config.vocab_size,
+                                              num_items_in_batch=torch.tensor(n))
+    return loss
+
+
+def class_loss(model, outs, x):
+    return ForSequenceClassificationLoss(x["in.class" if "in.class" in x else "in.target"], torch.stack(outs), model.config)
+
+
+# task: (what is learned, its loss from the outputs of all sequences)
+TASKS = {
+    "lm": (token_labels, lm_loss),
+    "class": (class_labels, class_loss),
+    "regression": (regression_targets, class_loss),
+    "multilabel": (multilabel_targets, class_loss),
+    "none": (lambda name, x, config: {}, None),
+}
+
+
 def make_inputs(name, config, lengths, more):
-    n, b = sum(lengths), len(lengths)
+    n = sum(lengths)
     cu = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     x = {"in.ids": integers(name + ":ids", n, 4, VOCAB), "in.cu": cu}
     for i, k in enumerate(more.get("pads", [])):
         x["in.ids"][cu[i + 1] - min(k, lengths[i]):cu[i + 1]] = config["pad_token_id"]
     if more.get("types"):
         x["in.types"] = integers(name + ":types", n, 0, config["type_vocab_size"])
-    task = more.get("task", "lm")
-    if task == "lm":
-        y = x["in.ids"].copy()
-        y[uniform(name + ":unlabelled", n) < -0.4] = -100
-        x["in.labels"] = y
-    elif task == "class":
-        x["in.class"] = integers(name + ":class", b, 0, config["num_labels"])
-    elif task == "regression":
-        # Far from the logits: a squared difference doubles the relative error of a small one.
-        x["in.target"] = uniform(name + ":target", b * config["num_labels"]).reshape(b, -1) * np.float32(4)
-    elif task == "multilabel":
-        x["in.target"] = integers(name + ":target", b * config["num_labels"], 0, 2).astype(np.float32).reshape(b, -1)
-    return x
+    return {**x, **TASKS[more.get("task", "lm")][0](name, x, config)}
 
 
-def make_model(config, store, dtype):
+def make_model(config, more, dtype):
+    store, attn = more.get("store", "F32"), more.get("attn", "eager")
     c = transformers.AutoConfig.for_model(**{k: v for k, v in config.items() if k != "architectures"})
-    c._attn_implementation = "eager"
+    c._attn_implementation = attn
     c.use_cache = False
     cls = getattr(transformers, config["architectures"][0])
     with in_type(dtype):
@@ -136,69 +107,77 @@ def fresh_rope(model):
             m.rotary_emb = type(m.rotary_emb)(m.rotary_emb.config)
 
 
+def to_torch(x, dtype):
+    """Before float32 means float64: no operation may see another type."""
+    x = {k: torch.from_numpy(v) for k, v in x.items()}
+    return {k: v.to(dtype) if v.is_floating_point() else v.long() for k, v in x.items()}
+
+
+def forward(model, x, more):
+    """Outputs of each sequence alone, and the loss (None of a bare body); x from to_torch()."""
+    task, cu, ids = more.get("task", "lm"), x["in.cu"], x["in.ids"]
+    outs = []
+    for b in range(len(cu) - 1):
+        fresh_rope(model)
+        span = slice(cu[b], cu[b + 1])
+        kw = dict(input_ids=ids[None, span])
+        if "in.types" in x:
+            kw["token_type_ids"] = x["in.types"][None, span]
+        out = model(**kw)
+        outs.append((out.last_hidden_state if task == "none" else out.logits)[0])
+    loss = TASKS[task][1]
+    return outs, loss and loss(model, outs, x)
+
+
+def join(outs):
+    """Rows of all sequences; of one row a sequence: those."""
+    return torch.stack(outs) if outs[0].dim() == 1 else torch.cat(outs)
+
+
 def run(config, x, more, dtype):
-    """Logits of all rows, loss, gradients."""
-    model = make_model(config, more.get("store", "F32"), dtype)
-    task = more.get("task", "lm")
-    cu, ids = x["in.cu"], torch.from_numpy(x["in.ids"]).long()
-    target = torch.from_numpy(x["in.target"]).to(dtype) if "in.target" in x else None
+    """Logits of all rows or sequences, loss, gradients."""
+    model, x = make_model(config, more, dtype), to_torch(x, dtype)
     with in_type(dtype):
-        outs = []
-        loss = torch.zeros((), dtype=dtype)
-        if task == "lm":
-            y = torch.from_numpy(x["in.labels"]).long()
-            n = sum(int((y[cu[b] + 1:cu[b + 1]] != -100).sum()) for b in range(len(cu) - 1))
-        for b in range(len(cu) - 1):
-            fresh_rope(model)
-            span = slice(cu[b], cu[b + 1])
-            kw = dict(input_ids=ids[None, span])
-            if "in.types" in x:
-                kw["token_type_ids"] = torch.from_numpy(x["in.types"][span]).long()[None]
-            if task == "none":
-                outs.append(model(**kw).last_hidden_state[0])
-                continue
-            out = model(**kw).logits[0]
-            outs.append(out if task == "lm" else out[None])
-            if task == "lm" and cu[b + 1] - cu[b] > 1:
-                loss = loss + model.loss_function(out[None], y[None, span], config["vocab_size"],
-                                                  num_items_in_batch=torch.tensor(n))
-        out = torch.cat(outs)
-        if task == "class":
-            loss = ForSequenceClassificationLoss(torch.from_numpy(x["in.class"]).long(), out, model.config)
-        elif task in ("regression", "multilabel"):
-            loss = ForSequenceClassificationLoss(target, out, model.config)
+        outs, loss = forward(model, x, more)
         grads = {}
-        if task != "none":
+        if loss is not None:
             loss.backward()
             grads = {k: torch.zeros_like(p) if p.grad is None else p.grad for k, p in model.named_parameters()}
     shapes = {k: list(p.shape) for k, p in model.named_parameters()}
-    return out.detach(), loss.detach(), grads, shapes
+    return join(outs).detach(), loss if loss is None else loss.detach(), grads, shapes
+
+
+def make(name, config, lengths, more, directory):
+    x = make_inputs(name, config, lengths, more)
+    types = {"f32": torch.float32}
+    if more.get("store") == "BF16":
+        types["bf16"] = torch.bfloat16
+    out, loss, grads, shapes = run(config, x, more, torch.float64)
+    other = {k: run(config, x, more, t) for k, t in types.items()}
+    g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes)
+    for k, v in x.items():
+        g.put(k, v)
+    g.result("out", out, {k: o[0] for k, o in other.items()})
+    if grads:
+        g.result("loss", loss, {k: o[1] for k, o in other.items()})
+    largest = max((v.abs().max().item() for v in grads.values()), default=0)
+    for k, v in grads.items():
+        g.gradient(k, v, {t: o[2][k] for t, o in other.items()}, largest)
+    g.save(directory)
+    print(f"{name}: loss {0 if loss is None else loss.item():.6f}, error of torch "
+          + ", ".join(f"{t} {max(e[t] for e in g.about['error'].values()):.1e}" for t in types))
 
 
 def main():
-    directory = sys.argv[1] if len(sys.argv) > 1 else "tests/data/models"
-    os.makedirs(directory, exist_ok=True)
+    a = argparse.ArgumentParser()
+    a.add_argument("-o", default="tests/data/models")
+    a.add_argument("case", nargs="*")
+    a = a.parse_args()
     torch.set_num_threads(1)
-    for name, (config, lengths, more) in CASES.items():
-        x = make_inputs(name, config, lengths, more)
-        types = {"f32": torch.float32}
-        if more.get("store") == "BF16":
-            types["bf16"] = torch.bfloat16
-        out, loss, grads, shapes = run(config, x, more, torch.float64)
-        other = {k: run(config, x, more, t) for k, t in types.items()}
-        g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"),
-                   parameters=shapes)
-        for k, v in x.items():
-            g.put(k, v)
-        g.result("out", out, {k: o[0] for k, o in other.items()})
-        if grads:
-            g.result("loss", loss, {k: o[1] for k, o in other.items()})
-        largest = max((v.abs().max().item() for v in grads.values()), default=0)
-        for k, v in grads.items():
-            g.gradient(k, v, {t: o[2][k] for t, o in other.items()}, largest)
-        g.save(directory)
-        print(f"{name}: loss {loss.item():.6f}, error of torch "
-              + ", ".join(f"{t} {max(e[t] for e in g.about['error'].values()):.1e}" for t in types))
+    for kin, name, case in table("MODELS", a.case):
+        directory = os.path.join(a.o, kin)
+        os.makedirs(directory, exist_ok=True)
+        make(name, *case, directory)
 
 
 if __name__ == "__main__":

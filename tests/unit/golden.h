@@ -8,6 +8,8 @@
 
 #include "test.h"
 
+#include <dirent.h>
+#include <glob.h>
 #include <math.h>
 
 #include "base/dtype.h"
@@ -77,6 +79,58 @@ static void golden_open(struct golden *g, const char *path)
 	assert_ok(pt_st_open(&g->st, path, &err), &err);
 	assert_non_null(s = pt_st_meta(&g->st, "golden"));
 	assert_non_null(g->about = pt_json_parse(s, strlen(s), 0, path, &err));
+}
+
+/* tests/data/SET/KIN/NAME.safetensors: a name stands in one kin. */
+static void golden_find(struct golden *g, const char *set, const char *name) GOLDEN_UNUSED;
+static void golden_find(struct golden *g, const char *set, const char *name)
+{
+	char pattern[150];
+	glob_t found;
+
+	snprintf(pattern, sizeof pattern, "tests/data/%s/*/%s.safetensors", set, name);
+	if (glob(pattern, 0, NULL, &found) || found.gl_pathc != 1)
+		fail_msg("%s: not one file", pattern);
+	golden_open(g, found.gl_pathv[0]);
+	globfree(&found);
+}
+
+static int golden_by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int golden_is_file(const struct dirent *e)
+{
+	return strstr(e->d_name, ".safetensors") != NULL;
+}
+
+/* Names of the cases in tests/data/SET/KIN, sorted; there are some. Freed by golden_names_free(). */
+static char **golden_names(const char *set, const char *kin, int *n) GOLDEN_UNUSED;
+static char **golden_names(const char *set, const char *kin, int *n)
+{
+	struct dirent **e;
+	char path[150], **name;
+
+	snprintf(path, sizeof path, "tests/data/%s/%s", set, kin);
+	*n = scandir(path, &e, golden_is_file, golden_by_name);
+	if (*n < 1)
+		fail_msg("%s: no golden files", path);
+	name = calloc((unsigned)*n, sizeof *name);
+	for (int i = 0; i < *n; i++) {
+		name[i] = strndup(e[i]->d_name, strlen(e[i]->d_name) - strlen(".safetensors"));
+		free(e[i]);
+	}
+	free(e);
+	return name;
+}
+
+static void golden_names_free(char **name, int n) GOLDEN_UNUSED;
+static void golden_names_free(char **name, int n)
+{
+	while (n--)
+		free(name[n]);
+	free(name);
 }
 
 static void golden_close(struct golden *g) GOLDEN_UNUSED;

@@ -51,12 +51,9 @@ static const char *mfix_about(struct mfix *x, const char *key)
 static void mfix_golden(struct mfix *x, const char *name) REF_UNUSED;
 static void mfix_golden(struct mfix *x, const char *name)
 {
-	char path[100];
-
 	memset(x, 0, sizeof *x);
 	x->store = -1;
-	snprintf(path, sizeof path, "tests/data/models/%s.safetensors", name);
-	golden_open(&x->g, path);
+	golden_find(&x->g, "models", name);
 	x->config = cJSON_Duplicate(pt_json_get(x->g.about, "config"), 1);
 	assert_non_null(x->config);
 }
@@ -69,7 +66,7 @@ static void mfix_write(struct mfix *x)
 	const char *tmp = getenv("TMPDIR");
 	struct pt_error err = PT_ERROR_INIT;
 	struct pt_modelsave s;
-	void *data[64];
+	void *data[256];
 	const cJSON *p;
 	int n = 0;
 
@@ -79,19 +76,19 @@ static void mfix_write(struct mfix *x)
 	if (x->max_shard)
 		s.max_shard = x->max_shard;
 	cJSON_ArrayForEach(p, pt_json_get(x->g.about, "parameters")) {
-		int64_t shape[2] = { 1, 1 };
+		int64_t shape[3] = { 1, 1, 1 };
 		int ndim = cJSON_GetArraySize(p);
 		char name[200];
 		size_t count;
 		float *f;
 
-		assert_true(ndim <= 2 && n < 64);
+		assert_true(ndim <= 3 && n < 256);
 		snprintf(name, sizeof name, "%s", p->string);
 		if (x->rename && !x->rename(p->string, name))
 			continue;
 		for (int i = 0; i < ndim; i++)
 			shape[i] = cJSON_GetArrayItem(p, i)->valueint;
-		count = (size_t)(shape[0] * shape[1]);
+		count = (size_t)(shape[0] * shape[1] * shape[2]);
 		f = malloc(count * sizeof *f);
 		golden_weight(p->string, ndim, shape, f);
 		data[n] = malloc(count * sizeof(double));

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""What the tables of cases share, and where they are found.
+
+One module a kin of families, cases_KIN.py, with any of
+  MODELS    name: (config, lengths, more)                               for make_models.py
+  LORA      name: (config, lengths, more, LoraConfig's keys, changed)   for make_lora.py
+  EXCHANGE  name: (config, LoraConfig's keys)                           for exchange_peft.py
+Names are unique over all kins. more:
+  task      as pt_task_parse() reads it, "none" for a bare body (default lm); "regression" and
+            "multilabel" are sequence classification with that problem_type
+  store     type of the stored weights (default F32); BF16 is also computed in bfloat16
+  attn      attention implementation of transformers (default eager)
+  types     token type ids are given
+  pads      trailing padding of each sequence
+"""
+import glob
+import importlib
+import os
+
+VOCAB = 53
+RAGGED = [7, 1, 19, 2, 12]
+
+
+def labels(n, **more):
+    return dict(num_labels=n, id2label={str(i): f"c{i}" for i in range(n)},
+                label2id={f"c{i}": i for i in range(n)}, **more)
+
+
+def rope(kind, **more):
+    return dict(rope_type=kind, **more)
+
+
+def kins():
+    here = os.path.dirname(os.path.abspath(__file__))
+    return [os.path.basename(f)[len("cases_"):-len(".py")] for f in sorted(glob.glob(os.path.join(here, "cases_*.py")))]
+
+
+def table(which, wanted=()):
+    """[(kin, name, case)] of all kins, or those asked for as KIN or NAME."""
+    out, seen = [], set()
+    for kin in kins():
+        for name, case in getattr(importlib.import_module("cases_" + kin), which, {}).items():
+            assert name not in seen, name
+            seen.add(name)
+            if not wanted or kin in wanted or name in wanted:
+                out.append((kin, name, case))
+    return out

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Cases of decoders with the modules of Llama."""
+from cases import RAGGED, VOCAB, labels, rope
+
+LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"], vocab_size=VOCAB, hidden_size=30,
+             intermediate_size=41, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=64,
+             rms_norm_eps=1e-3, hidden_act="silu", tie_word_embeddings=False, initializer_range=0.02,
+             pad_token_id=None, bos_token_id=1, eos_token_id=2)
+BIASED = dict(LLAMA, num_key_value_heads=1, attention_bias=True, mlp_bias=True)
+TIED = dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True)
+
+
+def score(n, **more):
+    return dict(LLAMA, architectures=["LlamaForSequenceClassification"], pad_token_id=3, **labels(n), **more)
+
+
+CLASS = score(3, num_key_value_heads=1)
+
+MODELS = {
+    "llama2": (LLAMA, RAGGED, {}),
+    "llama2-bf16": (LLAMA, RAGGED, dict(store="BF16")),
+    "llama-f16": (dict(LLAMA, num_key_value_heads=1), RAGGED, dict(store="F16")),
+    # Biases everywhere, the newer spelling of the rotary keys, heads wider than hidden / heads.
+    "llama3": (dict(LLAMA, num_attention_heads=6, num_key_value_heads=2, head_dim=8, attention_bias=True,
+                    mlp_bias=True, rope_theta=500.0,
+                    rope_parameters=rope("llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0,
+                                         high_freq_factor=4.0, original_max_position_embeddings=32)),
+               [3, 40, 17], {}),
+    "linear": (dict(LLAMA, rope_theta=100.0, rope_scaling=rope("linear", factor=2.5)), [9, 30], {}),
+    # Up to 16 positions nothing is scaled, then each length has its own frequencies.
+    "dynamic": (dict(LLAMA, max_position_embeddings=16, rope_theta=1000.0,
+                     rope_scaling=dict(type="dynamic", factor=3.0)), [5, 16, 17, 31, 24], {}),
+    # The ramp from dimension 1 to dimension 4 of 5.
+    "yarn": (dict(LLAMA, rope_theta=50.0, num_key_value_heads=1,
+                  rope_scaling=rope("yarn", factor=4.0, original_max_position_embeddings=16,
+                                    beta_fast=1.0, beta_slow=0.2)), [6, 35], {}),
+    "yarn-mscale": (dict(LLAMA, rope_theta=1000.0,
+                         rope_scaling=rope("yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=3.0,
+                                           beta_slow=0.5, mscale=1.5, mscale_all_dim=0.5, truncate=False)),
+                    [33, 4], {}),
+    # Window 5: sequences of 1, 2, one less, as many, one more, many.
+    "mistral": (dict(LLAMA, model_type="mistral", architectures=["MistralForCausalLM"], num_attention_heads=4,
+                     num_key_value_heads=2, head_dim=6, sliding_window=5), [1, 2, 4, 5, 6, 23], {}),
+    # The first layer sees all, the second slides.
+    "qwen2": (dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1,
+                   use_sliding_window=True, sliding_window=4, max_window_layers=1), RAGGED, {}),
+    "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
+    # Trailing padding is passed over; a sequence of nothing else pools its first row.
+    "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
+    "llama-regression": (score(2, problem_type="regression"), RAGGED, dict(task="regression")),
+}
+
+LORA = {
+    "llama": (LLAMA, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.015)),
+    # A rank and an alpha of their own, biases everywhere, a norm that trains whole, the output embedding.
+    "llama-rich": (BIASED, RAGGED, {},
+                   dict(r=5, lora_alpha=1.5, use_rslora=True, bias="all", modules_to_save=["model.norm"],
+                        target_modules=["q_proj", "k_proj", "o_proj", "gate_proj", "down_proj", "lm_head"],
+                        rank_pattern={"layers.1.*q_proj": 3, "down_proj": 2}, alpha_pattern={"gate_proj": 0.75}), {}),
+    # Both ends of a tied embedding adapted, each on its own.
+    "llama-embed": (TIED, RAGGED, {},
+                    dict(r=3, lora_alpha=4, target_modules=["embed_tokens", "lm_head", "up_proj"]), {}),
+    # One end of a tied embedding trains, the other stays; B with a bias; biases of the targets.
+    "llama-saved": (dict(BIASED, tie_word_embeddings=True), RAGGED, {},
+                    dict(r=2, lora_alpha=1.5, lora_bias=True, bias="lora_only", target_modules=["o_proj", "v_proj"],
+                         modules_to_save=["embed_tokens"]), {}),
+    # Both ends train as one.
+    "llama-tied": (TIED, RAGGED, {},
+                   dict(r=2, lora_alpha=3, target_modules=["o_proj"], modules_to_save=["embed_tokens"],
+                        ensure_weight_tying=True), {}),
+    "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3]),
+                    dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], layers_to_transform=[1]), {}),
+}
+
+EXCHANGE = {
+    "defaults": (LLAMA, {}),
+    "list": (LLAMA, dict(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"])),
+    "regex": (LLAMA, dict(r=3, target_modules=r".*\.(k|v)_proj")),
+    "all-linear": (LLAMA, dict(r=2, target_modules="all-linear")),
+    "exclude": (LLAMA, dict(target_modules="all-linear", exclude_modules=["layers.0.mlp.up_proj", "q_proj"])),
+    "exclude-regex": (LLAMA, dict(target_modules=["q_proj", "up_proj"], exclude_modules=".*layers.1.*")),
+    "layers": (LLAMA, dict(target_modules=["q_proj", "lm_head"], layers_to_transform=[1], layers_pattern="layers")),
+    "patterns": (LLAMA, dict(r=4, lora_alpha=3, rank_pattern={"layers.1.*q_proj": 2}, alpha_pattern={"v_proj": 5.5})),
+    "rslora": (LLAMA, dict(r=4, use_rslora=True)),
+    "bias-all": (BIASED, dict(bias="all")),
+    "bias-only": (BIASED, dict(bias="lora_only", target_modules=["q_proj", "down_proj"])),
+    "lora-bias": (BIASED, dict(lora_bias=True)),
+    "saved": (TIED, dict(modules_to_save=["embed_tokens", "norm"])),
+    "saved-tied": (TIED, dict(modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
+    "saved-both": (LLAMA, dict(modules_to_save=["embed_tokens", "lm_head"])),
+    "embedding": (TIED, dict(r=3, target_modules=["embed_tokens", "lm_head", "v_proj"])),
+    "gaussian": (LLAMA, dict(init_lora_weights="gaussian")),
+    "orthogonal": (LLAMA, dict(init_lora_weights="orthogonal", r=6)),
+    "kaiming": (LLAMA, dict(init_lora_weights=False)),
+    "class": (CLASS, dict(task_type="SEQ_CLS")),
+    "class-linear": (CLASS, dict(task_type="SEQ_CLS", target_modules="all-linear")),
+    "class-bias": (dict(CLASS, attention_bias=True), dict(task_type="SEQ_CLS", bias="all")),
+}

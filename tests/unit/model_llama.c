@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * model_llama.c - golden values of decoders with the modules of Llama (golden_walk.h).
+ */
+#include "golden_walk.h"
+
+static void test_cases(void **state)
+{
+	static const char *const guarded[] = { "mistral", "llama-class", NULL };
+
+	(void)state;
+	walk_cases("llama", guarded);
+}
+
+static void test_mutations(void **state)
+{
+	static const struct walk_mutation mutations[] = {
+		{ "llama2", "rms_norm_eps", "1e-6" },
+		{ "llama2", "hidden_act", "\"gelu\"" },
+		{ "llama2", "rope_theta", "9000" },
+		{ "llama3", "rope_parameters.rope_theta", "400" },
+		{ "llama3", "rope_parameters.rope_type", "\"default\"" },
+		{ "llama3", "rope_parameters.factor", "7" },
+		{ "llama3", "rope_parameters.low_freq_factor", "1.1" },
+		{ "llama3", "rope_parameters.high_freq_factor", "3.9" },
+		{ "llama3", "rope_parameters.original_max_position_embeddings", "31" },
+		{ "llama3", "original_max_position_embeddings", "31" },
+		{ "llama3", "attention_bias", "false" },
+		{ "llama3", "mlp_bias", "false" },
+		{ "linear", "rope_scaling.factor", "2.4" },
+		{ "linear", "rope_scaling", "null" },
+		{ "dynamic", "rope_scaling.factor", "2.9" },
+		{ "dynamic", "max_position_embeddings", "17" },
+		{ "dynamic", "max_position_embeddings", "15" },
+		{ "yarn", "rope_scaling.factor", "3.9" },
+		{ "yarn", "rope_scaling.beta_fast", "2" },
+		{ "yarn", "rope_scaling.beta_slow", "0.6" },
+		{ "yarn", "rope_scaling.attention_factor", "1.1" },
+		{ "yarn", "rope_scaling.truncate", "false" },
+		{ "yarn", "rope_scaling.original_max_position_embeddings", "12" },
+		{ "yarn-mscale", "rope_scaling.mscale", "1.4" },
+		{ "yarn-mscale", "rope_scaling.mscale_all_dim", "0.4" },
+		{ "yarn-mscale", "rope_scaling.truncate", NULL },
+		{ "yarn-mscale", "rope_scaling.beta_slow", "1" },
+		{ "mistral", "sliding_window", "null" },
+		{ "mistral", "sliding_window", "4" },
+		{ "mistral", "sliding_window", "6" },
+		{ "qwen2", "sliding_window", "5" },
+		{ "qwen2", "use_sliding_window", "false" },
+		{ "qwen2", "max_window_layers", "0" },
+		{ "qwen2", "max_window_layers", "2" },
+		{ "qwen2", "layer_types", "[\"sliding_attention\", \"full_attention\"]" },
+		{ "llama-class", "pad_token_id", "null" },
+		{ "llama-class", "pad_token_id", "0" },
+	};
+
+	(void)state;
+	walk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
+}
+
+/* What is no key: two sequences run together see each other. */
+static void test_inputs(void **state)
+{
+	struct mfix x;
+	size_t n;
+	float *y;
+
+	(void)state;
+	mfix_golden(&x, "llama2");
+	mfix_open(&x, walk_devices[0]);
+	fix_rows(&x.f, &x.in.rows, (int[]){ 8, 19, 14 }, 3, 0);
+	y = mfix_out(&x, &n);
+	assert_true(golden_result(&x.g, "out", y, n, 0) > 10);
+	free(y);
+	mfix_close(&x);
+	mfix_release(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_inputs),
+	};
+
+	return cmocka_run_group_tests_name("model_llama", tests, NULL, NULL);
+}
