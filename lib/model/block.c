@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * block.c - one transformer block with the switches of struct pt_config, and
- * the walk through all blocks to the last norm.
+ * block.c - one transformer block with the switches of struct pt_config.
  *
  * Pre-norm blocks hand on the residual stream and, apart from it, what is
  * still to be added, so that the sum is taken in the norm that follows. What
@@ -9,61 +8,107 @@
  */
 #include "model/body.h"
 
-/* y, computed from x, which is read no more (they may be one). */
-static struct pt_tensor *then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
+/* Queries, keys and values of x, from three linears or from one. */
+static void project(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+		    struct pt_tensor *x, struct pt_tensor *y[3])
 {
-	if (y != x)
-		pt_tensor_done(run, x);
-	return y;
+	const struct pt_config *c = &p->m->cfg;
+	struct pt_site *const qkv[3] = { l->part[PT_ROLE_Q], l->part[PT_ROLE_K], l->part[PT_ROLE_V] };
+	struct pt_tensor *z;
+
+	if (!l->part[PT_ROLE_QKV]) {
+		pt_site_linear(run, qkv, 3, x, y);
+		return;
+	}
+	z = pt_site_linear1(run, l->part[PT_ROLE_QKV], x);
+	for (int i = 0; i < 3; i++)
+		y[i] = pt_op_pieces(run, z, c->heads + 2 * c->kv_heads, p->qkv[i],
+				    i ? c->kv_heads : c->heads);
+	pt_tensor_done(run, z);
+}
+
+/* Norm of every head, where there is one, and rotation. */
+static struct pt_tensor *turn(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+			      struct pt_site *norm, int heads, struct pt_tensor *x)
+{
+	const struct pt_config *c = &p->m->cfg;
+
+	if (norm)
+		x = pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, x), x);
+	if (l->cfg->rope >= 0)
+		x = pt_op_rope(run, x, heads, c->head_dim, &p->rope[l->cfg->rope]);
+	return x;
 }
 
 static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_site *const qkv[3] = { l->part[PT_ROLE_Q], l->part[PT_ROLE_K], l->part[PT_ROLE_V] };
-	struct pt_tensor *y[3], *o;
+	struct pt_tensor *y[3] = { NULL, NULL, NULL }, *o;
 	struct pt_prefix prefix = { 0 };
+	struct pt_tensor slopes;
+	const int64_t heads = c->heads;
 	struct pt_attn a = {
 		.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
-		.causal = c->causal, .window = l->window, .scale = c->scale,
-		.dropout = run->train ? c->drop_attn : 0, .site = l->rng_attn,
+		.causal = p->stack->cfg->causal, .window = l->cfg->window, .scale = l->cfg->scale,
+		.softcap = c->attn_softcap, .dropout = run->train ? c->drop_attn : 0,
+		.site = l->rng_attn,
 	};
 
-	pt_site_linear(run, qkv, 3, x, y);
-	if (p->rope.cos) {
-		y[0] = pt_op_rope(run, y[0], c->heads, c->head_dim, &p->rope);
-		y[1] = pt_op_rope(run, y[1], c->kv_heads, c->head_dim, &p->rope);
-	}
+	project(run, p, l, x, y);
+	y[0] = turn(run, p, l, l->part[PT_ROLE_Q_NORM], c->heads, y[0]);
+	y[1] = turn(run, p, l, l->part[PT_ROLE_K_NORM], c->kv_heads, y[1]);
 	if (p->cache)
 		pt_kvcache_append(run, p->cache, l->index, &y[1], &y[2]);
 	if (pt_site_prefix(run, l->part[PT_ROLE_KV], &prefix))
 		a.prefix = &prefix;
+	if (c->position == PT_POS_SLOPES) {
+		pt_tensor_init(&slopes, PT_F32, 1, &heads, p->m->body->slopes);
+		a.bias = PT_BIAS_SLOPES;
+		a.bias_table = &slopes;
+	}
 	o = pt_op_attn(run, y[0], y[1], y[2], &a);
 	for (int i = 0; i < 3; i++)
 		pt_tensor_done(run, y[i]);
-	o = then(run, pt_site_linear1(run, l->part[PT_ROLE_O], o), o);
-	o = then(run, pt_op_dropout(run, o, c->drop_hidden, l->rng_attn_out), o);
+	o = pt_then(run, pt_site_linear1(run, l->part[PT_ROLE_O], o), o);
+	o = pt_then(run, pt_op_dropout(run, o, c->drop_attn_out, l->rng_attn_out), o);
 	return pt_site_block(run, l->part[PT_ROLE_ATTN_OUT], x, o);
+}
+
+/* The two inputs of the gate, from two linears or from one. */
+static void gate_up(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+		    struct pt_tensor *x, struct pt_tensor *y[2])
+{
+	struct pt_site *const gated[2] = { l->part[PT_ROLE_GATE], l->part[PT_ROLE_UP] };
+	struct pt_tensor *z;
+
+	if (!l->part[PT_ROLE_GATE_UP]) {
+		pt_site_linear(run, gated, 2, x, y);
+		return;
+	}
+	z = pt_site_linear1(run, l->part[PT_ROLE_GATE_UP], x);
+	for (int i = 0; i < 2; i++)
+		y[i] = pt_op_pieces(run, z, 2, p->halves[i], 1);
+	pt_tensor_done(run, z);
 }
 
 static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *p,
 				      const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_site *const gated[2] = { l->part[PT_ROLE_GATE], l->part[PT_ROLE_UP] };
-	struct pt_tensor *y[2], *z;
+	struct pt_tensor *y[2] = { NULL, NULL }, *z;
 
 	if (c->ffn_form == PT_FFN_GATED) {
-		pt_site_linear(run, gated, 2, x, y);
-		z = then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);
+		gate_up(run, p, l, x, y);
+		z = pt_then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);
 		pt_tensor_done(run, y[1]);
 	} else {
 		z = pt_site_linear1(run, l->part[PT_ROLE_UP], x);
-		z = then(run, pt_op_act(run, z, c->act), z);
+		z = pt_then(run, pt_op_act(run, z, c->act), z);
 	}
-	z = then(run, pt_site_linear1(run, l->part[PT_ROLE_DOWN], z), z);
-	z = then(run, pt_op_dropout(run, z, c->drop_hidden, l->rng_ffn_out), z);
+	z = pt_then(run, pt_op_dropout(run, z, c->drop_act, l->rng_act), z);
+	z = pt_then(run, pt_site_linear1(run, l->part[PT_ROLE_DOWN], z), z);
+	z = pt_then(run, pt_op_dropout(run, z, c->drop_ffn_out, l->rng_ffn_out), z);
 	return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, z);
 }
 
@@ -77,8 +122,15 @@ static struct pt_tensor *sum_norm(struct pt_run *run, const struct pt_config *c,
 		return pt_site_norm(run, norm, c->norm, c->eps, *x);
 	y = pt_site_add_norm(run, norm, c->norm, c->eps, *x, delta, &sum);
 	pt_tensor_done(run, delta);
-	*x = then(run, sum, *x);
+	*x = pt_then(run, sum, *x);
 	return y;
+}
+
+/* y through the norm that some families put on the output of a sub-block. */
+static struct pt_tensor *post_norm(struct pt_run *run, const struct pt_config *c, struct pt_site *norm,
+				   struct pt_tensor *y)
+{
+	return norm ? pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y) : y;
 }
 
 static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
@@ -89,9 +141,11 @@ static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 	struct pt_tensor *y;
 
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
-	*delta = then(run, attention(run, p, l, y), y);
+	*delta = pt_then(run, attention(run, p, l, y), y);
+	*delta = post_norm(run, c, l->part[PT_ROLE_ATTN_POST_NORM], *delta);
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
-	*delta = then(run, feed_forward(run, p, l, y), y);
+	*delta = pt_then(run, feed_forward(run, p, l, y), y);
+	*delta = post_norm(run, c, l->part[PT_ROLE_FFN_POST_NORM], *delta);
 	return x;
 }
 
@@ -102,71 +156,41 @@ static struct pt_tensor *post_block(struct pt_run *run, const struct pt_pass *p,
 	struct pt_tensor *y;
 
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, attention(run, p, l, x));
-	x = then(run, y, x);
+	x = pt_then(run, y, x);
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, feed_forward(run, p, l, x));
-	return then(run, y, x);
+	return pt_then(run, y, x);
 }
 
-static struct pt_tensor *block(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
-			       struct pt_tensor *x, struct pt_tensor **delta)
+/* Both sub-blocks read the same sum, through one norm or through two. */
+static struct pt_tensor *parallel_block(struct pt_run *run, const struct pt_pass *p,
+					const struct pt_layer *l, struct pt_tensor *x,
+					struct pt_tensor **delta)
 {
-	if (p->m->cfg.form == PT_BLOCK_PRE)
+	const struct pt_config *c = &p->m->cfg;
+	struct pt_site *second = l->part[PT_ROLE_FFN_NORM];
+	struct pt_tensor *y, *a, *f;
+
+	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
+	a = attention(run, p, l, y);
+	if (second)
+		y = pt_then(run, pt_site_norm(run, second, c->norm, c->eps, x), y);
+	f = pt_then(run, feed_forward(run, p, l, y), y);
+	*delta = pt_then(run, pt_op_add(run, a, f), a);
+	pt_tensor_done(run, f);
+	return x;
+}
+
+struct pt_tensor *pt_block(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+			   struct pt_tensor *x, struct pt_tensor **delta)
+{
+	switch (p->m->cfg.form) {
+	case PT_BLOCK_PRE:
 		return pre_block(run, p, l, x, delta);
-	return post_block(run, p, l, x);
-}
-
-/* x + delta, where there is one. */
-static struct pt_tensor *total(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *delta)
-{
-	struct pt_tensor *sum;
-
-	if (!delta)
-		return x;
-	sum = then(run, pt_op_add(run, x, delta), x);
-	pt_tensor_done(run, delta);
-	return sum;
-}
-
-struct scoped {
-	struct pt_pass pass;
-	const struct pt_layer *layer;
-};
-
-/* A block in a scope: one tensor in, one out, the sum taken inside. */
-static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
-			struct pt_tensor **out, int nout)
-{
-	const struct scoped *s = arg;
-	struct pt_tensor *delta = NULL, *x;
-
-	(void)nin;
-	(void)nout;
-	x = block(run, &s->pass, s->layer, in[0], &delta);
-	out[0] = total(run, x, delta);
-	return run->err.status;
-}
-
-static bool trains(const struct pt_weight *w)
-{
-	return w && w->use->needs_grad;
-}
-
-/* Whether backward would have something to do inside the block but for its input. */
-static bool layer_trains(const struct pt_layer *l)
-{
-	for (int r = 0; r < PT_ROLES; r++) {
-		const struct pt_site *s = l->part[r];
-
-		if (!s)
-			continue;
-		if (trains(s->weight) || trains(s->bias))
-			return true;
-		for (int i = 0; i < s->nhooks; i++) {
-			if (s->hook[i]->enabled)
-				return true;
-		}
+	case PT_BLOCK_PARALLEL:
+		return parallel_block(run, p, l, x, delta);
+	default:
+		return post_block(run, p, l, x);
 	}
-	return false;
 }
 
 struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
@@ -174,35 +198,13 @@ struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, stru
 {
 	struct pt_tensor *y;
 
-	if (!norm)
-		return total(run, x, delta);
-	y = sum_norm(run, &m->cfg, norm, &x, delta);
-	return then(run, y, x);
-}
-
-struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
-{
-	const struct pt_shape shape = { 2, { p->rows->n, p->m->cfg.hidden, 0 }, p->rows };
-	struct pt_tensor *delta = NULL;
-
-	for (int i = 0; x && i < p->m->cfg.layers; i++) {
-		const struct pt_layer *l = &p->m->body->layer[i];
-		struct scoped arg = { *p, l };
-		struct pt_tensor *out = NULL;
-		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
-					    layer_trains(l));
-
-		if (grad && !p->m->recompute) {
-			x = block(run, p, l, x, &delta);
-			continue;
-		}
-		x = total(run, x, delta);
-		delta = NULL;
-		/* Nothing inside is needed again: released block by block. */
-		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
-			     sizeof arg, &x, 1, &shape, &out, 1))
-			return NULL;
-		x = then(run, out, x);
+	if (norm) {
+		y = sum_norm(run, &m->cfg, norm, &x, delta);
+		return pt_then(run, y, x);
 	}
-	return pt_sum_norm(run, p->m, p->m->body->part[PT_ROLE_FINAL_NORM], x, delta);
+	if (!delta)
+		return x;
+	y = pt_then(run, pt_op_add(run, x, delta), x);
+	pt_tensor_done(run, delta);
+	return y;
 }

@@ -12,8 +12,15 @@
 struct pt_layer {
 	struct pt_site *part[PT_ROLES];	/* NULL: this family has none */
 	int index;
-	int window;
-	uint64_t rng_attn, rng_attn_out, rng_ffn_out;	/* random sites of the base's dropouts */
+	const struct pt_layer_config *cfg;
+	uint64_t rng_attn, rng_attn_out, rng_act, rng_ffn_out;	/* random sites of the base's dropouts */
+};
+
+struct pt_stack {
+	const struct pt_stack_config *cfg;
+	struct pt_site *part[PT_ROLES];	/* those outside the blocks */
+	struct pt_layer *layer;		/* [cfg->layers] */
+	uint64_t rng_embed, rng_final;
 };
 
 struct pt_owned {
@@ -22,16 +29,20 @@ struct pt_owned {
 };
 
 struct pt_body {
-	struct pt_site *part[PT_ROLES];	/* those outside the blocks */
-	struct pt_layer *layer;
-	uint64_t rng_embed, rng_head;
-	struct pt_rope_table rope;
+	struct pt_stack stack[PT_MAX_STACKS];
+	const struct pt_head *head;	/* of m->task; NULL: a bare body */
+	struct pt_site *part[PT_ROLES];	/* of the head */
+	uint64_t rng_head;
+	struct pt_rope_table rope[PT_MAX_ROPES];
+	float *slopes;			/* device [heads], where positions are slopes */
 	struct pt_owned *owned;		/* device memory of weights that are not mapped */
 	size_t nowned, cap_owned;
 	struct pt_rows pooled;		/* packing of the pooled rows of the last pt_model_classify() */
 	bool head_is_new;
 };
 
+/* The base prefix of the body's paths under the class of m->task: "" of a bare body. */
+const char *pt_body_prefix(const struct pt_model *m);
 /* sites.c: sites and weights of m->task from the family's table; no values yet. */
 int pt_body_build(struct pt_model *m, struct pt_error *err);
 void pt_body_free(struct pt_model *m);
@@ -40,6 +51,8 @@ void pt_body_free(struct pt_model *m);
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err);
 /* Rows of the weight of a head in the checkpoint; 0: it has none. */
 int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path);
+/* body.c: slopes of positions, where the model has them. */
+int pt_body_slopes(struct pt_model *m, struct pt_error *err);
 /* Device memory that the model owns, filled from host. */
 int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err);
 
@@ -50,8 +63,10 @@ int pt_weight_fresh(struct pt_model *m, const struct pt_site *s, struct pt_weigh
 /* What all blocks of a forward pass share. */
 struct pt_pass {
 	struct pt_model *m;
+	const struct pt_stack *stack;
 	const struct pt_rows *rows;
-	struct pt_rope rope;		/* cos NULL: no rotation */
+	struct pt_rope rope[PT_MAX_ROPES];
+	const int32_t *qkv[3], *halves[2];	/* pieces of fused projections, where there are such */
 	struct pt_kvcache *cache;
 };
 
@@ -59,12 +74,30 @@ struct pt_pass {
 struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 			   const struct pt_rows **rows);
 
-/* block.c: all blocks in turn, each in a recomputed scope where m->recompute says so, and the last norm
- * where the model has one. x is done with. */
+/* body.c: what the blocks of p->stack share, for p->rows; first is the position of each sequence's first row. */
+int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first);
+/* All blocks in turn, each in a recomputed scope where m->recompute says so, the last norm and projection
+ * where the model has them. x is done with. */
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x);
 /* norm(x + delta), without the norm or the delta where they are NULL; both are done with. */
 struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
 			      struct pt_tensor *x, struct pt_tensor *delta);
+
+/*
+ * block.c: one block. x is the residual stream; *delta (NULL: nothing) is
+ * what is still to be added to it, so that the sum is taken in the norm that
+ * follows. Both are read and done with, and handed on.
+ */
+struct pt_tensor *pt_block(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+			   struct pt_tensor *x, struct pt_tensor **delta);
+
+/* y, computed from x, which is read no more (they may be one). */
+static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
+{
+	if (y != x)
+		pt_tensor_done(run, x);
+	return y;
+}
 
 /* decoder.c, encoder.c */
 struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);

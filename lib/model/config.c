@@ -108,6 +108,7 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 	const struct pt_keys *k = c->family->keys;
 	const struct pt_defaults *d = &c->family->def;
 	int64_t layers, heads, kv, dim;
+	bool own_dim;
 	int st;
 
 	if ((st = pt_json_int(json, "vocab_size", 1, INT32_MAX, d->vocab, &c->vocab, err)) ||
@@ -115,15 +116,18 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 	    (st = size_key(json, k->layers, MAX_LAYERS, d->layers, &layers, err)) ||
 	    (st = size_key(json, k->heads, MAX_WIDTH, d->heads, &heads, err)) ||
 	    (st = size_key(json, k->ffn, MAX_WIDTH, d->ffn ? d->ffn : 4 * c->hidden, &c->ffn, err)) ||
-	    (st = size_key(json, k->positions, INT32_MAX, d->positions, &c->positions, err)) ||
+	    (st = size_key(json, k->positions, INT32_MAX, d->positions ? d->positions : INT32_MAX, &c->positions,
+			   err)) ||
 	    (st = size_key(json, k->types, MAX_WIDTH, d->types, &c->types, err)))
 		return st;
-	/* null means as many as query heads; a missing key means the class default. */
+	/* null means as many as query heads, or a share of hidden; a missing key means the class default. */
+	own_dim = k->head_dim && !is_null(json, k->head_dim) && d->head_dim;
 	kv = k->kv_heads && !is_null(json, k->kv_heads) && d->kv_heads ? d->kv_heads : heads;
 	if ((st = size_key(json, k->kv_heads, MAX_WIDTH, kv, &kv, err)) ||
-	    (st = size_key(json, k->head_dim, MAX_WIDTH, c->hidden / heads, &dim, err)))
+	    (st = size_key(json, k->head_dim, MAX_WIDTH, own_dim ? d->head_dim : c->hidden / heads, &dim, err)))
 		return st;
-	if (dim < 1 || (dim * heads != c->hidden && !(k->head_dim && pt_json_get(json, k->head_dim))))
+	own_dim |= k->head_dim && pt_json_get(json, k->head_dim);
+	if (dim < 1 || (dim * heads != c->hidden && !own_dim))
 		return pt_error(err, PT_DATA, "%s %lld is not a multiple of %s %lld", k->hidden,
 				(long long)c->hidden, k->heads, (long long)heads);
 	if (heads % kv)
@@ -132,11 +136,28 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 	if (dim * heads > MAX_WIDTH)
 		return pt_error(err, PT_DATA, "%lld heads of %lld dimensions are too many",
 				(long long)heads, (long long)dim);
-	c->layers = (int)layers;
+	c->embed_width = c->hidden;
 	c->heads = (int)heads;
 	c->kv_heads = (int)kv;
 	c->head_dim = (int)dim;
-	c->scale = (float)(1 / sqrt((double)dim));
+	return pt_config_stack(c, 0, c->family->part, c->family->causal, (int)layers, err);
+}
+
+int pt_config_stack(struct pt_config *c, int stack, const struct pt_part *part, bool causal, int layers,
+		    struct pt_error *err)
+{
+	struct pt_stack_config *s = &c->stack[stack];
+
+	*s = (struct pt_stack_config){ .part = part, .causal = causal, .layers = layers };
+	s->layer = pt_calloc((size_t)layers, sizeof *s->layer, err);
+	if (!s->layer)
+		return err->status;
+	for (int i = 0; i < layers; i++)
+		s->layer[i] = (struct pt_layer_config){
+			.rope = c->family->position == PT_POS_ROPE ? 0 : -1,
+			.scale = (float)(1 / sqrt((double)c->head_dim)),
+		};
+	c->nstacks = stack + 1;
 	return 0;
 }
 
@@ -166,17 +187,20 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	double eps = f->def.eps;
 	int st, a;
 
-	c->causal = f->causal;
 	c->form = f->form;
 	c->norm = f->norm;
 	c->position = f->position;
 	c->ffn_form = f->ffn;
+	c->qkv = f->qkv;
+	c->transposed = f->transposed;
+	c->embed_scale = c->logit_scale = 1;
+	c->init_std = f->def.std > 0 ? f->def.std : 0.02;
 	if ((k->eps && (st = pt_json_double(json, k->eps, eps, &eps, err))) ||
 	    (k->act && (st = pt_json_str(json, k->act, act, &act, err))) ||
 	    (k->bias_attn && (st = pt_json_bool(json, k->bias_attn, false, &attn, err))) ||
 	    (k->bias_ffn && (st = pt_json_bool(json, k->bias_ffn, false, &ffn, err))) ||
 	    (st = pt_json_bool(json, "tie_word_embeddings", f->def.tie, &c->tie, err)) ||
-	    (st = pt_json_double(json, k->std, 0.02, &c->init_std, err)))
+	    (k->std && (st = pt_json_double(json, k->std, c->init_std, &c->init_std, err))))
 		return st;
 	if (!(eps >= 0 && eps < 1))
 		return pt_error(err, PT_DATA, "%s %g is out of range", k->eps, eps);
@@ -191,10 +215,11 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	c->bias_o = f->bias_o || attn;
 	c->bias_ffn = f->bias_ffn || ffn;
 	if ((st = probability(json, k->drop_embed, f->def.drop_embed, &c->drop_embed, err)) ||
-	    (st = probability(json, k->drop_hidden, f->def.drop_hidden, &c->drop_hidden, err)) ||
+	    (st = probability(json, k->drop_hidden, f->def.drop_hidden, &c->drop_ffn_out, err)) ||
 	    (st = probability(json, k->drop_attn, f->def.drop_attn, &c->drop_attn, err)))
 		return st;
-	return probability(json, k->drop_class, c->drop_hidden, &c->drop_class, err);
+	c->drop_attn_out = c->drop_ffn_out;
+	return probability(json, k->drop_class, (double)c->drop_ffn_out, &c->drop_class, err);
 }
 
 /* layer_types decides where it is given, else the family's rule. */
@@ -202,13 +227,11 @@ static int read_windows(struct pt_config *c, const cJSON *json, struct pt_error 
 {
 	const cJSON *types = pt_json_get(json, "layer_types");
 	enum pt_window_rule rule = c->family->window;
+	struct pt_stack_config *s = &c->stack[0];
 	int64_t w = 0, from = 28;
 	bool use = rule == PT_WINDOW_ALL;
 	int st = 0;
 
-	c->window = pt_calloc((size_t)c->layers, sizeof *c->window, err);
-	if (!c->window)
-		return err->status;
 	if (rule == PT_WINDOW_NEVER)
 		return 0;
 	if (!is_null(json, "sliding_window"))
@@ -221,20 +244,20 @@ static int read_windows(struct pt_config *c, const cJSON *json, struct pt_error 
 		return st;
 	if (rule == PT_WINDOW_ALL)
 		from = 0;
-	if (types && rule == PT_WINDOW_FROM && cJSON_GetArraySize(types) != c->layers)
+	if (types && rule == PT_WINDOW_FROM && cJSON_GetArraySize(types) != s->layers)
 		return pt_error(err, PT_DATA, "layer_types does not have one entry for each of %d layers",
-				c->layers);
-	for (int i = 0; use && w && i < c->layers; i++) {
+				s->layers);
+	for (int i = 0; use && w && i < s->layers; i++) {
 		if (!types || rule == PT_WINDOW_ALL)
-			c->window[i] = i >= from ? (int)w : 0;
+			s->layer[i].window = i >= from ? (int)w : 0;
 	}
 	if (!types || rule == PT_WINDOW_ALL)
 		return 0;
-	for (int i = 0; i < c->layers; i++) {
+	for (int i = 0; i < s->layers; i++) {
 		const char *t = cJSON_GetStringValue(cJSON_GetArrayItem(types, i));
 
 		if (t && !strcmp(t, "sliding_attention"))
-			c->window[i] = use ? (int)w : 0;
+			s->layer[i].window = use ? (int)w : 0;
 		else if (!t || strcmp(t, "full_attention") != 0)
 			return pt_error(err, PT_DATA, "layer_types: \"%.40s\" is not supported", t ? t : "");
 	}
@@ -360,8 +383,10 @@ int pt_config_read(struct pt_config *c, const cJSON *json, struct pt_error *err)
 		return pt_error(err, PT_DATA, "config.json is not an object");
 	if ((st = find_family(c, json, err)) || (st = refuse(json, c->family, err)) ||
 	    (st = read_sizes(c, json, err)) || (st = read_switches(c, json, err)) ||
-	    (st = read_windows(c, json, err)) || (st = read_ids(c, json, err)) ||
-	    (st = read_labels(c, json, err)) || (st = read_dtype(c, json, err))) {
+	    (st = read_windows(c, json, err)) ||
+	    (c->family->config && (st = c->family->config(c, json, err))) ||
+	    (st = read_ids(c, json, err)) || (st = read_labels(c, json, err)) ||
+	    (st = read_dtype(c, json, err))) {
 		pt_config_release(c);
 		return pt_error_prefix(err, "config.json");
 	}
@@ -376,7 +401,10 @@ void pt_config_release(struct pt_config *c)
 	for (int i = 0; c->label && i < c->num_labels; i++)
 		free(c->label[i]);
 	free(c->label);
-	free(c->window);
 	c->label = NULL;
-	c->window = NULL;
+	for (int i = 0; i < c->nstacks; i++) {
+		free(c->stack[i].layer);
+		c->stack[i].layer = NULL;
+	}
+	c->nstacks = 0;
 }

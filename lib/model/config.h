@@ -32,29 +32,57 @@ struct pt_rope_config {
 };
 
 #define PT_CONFIG_MAX_EOS 16
+#define PT_MAX_STACKS 2
+#define PT_MAX_ROPES 2
+
+struct pt_layer_config {
+	int window;			/* 0: none */
+	int rope;			/* which of pt_config.rope; -1: not rotated */
+	float scale;			/* of attention scores */
+};
+
+/* A run of blocks: the body of most models; an encoder-decoder has a second. */
+struct pt_stack_config {
+	const struct pt_part *part;	/* the family's, unless keys choose another table */
+	bool causal;
+	int layers;
+	struct pt_layer_config *layer;	/* [layers] */
+};
 
 struct pt_config {
 	const struct pt_family *family;
 	const cJSON *json;		/* borrowed */
 	enum pt_task task;		/* of architectures[0]; PT_TASK_NONE where it tells none */
 
-	int64_t vocab, hidden, ffn, positions, types;
-	int layers, heads, kv_heads, head_dim;
+	int64_t vocab, hidden, ffn, types;
+	int64_t embed_width;		/* of embeddings and of what the head reads; hidden but for projections */
+	int64_t positions;		/* longest sequence */
+	int heads, kv_heads, head_dim;
+	struct pt_stack_config stack[PT_MAX_STACKS];
+	int nstacks;
 
-	bool causal;
 	enum pt_block_form form;
 	enum pt_norm_kind norm;
+	bool norm_plain;		/* norms have no weights */
 	float eps;
 	enum pt_position position;
-	struct pt_rope_config rope;
+	int pos_offset;			/* LEARNED: row of the first position */
+	struct pt_rope_config rope[PT_MAX_ROPES];
+	int nropes;
+	bool round_slopes;		/* SLOPES: rounded as bf16 at every key, as Falcon's are */
 	enum pt_ffn_form ffn_form;
+	enum pt_qkv_layout qkv;
 	enum pt_act act;
 	bool bias_qkv, bias_o, bias_ffn;
-	int *window;			/* [layers], 0: none */
-	float scale;			/* of attention scores */
+	bool transposed;		/* linears of blocks */
+	float attn_softcap, final_softcap;	/* 0: none */
+	float embed_scale;		/* on word embeddings */
+	float logit_scale;		/* on hidden states before the language-model head */
 
 	bool tie;			/* output embedding is the input embedding */
-	float drop_embed, drop_hidden, drop_attn, drop_class;	/* act while run->train */
+	/* These act while run->train: after the embeddings, on attention's shares, on the outputs of attention and
+	 * feed-forward, after the activation, after the last norm, in front of a classifier. */
+	float drop_embed, drop_attn, drop_attn_out, drop_ffn_out, drop_act, drop_final, drop_class;
 	double init_std;
 
 	int pad, bos;			/* -1: none */
@@ -69,6 +97,10 @@ struct pt_config {
 /* Status PT_DATA naming the key that is wrong or not supported. json stays open. */
 int pt_config_read(struct pt_config *c, const cJSON *json, struct pt_error *err);
 void pt_config_release(struct pt_config *c);
+
+/* For the config() of families: one more stack; its layers have no window, the usual scale, the first rotation. */
+int pt_config_stack(struct pt_config *c, int stack, const struct pt_part *part, bool causal, int layers,
+		    struct pt_error *err);
 
 /* Activation by its name in config.json; -1: unknown. */
 int pt_act_parse(const char *name);

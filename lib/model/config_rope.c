@@ -123,12 +123,14 @@ static int read_params(struct pt_rope_config *r, const cJSON *json, const cJSON 
 
 int pt_config_rope(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	struct pt_rope_config *r = &c->rope;
+	const struct pt_defaults *d = &c->family->def;
+	struct pt_rope_config *r = &c->rope[0];
 	const char *key = "rope_scaling";
 	const cJSON *dict = pt_json_get(json, key);
 	double partial;
 	int st;
 
+	c->nropes = 1;
 	*r = (struct pt_rope_config){
 		.positions = c->positions, .dims = c->head_dim, .factor = 1,
 		.attention_factor = 1, .truncate = true,
@@ -138,9 +140,9 @@ int pt_config_rope(struct pt_config *c, const cJSON *json, struct pt_error *err)
 		dict = pt_json_get(json, key = "rope_parameters");
 	if (dict && !cJSON_IsObject(dict))
 		return pt_error(err, PT_DATA, "config.json: %s is not an object", key);
-	st = pt_json_double(json, "rope_theta", 10000, &r->theta, err);
+	st = pt_json_double(json, "rope_theta", d->theta > 0 ? d->theta : 10000, &r->theta, err);
 	if (st == 0)
-		st = pt_json_double(json, "partial_rotary_factor", 1, &partial, err);
+		st = pt_json_double(json, "partial_rotary_factor", d->partial > 0 ? d->partial : 1, &partial, err);
 	if (st == 0 && dict)
 		st = pt_json_double(dict, "rope_theta", r->theta, &r->theta, err);
 	if (st == 0 && dict)
@@ -149,12 +151,15 @@ int pt_config_rope(struct pt_config *c, const cJSON *json, struct pt_error *err)
 		return pt_error_prefix(err, "config.json");
 	if (!(r->theta > 0 && r->theta < 1e30))
 		return pt_error(err, PT_DATA, "config.json: rope_theta is not a positive number");
-	if (partial != 1)
+	if (d->partial > 0 && !(partial > 0 && partial <= 1))
+		return pt_error(err, PT_DATA, "config.json: partial_rotary_factor %g is not in (0, 1]", partial);
+	if (d->partial <= 0 && partial != 1)
 		return pt_error(err, PT_DATA, "config.json: partial_rotary_factor %g is not supported for model type %s",
 				partial, c->family->model_type);
-	if (c->head_dim % 2)
+	r->dims = (int)(c->head_dim * partial);
+	if (r->dims % 2 || r->dims < 2)
 		return pt_error(err, PT_DATA, "config.json: heads of %d dimensions cannot be rotated in pairs",
-				c->head_dim);
+				r->dims);
 	if (!dict)
 		return 0;
 	st = read_type(r, dict, key, err);

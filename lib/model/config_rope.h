@@ -7,7 +7,7 @@
 
 #include "model/config.h"
 
-/* Reads c->rope; c->positions and c->head_dim are known. */
+/* Reads c->rope[0]; c->positions and c->head_dim are known. */
 int pt_config_rope(struct pt_config *c, const cJSON *json, struct pt_error *err);
 
 #endif

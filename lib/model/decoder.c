@@ -7,13 +7,12 @@
 
 struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
-	struct pt_pass p = { .m = m, .cache = in->cache };
+	struct pt_pass p = { .m = m, .stack = &m->body->stack[0], .cache = in->cache };
 	int64_t first = in->cache ? pt_kvcache_len(in->cache) : 0;
 	struct pt_tensor *x;
 
 	x = pt_embed(run, m, in, &p.rows);
-	if (m->cfg.position == PT_POS_ROPE &&
-	    pt_rope_prepare(run, &m->cfg.rope, &m->body->rope, p.rows, first, &p.rope))
+	if (pt_pass_prepare(run, &p, first))
 		return NULL;
 	if (p.cache && pt_kvcache_begin(run, p.cache, p.rows))
 		return NULL;

@@ -49,6 +49,23 @@ static struct pt_tensor *add_types(struct pt_run *run, struct pt_site *site, con
 	return sum;
 }
 
+/* Rows of the table: the position in the sequence, and so many more. */
+static const int32_t *position_rows(struct pt_run *run, const struct pt_rows *rows, int64_t offset)
+{
+	size_t bytes = (size_t)rows->n * sizeof(int32_t);
+	int32_t *at = pt_pool_alloc(&run->pool, bytes, &run->err);
+
+	if (!at)
+		return NULL;
+	for (int b = 0; b < rows->batch; b++)
+		for (int32_t i = rows->host_cu[b]; i < rows->host_cu[b + 1]; i++)
+			at[i] = (int32_t)(i - rows->host_cu[b] + offset);
+	/* Rows of no sequence. */
+	for (int64_t i = rows->host_cu[rows->batch]; i < rows->n; i++)
+		at[i] = 0;
+	return pt_run_upload(run, at, bytes);
+}
+
 static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m, struct pt_site *site,
 				   const struct pt_input *in, const struct pt_rows *rows)
 {
@@ -59,13 +76,14 @@ static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m,
 			 (long long)end, (long long)m->cfg.positions);
 		return NULL;
 	}
-	return pt_site_embed(run, site, rows->pos, rows);
+	return pt_site_embed(run, site, position_rows(run, rows, end - rows->max_len + m->cfg.pos_offset), rows);
 }
 
 struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 			   const struct pt_rows **rows)
 {
-	struct pt_site *const *part = m->body->part;
+	const struct pt_stack *s = &m->body->stack[0];
+	struct pt_site *const *part = s->part;
 	struct pt_tensor *x, *y, *pos = NULL;
 
 	*rows = &in->rows;
@@ -73,12 +91,14 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 		return NULL;
 	x = pt_site_embed(run, part[PT_ROLE_EMBED], in->ids, *rows);
 	x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
+	if (part[PT_ROLE_PROJ_IN])
+		x = pt_then(run, pt_site_linear1(run, part[PT_ROLE_PROJ_IN], x), x);
 	if (part[PT_ROLE_TYPE])
 		x = add_types(run, part[PT_ROLE_TYPE], in, *rows, x);
 	if (part[PT_ROLE_POS])
 		pos = positions(run, m, part[PT_ROLE_POS], in, *rows);
 	x = pt_sum_norm(run, m, part[PT_ROLE_EMBED_NORM], x, pos);
-	y = pt_op_dropout(run, x, m->cfg.drop_embed, m->body->rng_embed);
+	y = pt_op_dropout(run, x, m->cfg.drop_embed, s->rng_embed);
 	if (y != x)
 		pt_tensor_done(run, x);
 	return y;

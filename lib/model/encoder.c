@@ -6,7 +6,7 @@
 
 struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
-	struct pt_pass p = { .m = m };
+	struct pt_pass p = { .m = m, .stack = &m->body->stack[0] };
 	struct pt_tensor *x;
 
 	if (in->cache) {
@@ -14,5 +14,7 @@ struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struc
 		return NULL;
 	}
 	x = pt_embed(run, m, in, &p.rows);
+	if (pt_pass_prepare(run, &p, 0))
+		return NULL;
 	return pt_blocks(run, &p, x);
 }

@@ -3,8 +3,9 @@
  * family.h - model families as rows of data: which keys of config.json mean
  * what, which switches of the block are set, and where the modules stand.
  *
- * A new family of a known shape is a row in family.c. Code elsewhere never
- * asks for a family, only for its switches.
+ * A new family of a known shape is a row in the file of its kin. Code
+ * elsewhere never asks for a family, only for the switches of struct
+ * pt_config and for the parts that are there.
  */
 #ifndef PT_MODEL_FAMILY_H
 #define PT_MODEL_FAMILY_H
@@ -12,20 +13,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "device/kernels.h"
 #include "model/task.h"
 
 /* What a module does in the formula; the order of a family's table is HF's order of modules. */
 enum pt_role {
 	PT_ROLE_EMBED, PT_ROLE_POS, PT_ROLE_TYPE, PT_ROLE_EMBED_NORM, PT_ROLE_INPUT,
+	PT_ROLE_PROJ_IN,	/* embeddings to the width of the blocks */
 	/* of each block */
+	PT_ROLE_QKV,		/* in place of the three */
 	PT_ROLE_Q, PT_ROLE_K, PT_ROLE_V, PT_ROLE_O, PT_ROLE_KV, PT_ROLE_ATTN_OUT,
+	PT_ROLE_Q_NORM, PT_ROLE_K_NORM,		/* of every head alone */
+	PT_ROLE_GATE_UP,	/* in place of the two: rows of the gate first */
 	PT_ROLE_GATE, PT_ROLE_UP, PT_ROLE_DOWN, PT_ROLE_FFN_OUT,
 	PT_ROLE_ATTN_NORM, PT_ROLE_FFN_NORM,
+	PT_ROLE_ATTN_POST_NORM, PT_ROLE_FFN_POST_NORM,	/* on the output, before the residual is added */
 	/* after the blocks */
 	PT_ROLE_FINAL_NORM,
+	PT_ROLE_PROJ_OUT,	/* back to the width of the embeddings */
 	/* of the task head */
-	PT_ROLE_HEAD_DENSE, PT_ROLE_HEAD_OUT,
+	PT_ROLE_HEAD_DENSE, PT_ROLE_HEAD_NORM, PT_ROLE_HEAD_OUT,
 	PT_ROLES
 };
 
@@ -38,10 +46,24 @@ struct pt_part {
 enum pt_block_form {
 	PT_BLOCK_PRE,		/* x += f(norm(x)) */
 	PT_BLOCK_POST,		/* x = norm(x + f(x)) */
+	PT_BLOCK_PARALLEL,	/* x += attention(norm(x)) + ffn(norm(x)), with one norm or two */
 };
 
-enum pt_position { PT_POS_ROPE, PT_POS_LEARNED };
+enum pt_position {
+	PT_POS_NONE,
+	PT_POS_ROPE,
+	PT_POS_LEARNED,
+	PT_POS_SLOPES,		/* ALiBi */
+	PT_POS_BUCKETS,		/* T5's relative bias */
+};
+
 enum pt_ffn_form { PT_FFN_GATED, PT_FFN_PLAIN };
+
+/* The outputs of a fused projection of queries, keys and values, in heads. */
+enum pt_qkv_layout {
+	PT_QKV_ROWS,		/* all q, all k, all v */
+	PT_QKV_GROUPS,		/* of each key/value head: its q, its k, its v */
+};
 
 enum pt_window_rule {
 	PT_WINDOW_NEVER,	/* sliding_window is not a key of this family */
@@ -49,16 +71,25 @@ enum pt_window_rule {
 	PT_WINDOW_FROM,		/* with use_sliding_window: layers from max_window_layers on */
 };
 
-enum pt_pooling { PT_POOL_LAST, PT_POOL_FIRST };
+/* Which rows of the hidden states a head reads. */
+enum pt_pooling {
+	PT_POOL_ROWS,		/* every one */
+	PT_POOL_LAST,		/* of each sequence the last that is no padding */
+	PT_POOL_FIRST,
+	PT_POOL_MEAN,
+};
 
-/* The head of sequence classification: pool, [dense, act,] [dropout,] out. Its paths are whole. */
-struct pt_head_row {
+/* What a task puts on the body: pool, [dense, act, norm,] [dropout,] out. Its paths are whole. */
+struct pt_head {
+	enum pt_task task;	/* PT_TASK_NONE: the end of a table */
+	const char *class_name;	/* of transformers; NULL: the family's stem and the task's ending */
+	const char *prefix;	/* of the body under this class; NULL: the family's */
 	enum pt_pooling pool;
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
 	enum pt_act act;	/* after dense */
 	bool dropout;		/* classifier_dropout before out */
-	const char *out;
+	const char *out;	/* NULL: what was pooled is the result */
 	bool out_bias;
 };
 
@@ -74,14 +105,22 @@ struct pt_keys {
 struct pt_defaults {
 	int64_t vocab, hidden, layers, heads;
 	int64_t kv_heads;	/* 0: as heads */
-	int64_t ffn, positions, types;
+	int64_t head_dim;	/* 0: hidden / heads */
+	int64_t ffn;		/* 0: 4 hidden */
+	int64_t positions;	/* 0: any number */
+	int64_t types;
 	int64_t window;		/* 0: none */
 	double eps;
+	double std;		/* 0: 0.02 */
+	double theta;		/* of rotary embeddings; 0: 10000 */
+	double partial;		/* share of a head that is rotated; 0: all of it */
 	const char *act;
 	double drop_embed, drop_hidden, drop_attn;
 	bool tie;
 	int pad, bos, eos;	/* -1: none */
 };
+
+struct pt_config;
 
 struct pt_family {
 	const char *model_type;
@@ -95,17 +134,31 @@ struct pt_family {
 	enum pt_norm_kind norm;
 	enum pt_position position;
 	enum pt_ffn_form ffn;
+	enum pt_qkv_layout qkv;
 	bool bias_qkv, bias_o, bias_ffn;	/* always there; keys.bias_* may add them */
+	bool transposed;	/* the linears of blocks store [in, out] (Conv1D) */
+	bool pad_row;		/* the row of the padding id in the embedding never trains */
 	enum pt_window_rule window;
 
+	/*
+	 * Optional: switches that only keys of this family set, or a check of
+	 * such keys. All of c is read but rotary embeddings, ids and labels.
+	 */
+	int (*config)(struct pt_config *c, const cJSON *json, struct pt_error *err);
+
 	const struct pt_part *part;	/* ends in a NULL path */
-	const char *lm_head;		/* path; NULL: no causal language model */
-	const struct pt_head_row *seq_cls;	/* NULL: none */
-	const char *lora_targets;	/* PEFT's default target_modules, separated by commas */
+	const struct pt_head *head;	/* ends in PT_TASK_NONE */
+	const char *lora_targets;	/* PEFT's default target_modules, separated by commas; NULL: it has none */
 };
+
+/* The rows, one table a kin; each ends in a NULL model_type. */
+extern const struct pt_family pt_families_llama[], pt_families_bert[];
 
 const struct pt_family *pt_family_find(const char *model_type);	/* NULL: unknown */
 const struct pt_family *pt_family_at(int i);			/* NULL past the last */
+
+/* NULL: this family has no such head; that of PT_TASK_NONE is always NULL. */
+const struct pt_head *pt_family_head(const struct pt_family *f, enum pt_task task);
 
 /* "LlamaForCausalLM": as config.json's architectures has it; buf holds it; NULL: no such class. */
 const char *pt_family_class(const struct pt_family *f, enum pt_task task, char *buf, int size);

@@ -16,7 +16,7 @@ static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, con
 	int64_t start = rows->host_cu[b];
 	int64_t front = rows->host_cu[b + 1] - start - n, last = n - 1;
 
-	if (m->cfg.family->seq_cls->pool == PT_POOL_FIRST)
+	if (m->body->head->pool == PT_POOL_FIRST)
 		return start;
 	if (!in->host_ids || m->cfg.pad < 0)
 		return start + front + last;
@@ -79,7 +79,7 @@ static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const stru
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden)
 {
-	const struct pt_head_row *h = m->cfg.family->seq_cls;
+	const struct pt_head *h = m->body->head;
 	struct pt_tensor *x;
 
 	if (!hidden || run->err.status)
@@ -113,8 +113,8 @@ void pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_lowrank
 {
 	struct pt_site *s = run->err.status ? NULL : lm_head(run, m);
 
-	out->scale = 1;
-	out->cap = 0;
+	out->scale = m->cfg.logit_scale;
+	out->cap = m->cfg.final_softcap;
 	if (s)
 		pt_site_nll_head(run, s, term, max, &out->head);
 }
@@ -124,7 +124,18 @@ struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct
 {
 	struct pt_site *s = run->err.status ? NULL : lm_head(run, m);
 
+	struct pt_tensor *x;
+
 	if (!s || !hidden)
 		return NULL;
-	return pt_site_linear1(run, s, pt_op_gather(run, hidden, idx, n, NULL));
+	x = pt_op_gather(run, hidden, idx, n, NULL);
+	if (m->cfg.logit_scale != 1)
+		x = pt_op_scale(run, x, m->cfg.logit_scale);
+	x = pt_site_linear1(run, s, x);
+	/* The soft cap: cap tanh(x / cap). */
+	if (m->cfg.final_softcap > 0) {
+		x = pt_op_act(run, pt_op_scale(run, x, 1 / m->cfg.final_softcap), PT_ACT_TANH);
+		x = pt_op_scale(run, x, m->cfg.final_softcap);
+	}
+	return x;
 }

@@ -31,7 +31,7 @@ int pt_weight_fresh(struct pt_model *m, const struct pt_site *s, struct pt_weigh
 	} else {
 		pt_rng_normal(pt_rng_mix_str(seed, w->path), x, n, 0, (float)m->cfg.init_std);
 	}
-	if (s == m->body->part[PT_ROLE_EMBED] && pad >= 0 && pad < w->t.shape[0])
+	if (s == m->body->stack[0].part[PT_ROLE_EMBED] && s->pad >= 0 && pad >= 0 && pad < w->t.shape[0])
 		memset(x + pad * width, 0, (size_t)width * sizeof *x);
 	w->fresh = true;
 	w->t.type = PT_F32;

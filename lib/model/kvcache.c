@@ -24,14 +24,14 @@ struct pt_kvcache {
 int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, int max_len, struct pt_error *err)
 {
 	struct pt_kvcache *c = pt_calloc(1, sizeof *c, err);
-	size_t n = (size_t)m->cfg.layers;
+	size_t n = (size_t)m->cfg.stack[0].layers;
 	int st;
 
 	*out = NULL;
 	if (!c)
 		return err->status;
 	c->dev = m->dev;
-	c->layers = m->cfg.layers;
+	c->layers = m->cfg.stack[0].layers;
 	c->max_len = max_len;
 	c->width = (int64_t)m->cfg.kv_heads * m->cfg.head_dim;
 	if (max_len < 1 || !pt_mul_size((size_t)c->width * sizeof(float), (size_t)max_len, &c->bytes)) {

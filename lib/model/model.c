@@ -23,12 +23,13 @@ static int check_task(const struct pt_model *m, struct pt_error *err)
 /* Labels: rows of the checkpoint's head, else those asked for, else those of config.json. */
 static int count_labels(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
 {
+	const struct pt_head *h = pt_family_head(m->cfg.family, m->task);
 	int64_t rows;
 
 	m->num_labels = o->num_labels ? o->num_labels : m->cfg.num_labels;
-	if (m->task != PT_TASK_SEQ_CLS || o->random)
+	if (!pt_task_labels(m->task) || o->random)
 		return 0;
-	rows = pt_weights_head_rows(m, m->cfg.family->seq_cls->out);
+	rows = pt_weights_head_rows(m, h->out);
 	if (!rows)
 		return 0;
 	if (rows > 1 << 20)
@@ -62,7 +63,8 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		goto fail;
 	}
 	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
-	    (st = pt_body_build(m, err)) || (st = pt_weights_load(m, o, err)))
+	    (st = pt_body_build(m, err)) || (st = pt_weights_load(m, o, err)) ||
+	    (st = pt_body_slopes(m, err)))
 		goto fail;
 	m->digest = pt_modeldir_digest(dir);
 	*out = m;
@@ -115,5 +117,5 @@ struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
 
 struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
-	return m->cfg.causal ? pt_decoder(run, m, in) : pt_encoder(run, m, in);
+	return m->cfg.stack[0].causal ? pt_decoder(run, m, in) : pt_encoder(run, m, in);
 }

@@ -90,7 +90,7 @@ cJSON *pt_model_save_config(const struct pt_model *m, const struct pt_model_save
 
 	if (st == 0)
 		st = set_class(json, m, err);
-	if (st == 0 && m->task == PT_TASK_SEQ_CLS)
+	if (st == 0 && pt_task_labels(m->task))
 		st = set_labels(json, m, o, err);
 	if (st == 0 && o->dtype >= 0)
 		st = set_dtype(json, o->dtype, err);

@@ -23,19 +23,25 @@ struct shape {
 static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 {
 	const struct pt_config *c = &m->cfg;
-	const struct pt_head_row *cls = c->family->seq_cls;
+	const struct pt_head *h = m->body->head;
 	int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
-	bool ln = c->norm == PT_NORM_LAYER;
+	bool ln = c->norm == PT_NORM_LAYER && !c->norm_plain;
 
 	switch (role) {
 	case PT_ROLE_EMBED:
-		return (struct shape){ PT_SITE_EMBEDDING, c->vocab, c->hidden, false };
+		return (struct shape){ PT_SITE_EMBEDDING, c->vocab, c->embed_width, false };
 	case PT_ROLE_POS:
-		return (struct shape){ PT_SITE_EMBEDDING, c->positions, c->hidden, false };
+		return (struct shape){ PT_SITE_EMBEDDING, c->positions + c->pos_offset, c->hidden, false };
 	case PT_ROLE_TYPE:
 		return (struct shape){ PT_SITE_EMBEDDING, c->types, c->hidden, false };
 	case PT_ROLE_INPUT:
-		return (struct shape){ PT_SITE_INPUT, c->hidden, c->hidden, false };
+		return (struct shape){ PT_SITE_INPUT, c->embed_width, c->embed_width, false };
+	case PT_ROLE_PROJ_IN:
+		return (struct shape){ PT_SITE_LINEAR, c->embed_width, c->hidden, false };
+	case PT_ROLE_PROJ_OUT:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->embed_width, false };
+	case PT_ROLE_QKV:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, q + 2 * kv, c->bias_qkv };
 	case PT_ROLE_Q:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, q, c->bias_qkv };
 	case PT_ROLE_K:
@@ -45,6 +51,8 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 		return (struct shape){ PT_SITE_LINEAR, q, c->hidden, c->bias_o };
 	case PT_ROLE_KV:
 		return (struct shape){ PT_SITE_KV, kv, kv, false };
+	case PT_ROLE_GATE_UP:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, 2 * c->ffn, c->bias_ffn };
 	case PT_ROLE_GATE:
 	case PT_ROLE_UP:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->ffn, c->bias_ffn };
@@ -53,22 +61,25 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	case PT_ROLE_ATTN_OUT:
 	case PT_ROLE_FFN_OUT:
 		return (struct shape){ PT_SITE_BLOCK, c->hidden, c->hidden, false };
+	case PT_ROLE_Q_NORM:
+	case PT_ROLE_K_NORM:
+		return (struct shape){ PT_SITE_NORM, c->head_dim, c->head_dim, ln };
 	case PT_ROLE_HEAD_DENSE:
-		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->hidden, true };
+		return (struct shape){ PT_SITE_LINEAR, c->embed_width, c->embed_width, true };
 	case PT_ROLE_HEAD_OUT:
-		if (m->task == PT_TASK_CAUSAL_LM)
-			return (struct shape){ PT_SITE_LINEAR, c->hidden, c->vocab, false };
-		return (struct shape){ PT_SITE_LINEAR, c->hidden, m->num_labels, cls && cls->out_bias };
+		return (struct shape){ PT_SITE_LINEAR, c->embed_width,
+				       pt_task_vocab(m->task) ? c->vocab :
+				       pt_task_labels(m->task) ? m->num_labels : 2, h->out_bias };
 	default:
 		return (struct shape){ PT_SITE_NORM, c->hidden, c->hidden, ln };
 	}
 }
 
-static const char *module_class(const struct pt_model *m, enum pt_site_kind kind)
+static const char *module_class(const struct pt_model *m, enum pt_site_kind kind, bool transposed)
 {
 	switch (kind) {
 	case PT_SITE_LINEAR:
-		return "Linear";
+		return transposed ? "Conv1D" : "Linear";
 	case PT_SITE_EMBEDDING:
 		return "Embedding";
 	case PT_SITE_NORM:
@@ -120,11 +131,12 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 static bool is_head(const struct pt_model *m, enum pt_role role)
 {
 	return role == PT_ROLE_HEAD_OUT ||
-	       (role == PT_ROLE_HEAD_DENSE && !m->cfg.family->seq_cls->dense_in_body);
+	       (role == PT_ROLE_HEAD_DENSE && !m->body->head->dense_in_body);
 }
 
-static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, const char *path,
-		    int layer, struct pt_error *err)
+/* stack NULL: of the head. */
+static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role role, const char *prefix,
+		    const char *path, int layer, struct pt_error *err)
 {
 	struct pt_site *s = &m->site[m->nsites];
 	struct shape sh = role_shape(m, role);
@@ -134,20 +146,24 @@ static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, c
 		return err->status;
 	m->nsites++;
 	s->kind = sh.kind;
-	s->module = module_class(m, sh.kind);
+	s->transposed = sh.kind == PT_SITE_LINEAR && layer >= 0 && m->cfg.transposed;
+	s->module = module_class(m, sh.kind, s->transposed);
 	s->layer = layer;
 	s->in = sh.in;
 	s->out = sh.out;
-	s->embed_scale = 1;
-	s->pad = role == PT_ROLE_EMBED ? m->cfg.pad : -1;
+	s->embed_scale = role == PT_ROLE_EMBED ? m->cfg.embed_scale : 1;
+	s->pad = role == PT_ROLE_EMBED && m->cfg.family->pad_row ? m->cfg.pad : -1;
 	s->rng = pt_rng_mix_str(0, s->path);
-	s->head = m->task != PT_TASK_CAUSAL_LM && is_head(m, role);
-	s->output = role == PT_ROLE_HEAD_OUT && m->task == PT_TASK_CAUSAL_LM;
-	if (layer < 0)
+	s->head = !pt_task_vocab(m->task) && is_head(m, role);
+	s->output = role == PT_ROLE_HEAD_OUT && pt_task_vocab(m->task);
+	if (!stack)
 		m->body->part[role] = s;
+	else if (layer < 0)
+		stack->part[role] = s;
 	else
-		m->body->layer[layer].part[role] = s;
-	if (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM)
+		stack->layer[layer].part[role] = s;
+	if ((sh.kind == PT_SITE_NORM && m->cfg.norm_plain) ||
+	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM))
 		return 0;
 	s->weight = add_weight(m, s, false, err);
 	if (s->weight && sh.bias)
@@ -155,22 +171,22 @@ static int add_site(struct pt_model *m, enum pt_role role, const char *prefix, c
 	return err->status;
 }
 
-static int add_body(struct pt_model *m, const char *prefix, struct pt_error *err)
+static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *prefix, struct pt_error *err)
 {
-	const struct pt_part *p = m->cfg.family->part, *end;
+	const struct pt_part *p = stack->cfg->part, *end;
 
 	while (p->path) {
 		if (!strchr(p->path, '#')) {
-			if (add_site(m, p->role, prefix, p->path, -1, err))
+			if (add_site(m, stack, p->role, prefix, p->path, -1, err))
 				return err->status;
 			p++;
 			continue;
 		}
 		for (end = p; end->path && strchr(end->path, '#'); end++)
 			;
-		for (int i = 0; i < m->cfg.layers; i++) {
+		for (int i = 0; i < stack->cfg->layers; i++) {
 			for (const struct pt_part *q = p; q < end; q++) {
-				if (add_site(m, q->role, prefix, q->path, i, err))
+				if (add_site(m, stack, q->role, prefix, q->path, i, err))
 					return err->status;
 			}
 		}
@@ -181,16 +197,14 @@ static int add_body(struct pt_model *m, const char *prefix, struct pt_error *err
 
 static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err)
 {
-	const struct pt_family *f = m->cfg.family;
-	const struct pt_head_row *h = f->seq_cls;
+	const struct pt_head *h = m->body->head;
 
-	if (m->task == PT_TASK_CAUSAL_LM)
-		return add_site(m, PT_ROLE_HEAD_OUT, "", f->lm_head, -1, err);
-	if (m->task != PT_TASK_SEQ_CLS)
+	if (!h)
 		return 0;
-	if (h->dense && add_site(m, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, err))
+	if (h->dense &&
+	    add_site(m, NULL, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, err))
 		return err->status;
-	return add_site(m, PT_ROLE_HEAD_OUT, "", h->out, -1, err);
+	return !h->out ? 0 : add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, err);
 }
 
 /* A dropout of the base has a random site of its own, apart from that of an adapter at the same module. */
@@ -199,39 +213,61 @@ static uint64_t dropout_site(const struct pt_site *s)
 	return s ? pt_rng_mix_str(s->rng, "dropout") : 0;
 }
 
-static void set_layers(struct pt_model *m)
+static void set_stack(struct pt_stack *s)
 {
-	struct pt_body *b = m->body;
-
-	for (int i = 0; i < m->cfg.layers; i++) {
-		struct pt_layer *l = &b->layer[i];
+	for (int i = 0; i < s->cfg->layers; i++) {
+		struct pt_layer *l = &s->layer[i];
 
 		l->index = i;
-		l->window = m->cfg.window[i];
+		l->cfg = &s->cfg->layer[i];
 		l->rng_attn = dropout_site(l->part[PT_ROLE_KV]);
 		l->rng_attn_out = dropout_site(l->part[PT_ROLE_O]);
+		l->rng_act = dropout_site(l->part[PT_ROLE_UP] ? l->part[PT_ROLE_UP] : l->part[PT_ROLE_GATE_UP]);
 		l->rng_ffn_out = dropout_site(l->part[PT_ROLE_DOWN]);
 	}
-	b->rng_embed = dropout_site(b->part[PT_ROLE_EMBED]);
-	b->rng_head = dropout_site(b->part[PT_ROLE_HEAD_OUT]);
+	s->rng_embed = dropout_site(s->part[PT_ROLE_EMBED]);
+	s->rng_final = dropout_site(s->part[PT_ROLE_FINAL_NORM]);
+}
+
+const char *pt_body_prefix(const struct pt_model *m)
+{
+	const struct pt_head *h = m->body->head;
+
+	if (pt_task_bare(m->task))
+		return "";
+	return h && h->prefix ? h->prefix : m->cfg.family->prefix;
 }
 
 int pt_body_build(struct pt_model *m, struct pt_error *err)
 {
-	/* A bare body's paths have no base prefix. */
-	const char *prefix = m->task == PT_TASK_NONE ? "" : m->cfg.family->prefix;
-	size_t sites = ((size_t)m->cfg.layers + 1) * PT_ROLES;
+	const struct pt_config *c = &m->cfg;
+	size_t sites = PT_ROLES;	/* of the head */
 
 	m->body = pt_calloc(1, sizeof *m->body, err);
 	if (!m->body)
 		return err->status;
-	m->body->layer = pt_calloc((size_t)m->cfg.layers, sizeof *m->body->layer, err);
+	m->body->head = pt_family_head(c->family, m->task);
+	for (int i = 0; i < c->nstacks; i++) {
+		struct pt_stack *s = &m->body->stack[i];
+
+		s->cfg = &c->stack[i];
+		s->layer = pt_calloc((size_t)s->cfg->layers, sizeof *s->layer, err);
+		if (!s->layer)
+			return err->status;
+		sites += ((size_t)s->cfg->layers + 1) * PT_ROLES;
+	}
 	m->site = pt_calloc(sites, sizeof *m->site, err);
 	m->weight = pt_calloc(2 * sites, sizeof *m->weight, err);
-	if (!m->body->layer || !m->site || !m->weight || add_body(m, prefix, err) ||
-	    add_head(m, prefix, err))
+	if (!m->site || !m->weight)
 		return err->status;
-	set_layers(m);
+	for (int i = 0; i < c->nstacks; i++) {
+		if (add_stack(m, &m->body->stack[i], pt_body_prefix(m), err))
+			return err->status;
+		set_stack(&m->body->stack[i]);
+	}
+	if (add_head(m, pt_body_prefix(m), err))
+		return err->status;
+	m->body->rng_head = dropout_site(m->body->part[PT_ROLE_HEAD_OUT]);
 	return 0;
 }
 
@@ -249,8 +285,10 @@ void pt_body_free(struct pt_model *m)
 		return;
 	for (size_t i = 0; i < m->body->nowned; i++)
 		m->dev->free(m->dev, m->body->owned[i].p, m->body->owned[i].n);
-	pt_rope_table_release(&m->body->rope);
+	for (int i = 0; i < PT_MAX_ROPES; i++)
+		pt_rope_table_release(&m->body->rope[i]);
+	for (int i = 0; i < PT_MAX_STACKS; i++)
+		free(m->body->stack[i].layer);
 	free(m->body->owned);
-	free(m->body->layer);
 	free(m->body);
 }

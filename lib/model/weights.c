@@ -35,32 +35,41 @@ static const struct pt_st_tensor *find_spelling(const struct pt_modeldir *d, con
 	return t;
 }
 
+static const struct pt_st_tensor *find_under(const struct pt_modeldir *d, const char *prefix, const char *rest,
+					     struct pt_buf *spell)
+{
+	struct pt_buf name = PT_BUF_INIT;
+	const struct pt_st_tensor *t;
+
+	pt_buf_printf(&name, "%s.%s", prefix, rest);
+	t = name.failed ? NULL : find_spelling(d, name.data, spell);
+	pt_buf_release(&name);
+	return t;
+}
+
 /*
- * A parameter in the checkpoint: its path, without the base prefix (files of
- * a bare body), with it (a body read from a file with a head), or with
- * "transformer." in place of "model." (question answering heads).
+ * A parameter in the checkpoint: under its path, without the base prefix
+ * (files of a bare body), with it (a body read from a file with a head), or
+ * with that of another head's class.
  */
 static const struct pt_st_tensor *resolve(const struct pt_model *m, const char *path)
 {
-	struct pt_buf name = PT_BUF_INIT, spell = PT_BUF_INIT;
-	const char *prefix = m->cfg.family->prefix;
+	struct pt_buf spell = PT_BUF_INIT;
+	const struct pt_family *f = m->cfg.family;
+	const char *prefix = pt_body_prefix(m);
 	size_t n = strlen(prefix);
-	bool prefixed = !strncmp(path, prefix, n) && path[n] == '.';
-	const char *rest = prefixed ? path + n + 1 : path;
+	bool body = !n || (!strncmp(path, prefix, n) && path[n] == '.');
+	const char *rest = n && body ? path + n + 1 : path;
 	const struct pt_st_tensor *t = find_spelling(m->dir, path, &spell);
 
-	if (!t && prefixed)
+	if (!t && n && body)
 		t = find_spelling(m->dir, rest, &spell);
-	if (!t && !prefixed) {
-		pt_buf_printf(&name, "%s.%s", prefix, path);
-		t = name.failed ? NULL : find_spelling(m->dir, name.data, &spell);
+	if (!t)
+		t = find_under(m->dir, f->prefix, rest, &spell);
+	for (const struct pt_head *h = f->head; body && !t && h->task != PT_TASK_NONE; h++) {
+		if (h->prefix)
+			t = find_under(m->dir, h->prefix, rest, &spell);
 	}
-	if (!t && !strcmp(prefix, "model") && (prefixed || m->task == PT_TASK_NONE)) {
-		pt_buf_clear(&name);
-		pt_buf_printf(&name, "transformer.%s", rest);
-		t = name.failed ? NULL : find_spelling(m->dir, name.data, &spell);
-	}
-	pt_buf_release(&name);
 	pt_buf_release(&spell);
 	return t;
 }
@@ -167,7 +176,7 @@ static bool equal(const struct pt_st_tensor *a, const struct pt_st_tensor *b)
 static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 		    const struct pt_model_options *o, struct pt_error *err)
 {
-	const struct pt_site *embed = m->body->part[PT_ROLE_EMBED];
+	const struct pt_site *embed = m->body->stack[0].part[PT_ROLE_EMBED];
 	const struct pt_site *out = m->body->part[PT_ROLE_HEAD_OUT];
 	const struct pt_st_tensor *t = o->random ? NULL : resolve(m, w->path);
 	const struct pt_st_tensor *twin;

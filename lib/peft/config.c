@@ -103,14 +103,16 @@ static int head_rows(const char *dir, int *rows, struct pt_error *err)
 	if (status)
 		return status;
 	for (int i = 0; (f = pt_family_at(i)); i++) {
-		const struct pt_st_tensor *t;
+		for (const struct pt_head *h = f->head; h->task != PT_TASK_NONE; h++) {
+			const struct pt_st_tensor *t;
 
-		if (!f->seq_cls)
-			continue;
-		snprintf(key, sizeof key, PT_KEY_PREFIX "%s.weight", f->seq_cls->out);
-		t = pt_st_find(&st, key);
-		if (t && t->ndim == 2 && t->shape[0] <= 1 << 20)
-			*rows = (int)t->shape[0];
+			if (!pt_task_labels(h->task))
+				continue;
+			snprintf(key, sizeof key, PT_KEY_PREFIX "%s.weight", h->out);
+			t = pt_st_find(&st, key);
+			if (t && t->ndim == 2 && t->shape[0] <= 1 << 20)
+				*rows = (int)t->shape[0];
+		}
 	}
 	pt_st_release(&st);
 	return 0;

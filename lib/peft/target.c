@@ -270,7 +270,11 @@ static int check_layers(const struct pt_adapter *a, struct pt_error *err)
 {
 	const cJSON *layers = pt_json_get(a->config, "layers_to_transform");
 	const cJSON *first = cJSON_IsArray(layers) ? layers->child : layers;
+	const struct pt_config *c = &a->model->cfg;
+	int most = c->stack[0].layers;
 
+	for (int i = 1; i < c->nstacks; i++)
+		most = c->stack[i].layers > most ? c->stack[i].layers : most;
 	if (!restricts(layers)) {
 		if (a->fresh && pt_config_item(pt_json_get(a->config, "layers_pattern"), 0))
 			return pt_error(err, PT_USAGE, "layers_pattern needs layers_to_transform");
@@ -283,9 +287,9 @@ static int check_layers(const struct pt_adapter *a, struct pt_error *err)
 
 		if (pt_json_to_int(v, 0, 1 << 20, &n, err))
 			return pt_error_prefix(err, "layers_to_transform");
-		if (n >= a->model->cfg.layers && a->fresh)
+		if (n >= most && a->fresh)
 			return pt_error(err, PT_USAGE, "layers_to_transform: the model has no layer %lld, it has %d",
-					(long long)n, a->model->cfg.layers);
+					(long long)n, most);
 	}
 	return 0;
 }

@@ -14,17 +14,17 @@ struct norm_ctx {
 static bool norm_fill(struct pt_run *run, const struct pt_tensor *x, const struct pt_norm *n,
 		      struct pt_k_norm *k)
 {
-	int64_t c = x->shape[1];
+	int64_t c = n->w && n->w->ndim == 1 ? n->w->shape[0] : x->shape[1];
 
 	if ((n->w && !pt_op_in(run, "norm", n->w, 1)) || (n->b && !pt_op_in(run, "norm", n->b, 1)))
 		return false;
-	if ((n->w && n->w->shape[0] != c) || (n->b && n->b->shape[0] != c) ||
+	if (c < 1 || x->shape[1] % c || (n->b && n->b->shape[0] != c) ||
 	    (n->w && n->b && n->w->type != n->b->type)) {
 		pt_op_fail(run, PT_FAIL, "norm: weight %s does not fit %lld features",
-			   n->w && n->w->name ? n->w->name : "", (long long)c);
+			   n->w && n->w->name ? n->w->name : "", (long long)x->shape[1]);
 		return false;
 	}
-	*k = (struct pt_k_norm){ .kind = n->kind, .n = x->shape[0], .c = c, .type = x->type,
+	*k = (struct pt_k_norm){ .kind = n->kind, .n = x->shape[0] * (x->shape[1] / c), .c = c, .type = x->type,
 		.x = x->data, .w = n->w ? n->w->data : NULL, .b = n->b ? n->b->data : NULL,
 		.wtype = n->w ? n->w->type : n->b ? n->b->type : PT_F32, .eps = n->eps };
 	return true;

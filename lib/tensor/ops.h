@@ -49,7 +49,8 @@ struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p
 
 struct pt_norm {
 	enum pt_norm_kind kind;
-	struct pt_tensor *w, *b;	/* [C]; b NULL for RMS */
+	/* [C]; b NULL for RMS. Narrower than the rows of x: each piece of that width is normed alone (heads) */
+	struct pt_tensor *w, *b;
 	float eps;
 };
 

@@ -35,7 +35,7 @@ static void refused(const char *text, const char *part)
 	if (strncmp(err.msg, "config.json", 11))
 		fail_msg("%s does not name the file", err.msg);
 	assert_null(c.label);
-	assert_null(c.window);
+	assert_null(c.stack[0].layer);
 	pt_json_free(json);
 }
 
@@ -46,16 +46,16 @@ static void test_defaults(void **state)
 	assert_int_equal(c.vocab, 32000);
 	assert_int_equal(c.hidden, 4096);
 	assert_int_equal(c.ffn, 11008);
-	assert_int_equal(c.layers, 32);
+	assert_int_equal(c.stack[0].layers, 32);
 	assert_int_equal(c.heads, 32);
 	assert_int_equal(c.kv_heads, 32);
 	assert_int_equal(c.head_dim, 128);
 	assert_int_equal(c.positions, 2048);
 	assert_true(c.eps == 1e-6f);
 	assert_int_equal(c.act, PT_ACT_SILU);
-	assert_true(c.rope.theta == 10000 && c.rope.type == PT_ROPE_DEFAULT && c.rope.dims == 128);
+	assert_true(c.rope[0].theta == 10000 && c.rope[0].type == PT_ROPE_DEFAULT && c.rope[0].dims == 128);
 	assert_false(c.tie || c.bias_qkv || c.bias_o || c.bias_ffn);
-	assert_true(c.causal && c.scale == (float)(1 / sqrt(128.0)));
+	assert_true(c.stack[0].causal && c.stack[0].layer[0].scale == (float)(1 / sqrt(128.0)));
 	assert_true(c.init_std == 0.02);
 	assert_int_equal(c.pad, -1);
 	assert_int_equal(c.bos, 1);
@@ -65,24 +65,24 @@ static void test_defaults(void **state)
 	assert_int_equal(c.num_labels, 2);
 	assert_null(c.label);
 	assert_int_equal(c.task, PT_TASK_NONE);
-	assert_int_equal(c.window[31], 0);
+	assert_int_equal(c.stack[0].layer[31].window, 0);
 	done();
 	read_ok("{\"model_type\": \"mistral\"}");
 	assert_int_equal(c.kv_heads, 8);
 	assert_int_equal(c.ffn, 14336);
-	assert_int_equal(c.window[0], 4096);
+	assert_int_equal(c.stack[0].layer[0].window, 4096);
 	done();
 	read_ok("{\"model_type\": \"qwen2\", \"num_attention_heads\": 64, \"hidden_size\": 4096}");
 	assert_int_equal(c.kv_heads, 32);
 	assert_true(c.bias_qkv && !c.bias_o);
-	assert_int_equal(c.window[31], 0);
+	assert_int_equal(c.stack[0].layer[31].window, 0);
 	assert_int_equal(c.neos, 0);
 	done();
 	read_ok("{\"model_type\": \"bert\"}");
 	assert_int_equal(c.types, 2);
-	assert_true(c.drop_embed == 0.1f && c.drop_hidden == 0.1f && c.drop_attn == 0.1f && c.drop_class == 0.1f);
+	assert_true(c.drop_embed == 0.1f && c.drop_ffn_out == 0.1f && c.drop_attn == 0.1f && c.drop_class == 0.1f);
 	assert_int_equal(c.pad, 0);
-	assert_true(c.tie && c.bias_qkv && c.bias_o && c.bias_ffn && !c.causal);
+	assert_true(c.tie && c.bias_qkv && c.bias_o && c.bias_ffn && !c.stack[0].causal);
 	assert_true(c.eps == 1e-12f);
 	done();
 }
@@ -96,13 +96,13 @@ static void test_spellings(void **state)
 		"{\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4, "
 		"\"original_max_position_embeddings\": 8192}}");
 	assert_int_equal(c.dtype, PT_BF16);
-	four = c.rope;
+	four = c.rope[0];
 	done();
 	read_ok("{\"model_type\": \"llama\", \"dtype\": \"bfloat16\", \"rope_scaling\": null, \"rope_parameters\": "
 		"{\"rope_theta\": 5e5, \"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
 		"\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}}");
 	assert_int_equal(c.dtype, PT_BF16);
-	five = c.rope;
+	five = c.rope[0];
 	done();
 	assert_int_equal(four.type, PT_ROPE_LLAMA3);
 	assert_true(four.type == five.type && four.theta == five.theta && four.factor == five.factor &&
@@ -111,19 +111,19 @@ static void test_spellings(void **state)
 	/* rope_scaling replaces rope_parameters; inside, rope_theta wins over the one outside. */
 	read_ok("{\"model_type\": \"llama\", \"rope_theta\": 3, \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}, "
 		"\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5}}");
-	assert_true(c.rope.type == PT_ROPE_LINEAR && c.rope.factor == 2 && c.rope.theta == 3);
+	assert_true(c.rope[0].type == PT_ROPE_LINEAR && c.rope[0].factor == 2 && c.rope[0].theta == 3);
 	done();
 	read_ok("{\"model_type\": \"llama\", \"rope_theta\": 3, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5}}");
-	assert_true(c.rope.type == PT_ROPE_DEFAULT && c.rope.theta == 5);
+	assert_true(c.rope[0].type == PT_ROPE_DEFAULT && c.rope[0].theta == 5);
 	done();
 	read_ok("{\"model_type\": \"llama\", \"rope_scaling\": {}}");
-	assert_int_equal(c.rope.type, PT_ROPE_DEFAULT);
+	assert_int_equal(c.rope[0].type, PT_ROPE_DEFAULT);
 	done();
 	/* yarn: the factor follows from the positions, and attention is scaled by it. */
 	read_ok("{\"model_type\": \"llama\", \"max_position_embeddings\": 64, \"rope_scaling\": "
 		"{\"rope_type\": \"yarn\", \"original_max_position_embeddings\": 16}}");
-	assert_true(c.rope.factor == 4 && fabs(c.rope.attention_factor - (0.1 * log(4) + 1)) < 1e-12);
-	assert_true(c.rope.beta_fast == 32 && c.rope.beta_slow == 1 && c.rope.truncate);
+	assert_true(c.rope[0].factor == 4 && fabs(c.rope[0].attention_factor - (0.1 * log(4) + 1)) < 1e-12);
+	assert_true(c.rope[0].beta_fast == 32 && c.rope[0].beta_slow == 1 && c.rope[0].truncate);
 	done();
 }
 
@@ -132,7 +132,7 @@ static void test_sizes(void **state)
 	(void)state;
 	read_ok("{\"model_type\": \"mistral\", \"num_key_value_heads\": null, \"sliding_window\": null, \"head_dim\": null}");
 	assert_int_equal(c.kv_heads, 32);
-	assert_int_equal(c.window[0], 0);
+	assert_int_equal(c.stack[0].layer[0].window, 0);
 	assert_int_equal(c.head_dim, 128);
 	done();
 	read_ok("{\"model_type\": \"mistral\", \"hidden_size\": 30, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 6}");
@@ -141,11 +141,11 @@ static void test_sizes(void **state)
 	done();
 	read_ok("{\"model_type\": \"qwen2\", \"num_hidden_layers\": 3, \"sliding_window\": 9, \"use_sliding_window\": true, "
 		"\"max_window_layers\": 1}");
-	assert_true(c.window[0] == 0 && c.window[1] == 9 && c.window[2] == 9);
+	assert_true(c.stack[0].layer[0].window == 0 && c.stack[0].layer[1].window == 9 && c.stack[0].layer[2].window == 9);
 	done();
 	read_ok("{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"sliding_window\": 9, \"use_sliding_window\": true, "
 		"\"max_window_layers\": 7, \"layer_types\": [\"sliding_attention\", \"full_attention\"]}");
-	assert_true(c.window[0] == 9 && c.window[1] == 0);
+	assert_true(c.stack[0].layer[0].window == 9 && c.stack[0].layer[1].window == 0);
 	done();
 	/* Numbers that only look like fractions. */
 	read_ok("{\"model_type\": \"llama\", \"vocab_size\": 53.0}");

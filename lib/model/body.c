@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * body.c - the walk through the blocks of a stack: what they share, each of
+ * them, the last norm.
+ */
+#include "model/body.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* Where the heads of q (0), k (1) and v (2) stand in a fused projection. */
+static int piece_of(const struct pt_config *c, int which, int head)
+{
+	int share = c->heads / c->kv_heads;
+
+	if (c->qkv == PT_QKV_ROWS)
+		return head + (which > 0 ? c->heads : 0) + (which > 1 ? c->kv_heads : 0);
+	if (which == 0)
+		return head / share * (share + 2) + head % share;
+	return head * (share + 2) + share + which - 1;
+}
+
+static int prepare_pieces(struct pt_run *run, struct pt_pass *p)
+{
+	const struct pt_config *c = &p->m->cfg;
+	const struct pt_layer *l = &p->stack->layer[0];
+	int *piece = pt_pool_alloc(&run->pool, (size_t)c->heads * sizeof *piece, &run->err);
+
+	for (int which = 0; piece && l->part[PT_ROLE_QKV] && which < 3; which++) {
+		int n = which ? c->kv_heads : c->heads;
+
+		for (int h = 0; h < n; h++)
+			piece[h] = piece_of(c, which, h);
+		p->qkv[which] = pt_pieces_index(run, p->rows->n, c->heads + 2 * c->kv_heads, piece, n);
+	}
+	for (int i = 0; l->part[PT_ROLE_GATE_UP] && i < 2; i++)
+		p->halves[i] = pt_pieces_index(run, p->rows->n, 2, &i, 1);
+	return run->err.status;
+}
+
+int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first)
+{
+	const struct pt_config *c = &p->m->cfg;
+
+	if (run->err.status)
+		return run->err.status;
+	for (int i = 0; i < c->nropes; i++) {
+		if (pt_rope_prepare(run, &c->rope[i], &p->m->body->rope[i], p->rows, first, &p->rope[i]))
+			return run->err.status;
+	}
+	return prepare_pieces(run, p);
+}
+
+struct scoped {
+	struct pt_pass pass;
+	const struct pt_layer *layer;
+};
+
+/* A block in a scope: one tensor in, one out, the sum taken inside. */
+static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+			struct pt_tensor **out, int nout)
+{
+	const struct scoped *s = arg;
+	struct pt_tensor *delta = NULL, *x;
+
+	(void)nin;
+	(void)nout;
+	x = pt_block(run, &s->pass, s->layer, in[0], &delta);
+	out[0] = pt_sum_norm(run, s->pass.m, NULL, x, delta);
+	return run->err.status;
+}
+
+static bool trains(const struct pt_weight *w)
+{
+	return w && w->use->needs_grad;
+}
+
+/* Whether backward would have something to do inside the block but for its input. */
+static bool layer_trains(const struct pt_layer *l)
+{
+	for (int r = 0; r < PT_ROLES; r++) {
+		const struct pt_site *s = l->part[r];
+
+		if (!s)
+			continue;
+		if (trains(s->weight) || trains(s->bias))
+			return true;
+		for (int i = 0; i < s->nhooks; i++) {
+			if (s->hook[i]->enabled)
+				return true;
+		}
+	}
+	return false;
+}
+
+struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
+{
+	const struct pt_shape shape = { 2, { p->rows->n, p->m->cfg.hidden, 0 }, p->rows };
+	struct pt_site *const *part = p->stack->part;
+	struct pt_tensor *delta = NULL;
+
+	for (int i = 0; x && i < p->stack->cfg->layers; i++) {
+		const struct pt_layer *l = &p->stack->layer[i];
+		struct scoped arg = { *p, l };
+		struct pt_tensor *out = NULL;
+		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
+					    layer_trains(l));
+
+		if (grad && !p->m->recompute) {
+			x = pt_block(run, p, l, x, &delta);
+			continue;
+		}
+		x = pt_sum_norm(run, p->m, NULL, x, delta);
+		delta = NULL;
+		/* Nothing inside is needed again: released block by block. */
+		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
+			     sizeof arg, &x, 1, &shape, &out, 1))
+			return NULL;
+		x = pt_then(run, out, x);
+	}
+	x = pt_sum_norm(run, p->m, part[PT_ROLE_FINAL_NORM], x, delta);
+	if (x)
+		x = pt_then(run, pt_op_dropout(run, x, p->m->cfg.drop_final, p->stack->rng_final), x);
+	if (part[PT_ROLE_PROJ_OUT])
+		x = pt_then(run, pt_site_linear1(run, part[PT_ROLE_PROJ_OUT], x), x);
+	return x;
+}
+
+/* Slopes of ALiBi (Press et al. 2022): of 2^k heads a geometric series, of the others every second of the next. */
+int pt_body_slopes(struct pt_model *m, struct pt_error *err)
+{
+	int heads = m->cfg.heads, whole = 1, st;
+	float *s;
+	void *d;
+
+	if (m->cfg.position != PT_POS_SLOPES)
+		return 0;
+	while (2 * whole <= heads)
+		whole *= 2;
+	s = pt_malloc((size_t)heads, sizeof *s, err);
+	if (!s)
+		return err->status;
+	for (int h = 0; h < heads; h++)
+		s[h] = h < whole ? powf(powf(2, -8.0f / (float)whole), (float)(h + 1)) :
+				   powf(powf(2, -4.0f / (float)whole), (float)(2 * (h - whole) + 1));
+	st = pt_body_own(m, s, (size_t)heads * sizeof *s, &d, err);
+	if (st == 0)
+		m->body->slopes = d;
+	free(s);
+	return st;
+}
