@@ -86,7 +86,7 @@ static int fit(struct job *j, const struct pt_feed_bounds *b, struct pt_error *e
 	if (pt_run_init(&j->run, j->l.dev, bytes + bytes / 16 + 4096, err))
 		return err->status;
 	j->ready = true;
-	j->run.round_bf16 = j->bf16;
+	pt_run_compute(&j->run, j->bf16);
 	return 0;
 }
 
@@ -222,7 +222,7 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		return err->status;
 	if (!o.head)
 		return pt_error(err, PT_DATA, "%s: no HEAD begins it", pt_reader_name(j->in));
-	if (load_open(&j->l, &o, err) || pt_device_open(&j->plan, "plan", NULL, err))
+	if (load_open(&j->l, &o, err) || pt_device_plan(&j->plan, j->l.dev, err))
 		return err->status;
 	j->bf16 = load_bf16(&j->l, dtype);
 	j->compare = has_bare(j);

@@ -232,8 +232,8 @@ static int start(struct job *j, struct pt_error *err)
 		return pt_error(err, PT_DATA, "%s has no tokenizer (tokenizer.json, or vocab.json and merges.txt)", model);
 	if (o.max_length > j->l.model->cfg.positions)
 		o.max_length = j->l.model->cfg.positions;
-	o.round_bf16 = load_bf16(&j->l, dtype);
-	st = pt_device_open(&j->plan, "plan", NULL, err);
+	o.bf16 = load_bf16(&j->l, dtype);
+	st = pt_device_plan(&j->plan, j->l.dev, err);
 	if (!st)
 		st = pt_encoder_new(&j->enc, j->l.tok, err);
 	if (!st)

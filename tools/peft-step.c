@@ -199,7 +199,7 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 				  .clip = o.clip };
 
 	if (load_open(&s->load, &lo, err) ||
-	    pt_device_open(&s->plan, "plan", &(struct pt_device_options){ .threads = (int)o.threads }, err))
+	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
 	s->load.model->recompute = o.recompute;
@@ -235,7 +235,7 @@ static int train(struct step_tool *s, struct pt_error *err)
 	lo->save_steps = o.save_steps;
 	lo->save_seconds = o.save_minutes * 60;
 	lo->keep = (int)o.keep;
-	lo->limit = pt_memory_limit();
+	lo->limit = s->load.dev->memory(s->load.dev);
 	lo->loose_bounds = !total;
 	lo->base = s->load.base_digest;
 	lo->stop = asked_to_stop;

@@ -26,7 +26,7 @@ static void line(const char *what, size_t bytes, const char *note)
 
 int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, struct pt_error *err)
 {
-	size_t state = pt_step_state_bytes(s), limit = pt_memory_limit(), arena, room;
+	size_t state = pt_step_state_bytes(s), limit = s->dev->memory(s->dev), arena, room;
 	struct pt_feed_bounds b;
 	char note[200];
 	int64_t most;
@@ -117,7 +117,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 	printf("micro-batch of %lld examples, %lld tokens\n", (long long)x.n, (long long)x.tokens);
 	status = show_first(head, rec, &x, l, err);
 	if (!status)
-		status = pt_step_fit(s, &b, NULL, pt_memory_limit(), err);
+		status = pt_step_fit(s, &b, NULL, s->dev->memory(s->dev), err);
 	if (!status)
 		status = pt_step_micro(s, &x, err);
 	if (!status)

@@ -17,7 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 1
+#define PT_DEVICE_ABI 2
 
 struct pt_kernels;
 
@@ -26,6 +26,7 @@ struct pt_device {
 	char path[160];			/* what computes: "avx2" */
 	bool plan;			/* kernels do nothing, contents are undefined */
 	bool bf16;			/* has products of bf16 */
+	bool bf16_act;			/* activations are bf16 where bf16 is the compute type */
 	const struct pt_kernels *k;
 	size_t used, peak;		/* bytes of alloc() */
 	void *self;
@@ -33,9 +34,19 @@ struct pt_device {
 	/* Memory of at least n bytes, 256-aligned; PT_DEVICE or PT_FAIL with the bytes when there is none. */
 	int (*alloc)(struct pt_device *dev, size_t n, void **out, struct pt_error *err);
 	void (*free)(struct pt_device *dev, void *p, size_t n);
-	/* Mapped read-only host bytes (weights) made usable by kernels: on the CPU the address itself. */
+	/*
+	 * Mapped read-only host bytes (weights) made usable by kernels: on the CPU the address itself, else a
+	 * copy, which used does not count. unplace() ends that.
+	 */
 	int (*place)(struct pt_device *dev, const void *host, size_t n, const void **out,
 		     struct pt_error *err);
+	void (*unplace)(struct pt_device *dev, const void *placed, size_t n);
+	/* Bytes that alloc() can hand out in all: on the CPU the limit of this process. */
+	size_t (*memory)(struct pt_device *dev);
+	/*
+	 * Ordered behind the kernels before it, without waiting for them. The host's bytes have been read when
+	 * it returns.
+	 */
 	int (*upload)(struct pt_device *dev, void *dst, const void *host, size_t n, struct pt_error *err);
 	/* Waits for the kernels before it. */
 	int (*download)(struct pt_device *dev, void *host, const void *src, size_t n,
@@ -47,10 +58,13 @@ struct pt_device_options {
 	int threads;			/* 0: OMP_NUM_THREADS or all cores this process may use */
 };
 
-/* name: "auto", "cpu", "plan", "guard", "cuda", "cuda:N". PEFT_CPU=generic|avx2|avx512|bf16|amx caps the CPU path. */
+/* name: "auto", "cpu", "plan" (of the CPU), "guard", "cuda", "cuda:N". PEFT_CPU=generic|avx2|avx512|bf16|amx caps the CPU path. */
 int pt_device_open(struct pt_device **dev, const char *name, const struct pt_device_options *o,
 		   struct pt_error *err);
 void pt_device_close(struct pt_device *dev);
+
+/* A plan device that counts what a run takes on real, which must outlive it. */
+int pt_device_plan(struct pt_device **plan, struct pt_device *real, struct pt_error *err);
 
 /* True when the device has bf16 products (decides --dtype auto). */
 bool pt_device_has_bf16(const struct pt_device *dev);

@@ -21,16 +21,11 @@ struct block {
 };
 
 struct guard {
-	struct pt_device *cpu;
+	struct pt_wrap wrap;		/* the CPU */
 	char *room;
 	struct block *block;		/* by address */
 	size_t n, cap, page;
 };
-
-static struct pt_device *cpu_of(struct pt_device *dev)
-{
-	return ((struct guard *)dev->self)->cpu;
-}
 
 static int protect(struct pt_device *dev, int how, struct pt_error *err)
 {
@@ -48,31 +43,14 @@ static int guard_##name(struct pt_device *dev, params, struct pt_error *err) \
 	int status = protect(dev, PROT_READ | PROT_WRITE, err); \
 \
 	if (!status) \
-		status = cpu_of(dev)->k->name(cpu_of(dev), args, err); \
+		status = pt_wrap_in(dev)->k->name(pt_wrap_in(dev), args, err); \
 	return protect(dev, PROT_NONE, err) ? err->status : status; \
 }
 PT_WRAP(KERNEL)
 
-static size_t linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward)
-{
-	return cpu_of(dev)->k->linear_scratch(cpu_of(dev), g, backward);
-}
-
-static size_t attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward)
-{
-	return cpu_of(dev)->k->attn_scratch(cpu_of(dev), k, backward);
-}
-
-static size_t nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward)
-{
-	return cpu_of(dev)->k->nll_scratch(cpu_of(dev), k, backward);
-}
-
 static const struct pt_kernels kernels = {
 	.abi = PT_DEVICE_ABI,
-	.linear_scratch = linear_scratch,
-	.attn_scratch = attn_scratch,
-	.nll_scratch = nll_scratch,
+	PT_WRAP_SCRATCH,
 #define ENTRY(name, params, args) .name = guard_##name,
 	PT_WRAP(ENTRY)
 };
@@ -126,6 +104,11 @@ static int guard_place(struct pt_device *dev, const void *host, size_t n, const 
 	return 0;
 }
 
+static void guard_unplace(struct pt_device *dev, const void *p, size_t n)
+{
+	(void)dev, (void)p, (void)n;
+}
+
 static int guard_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
 {
 	int status = protect(dev, PROT_READ | PROT_WRITE, err);
@@ -140,7 +123,7 @@ static void guard_close(struct pt_device *dev)
 	struct guard *g = dev->self;
 
 	munmap(g->room, ROOM);
-	pt_device_close(g->cpu);
+	pt_device_close(g->wrap.in);
 	free(g->block);
 	free(g);
 	free(dev);
@@ -151,22 +134,23 @@ int pt_guard_open(struct pt_device **out, const struct pt_device_options *o, str
 	struct pt_device *dev = pt_calloc(1, sizeof *dev, err);
 	struct guard *g = pt_calloc(1, sizeof *g, err);
 
-	if (!dev || !g || pt_cpu_open(&g->cpu, o, err))
+	if (!dev || !g || pt_cpu_open(&g->wrap.in, o, err))
 		goto fail;
 	g->page = (size_t)sysconf(_SC_PAGESIZE);
 	g->room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (g->room == MAP_FAILED) {
 		pt_error_errno(err, "guard device");
-		pt_device_close(g->cpu);
+		pt_device_close(g->wrap.in);
 		goto fail;
 	}
-	*dev = *g->cpu;
+	*dev = *g->wrap.in;
 	snprintf(dev->name, sizeof dev->name, "guard");
 	dev->k = &kernels;
 	dev->self = g;
 	dev->alloc = guard_alloc;
 	dev->free = guard_free;
 	dev->place = guard_place;
+	dev->unplace = guard_unplace;
 	dev->upload = guard_move;
 	dev->download = guard_move;
 	dev->close = guard_close;

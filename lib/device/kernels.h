@@ -3,9 +3,10 @@
  * kernels.h - the one table of functions that a device fills.
  *
  * All pointers are device memory unless a comment says host. Matrices are
- * row-major. Activations and gradients have the type .type (F32 on the CPU);
- * weights have the type in which they are stored (F32, BF16, F16) and are
- * converted tile by tile; accumulation is f32. acc_* = true adds to what is
+ * row-major. Activations and their gradients have the type .type (or type;
+ * F32 on the CPU); weights have the type in which they are stored (F32, BF16,
+ * F16) and are converted tile by tile, their gradients are f32; accumulation is
+ * f32. acc_* = true adds to what is
  * there, false overwrites. Work is cut into blocks that depend on shapes
  * alone, sums run in a fixed order: the same bits with any number of threads.
  * round_bf16 asks that operands of products be rounded as bf16 rounds them.
@@ -183,7 +184,7 @@ struct pt_k_attn {
 	void *dq, *dk, *dv;		/* as q, k, v; NULL: not wanted */
 	bool acc_dq, acc_dk, acc_dv;
 	float *dbias;			/* gradient of the table, accumulated into; NULL: not wanted */
-	void *dprefix_k, *dprefix_v;	/* f32, accumulated into; NULL: not wanted */
+	void *dprefix_k, *dprefix_v;	/* accumulated into; NULL: not wanted */
 	void *scratch;			/* attn_scratch() bytes */
 };
 
@@ -219,13 +220,14 @@ enum pt_class_loss { PT_LOSS_CE, PT_LOSS_MSE, PT_LOSS_BCE };
 struct pt_k_class {
 	enum pt_class_loss kind;
 	int64_t n, k;
-	const float *z;
+	enum pt_dtype type;		/* of z and dz */
+	const void *z;
 	const int32_t *cls;		/* [B], CE; -100: no loss */
 	const float *target;		/* [B,K], MSE and BCE */
 	float smoothing;
 	float *loss;			/* [B] */
 	const float *weight;		/* backward [B] */
-	float *dz;
+	void *dz;
 	bool acc_dz;
 };
 
@@ -259,30 +261,33 @@ struct pt_k_adamw {
 
 struct pt_kernels {
 	int abi;			/* PT_DEVICE_ABI */
-	int (*fill)(struct pt_device *, float *x, size_t n, float value, struct pt_error *);
+	int (*fill)(struct pt_device *, enum pt_dtype type, void *x, size_t n, float value, struct pt_error *);
 	int (*copy)(struct pt_device *, void *dst, const void *src, size_t bytes, struct pt_error *);
 	/* y = alpha x + beta y; y is not read where beta is 0 */
-	int (*axpby)(struct pt_device *, size_t n, float alpha, const float *x, float beta, float *y,
-		     struct pt_error *);
+	int (*axpby)(struct pt_device *, enum pt_dtype type, size_t n, float alpha, const void *x, float beta,
+		     void *y, struct pt_error *);
 	/*
 	 * y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x,
 	 * db += sum_i dy, each of them NULL where not wanted
 	 */
-	int (*affine_fwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
-			  const float *b, float *y, struct pt_error *);
-	int (*affine_bwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const float *w,
-			  const float *dy, float *dx, bool acc_dx, float *dw, float *db,
+	int (*affine_fwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+			  const float *w, const float *b, void *y, struct pt_error *);
+	int (*affine_bwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+			  const float *w, const void *dy, void *dx, bool acc_dx, float *dw, float *db,
 			  struct pt_error *);
-	/* y[i,:] = x[idx[i],:]; backward: dx[idx[i],:] += dy[i,:] (indices distinct) */
-	int (*gather_fwd)(struct pt_device *, int64_t n, int64_t c, const float *x, const int32_t *idx,
-			  float *y, struct pt_error *);
-	int (*gather_bwd)(struct pt_device *, int64_t n, int64_t c, const float *dy, const int32_t *idx,
-			  float *dx, struct pt_error *);
+	/*
+	 * y[i] = x[idx[i]], rows of any contents, bytes long (a multiple of 2);
+	 * backward: dx[idx[i],:] += dy[i,:], rows of c elements (indices distinct)
+	 */
+	int (*gather_fwd)(struct pt_device *, int64_t n, size_t bytes, const void *x, const int32_t *idx,
+			  void *y, struct pt_error *);
+	int (*gather_bwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
+			  const int32_t *idx, void *dx, struct pt_error *);
 	/* y[b,:] = mean of x[cu[b]..cu[b+1]) */
-	int (*mean_fwd)(struct pt_device *, int batch, int64_t c, const float *x, const int32_t *cu,
-			float *y, struct pt_error *);
-	int (*mean_bwd)(struct pt_device *, int batch, int64_t c, const float *dy, const int32_t *cu,
-			float *dx, bool acc_dx, struct pt_error *);
+	int (*mean_fwd)(struct pt_device *, enum pt_dtype type, int batch, int64_t c, const void *x,
+			const int32_t *cu, void *y, struct pt_error *);
+	int (*mean_bwd)(struct pt_device *, enum pt_dtype type, int batch, int64_t c, const void *dy,
+			const int32_t *cu, void *dx, bool acc_dx, struct pt_error *);
 	int (*convert)(struct pt_device *, void *dst, enum pt_dtype dt, const void *src,
 		       enum pt_dtype st, size_t n, struct pt_error *);
 	int (*gemm)(struct pt_device *, const struct pt_k_gemm *, struct pt_error *);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * plan.c - the device that only counts memory: kernels do nothing, addresses
- * are made up. How much scratch kernels want is asked of the CPU, so that a
- * run's peak is that of the same run there.
+ * are made up. How much scratch kernels want and what type activations have is
+ * asked of the device that it plans for, so that a run's peak is that of the
+ * same run there.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,10 @@
 #include "device/wrap.h"
 
 struct plan {
-	struct pt_device *cpu;		/* computes nothing here */
+	struct pt_wrap wrap;		/* the device planned for; computes nothing here */
+	bool own;			/* closed with the plan */
 	uintptr_t next;			/* where the next block pretends to be */
 };
-
-static struct pt_device *cpu_of(struct pt_device *dev)
-{
-	return ((struct plan *)dev->self)->cpu;
-}
 
 static int nothing(struct pt_device *dev, ...)
 {
@@ -35,26 +32,9 @@ static int plan_##name(struct pt_device *dev, params, struct pt_error *err) \
 }
 PT_WRAP(KERNEL)
 
-static size_t linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward)
-{
-	return cpu_of(dev)->k->linear_scratch(cpu_of(dev), g, backward);
-}
-
-static size_t attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward)
-{
-	return cpu_of(dev)->k->attn_scratch(cpu_of(dev), k, backward);
-}
-
-static size_t nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward)
-{
-	return cpu_of(dev)->k->nll_scratch(cpu_of(dev), k, backward);
-}
-
 static const struct pt_kernels kernels = {
 	.abi = PT_DEVICE_ABI,
-	.linear_scratch = linear_scratch,
-	.attn_scratch = attn_scratch,
-	.nll_scratch = nll_scratch,
+	PT_WRAP_SCRATCH,
 #define ENTRY(name, params, args) .name = plan_##name,
 	PT_WRAP(ENTRY)
 };
@@ -85,6 +65,16 @@ static int plan_place(struct pt_device *dev, const void *host, size_t n, const v
 	return 0;
 }
 
+static void plan_unplace(struct pt_device *dev, const void *p, size_t n)
+{
+	(void)dev, (void)p, (void)n;
+}
+
+static size_t plan_memory(struct pt_device *dev)
+{
+	return pt_wrap_in(dev)->memory(pt_wrap_in(dev));
+}
+
 static int plan_upload(struct pt_device *dev, void *dst, const void *host, size_t n, struct pt_error *err)
 {
 	return nothing(dev, dst, host, n, err);
@@ -101,22 +91,28 @@ static int plan_download(struct pt_device *dev, void *host, const void *src, siz
 
 static void plan_close(struct pt_device *dev)
 {
-	pt_device_close(cpu_of(dev));
-	free(dev->self);
+	struct plan *p = dev->self;
+
+	if (p->own)
+		pt_device_close(p->wrap.in);
+	free(p);
 	free(dev);
 }
 
-int pt_plan_open(struct pt_device **out, const struct pt_device_options *o, struct pt_error *err)
+int pt_device_plan(struct pt_device **out, struct pt_device *real, struct pt_error *err)
 {
 	struct pt_device *dev = pt_calloc(1, sizeof *dev, err);
 	struct plan *p = pt_calloc(1, sizeof *p, err);
 
-	if (!dev || !p || pt_cpu_open(&p->cpu, o, err)) {
+	*out = NULL;
+	if (!dev || !p) {
 		free(p);
 		free(dev);
 		return err->status;
 	}
-	*dev = *p->cpu;
+	*dev = *real;
+	dev->used = dev->peak = 0;
+	p->wrap.in = real;
 	p->next = (uintptr_t)1 << 20;
 	snprintf(dev->name, sizeof dev->name, "plan");
 	dev->plan = true;
@@ -125,9 +121,25 @@ int pt_plan_open(struct pt_device **out, const struct pt_device_options *o, stru
 	dev->alloc = plan_alloc;
 	dev->free = plan_free;
 	dev->place = plan_place;
+	dev->unplace = plan_unplace;
+	dev->memory = plan_memory;
 	dev->upload = plan_upload;
 	dev->download = plan_download;
 	dev->close = plan_close;
 	*out = dev;
+	return 0;
+}
+
+int pt_plan_open(struct pt_device **out, const struct pt_device_options *o, struct pt_error *err)
+{
+	struct pt_device *cpu;
+
+	if (pt_cpu_open(&cpu, o, err))
+		return err->status;
+	if (pt_device_plan(out, cpu, err)) {
+		pt_device_close(cpu);
+		return err->status;
+	}
+	((struct plan *)(*out)->self)->own = true;
 	return 0;
 }

@@ -1,35 +1,73 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wrap.h - all kernels as a list, for devices that put something around those
- * of another: PT_WRAP(X) is X(name, parameters, arguments) for each, without
- * the device before them and the error behind them. The three functions that
- * ask for scratch are not among them.
+ * wrap.h - what devices that put something around those of another share.
+ *
+ * PT_WRAP(X) is the list of kernels, X(name, parameters, arguments) for each,
+ * without the device before them and the error behind them. The functions that
+ * ask for scratch are not among them: PT_WRAP_SCRATCH has them ask the device
+ * inside.
  */
 #ifndef PT_DEVICE_WRAP_H
 #define PT_DEVICE_WRAP_H
 
+#include "device/device.h"
 #include "device/kernels.h"
+
+/* The head of .self of such a device. */
+struct pt_wrap {
+	struct pt_device *in;
+};
+
+static inline struct pt_device *pt_wrap_in(struct pt_device *dev)
+{
+	return ((struct pt_wrap *)dev->self)->in;
+}
+
+static inline size_t pt_wrap_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *k,
+					    bool backward)
+{
+	return pt_wrap_in(dev)->k->linear_scratch(pt_wrap_in(dev), k, backward);
+}
+
+static inline size_t pt_wrap_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward)
+{
+	return pt_wrap_in(dev)->k->attn_scratch(pt_wrap_in(dev), k, backward);
+}
+
+static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward)
+{
+	return pt_wrap_in(dev)->k->nll_scratch(pt_wrap_in(dev), k, backward);
+}
+
+#define PT_WRAP_SCRATCH \
+	.linear_scratch = pt_wrap_linear_scratch, \
+	.attn_scratch = pt_wrap_attn_scratch, \
+	.nll_scratch = pt_wrap_nll_scratch
 
 #define PT_WRAP_LIST(...) __VA_ARGS__
 
 #define PT_WRAP(X) \
-	X(fill, PT_WRAP_LIST(float *x, size_t n, float value), PT_WRAP_LIST(x, n, value)) \
+	X(fill, PT_WRAP_LIST(enum pt_dtype type, void *x, size_t n, float value), PT_WRAP_LIST(type, x, n, value)) \
 	X(copy, PT_WRAP_LIST(void *dst, const void *src, size_t bytes), PT_WRAP_LIST(dst, src, bytes)) \
-	X(axpby, PT_WRAP_LIST(size_t n, float alpha, const float *x, float beta, float *y), \
-	  PT_WRAP_LIST(n, alpha, x, beta, y)) \
-	X(affine_fwd, PT_WRAP_LIST(int64_t n, int64_t c, const float *x, const float *w, const float *b, float *y), \
-	  PT_WRAP_LIST(n, c, x, w, b, y)) \
-	X(affine_bwd, PT_WRAP_LIST(int64_t n, int64_t c, const float *x, const float *w, const float *dy, \
-				   float *dx, bool acc_dx, float *dw, float *db), \
-	  PT_WRAP_LIST(n, c, x, w, dy, dx, acc_dx, dw, db)) \
-	X(gather_fwd, PT_WRAP_LIST(int64_t n, int64_t c, const float *x, const int32_t *idx, float *y), \
-	  PT_WRAP_LIST(n, c, x, idx, y)) \
-	X(gather_bwd, PT_WRAP_LIST(int64_t n, int64_t c, const float *dy, const int32_t *idx, float *dx), \
-	  PT_WRAP_LIST(n, c, dy, idx, dx)) \
-	X(mean_fwd, PT_WRAP_LIST(int batch, int64_t c, const float *x, const int32_t *cu, float *y), \
-	  PT_WRAP_LIST(batch, c, x, cu, y)) \
-	X(mean_bwd, PT_WRAP_LIST(int batch, int64_t c, const float *dy, const int32_t *cu, float *dx, bool acc_dx), \
-	  PT_WRAP_LIST(batch, c, dy, cu, dx, acc_dx)) \
+	X(axpby, PT_WRAP_LIST(enum pt_dtype type, size_t n, float alpha, const void *x, float beta, void *y), \
+	  PT_WRAP_LIST(type, n, alpha, x, beta, y)) \
+	X(affine_fwd, PT_WRAP_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, \
+				   const float *b, void *y), \
+	  PT_WRAP_LIST(type, n, c, x, w, b, y)) \
+	X(affine_bwd, PT_WRAP_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, \
+				   const void *dy, void *dx, bool acc_dx, float *dw, float *db), \
+	  PT_WRAP_LIST(type, n, c, x, w, dy, dx, acc_dx, dw, db)) \
+	X(gather_fwd, PT_WRAP_LIST(int64_t n, size_t bytes, const void *x, const int32_t *idx, void *y), \
+	  PT_WRAP_LIST(n, bytes, x, idx, y)) \
+	X(gather_bwd, PT_WRAP_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *dy, const int32_t *idx, \
+				   void *dx), \
+	  PT_WRAP_LIST(type, n, c, dy, idx, dx)) \
+	X(mean_fwd, PT_WRAP_LIST(enum pt_dtype type, int batch, int64_t c, const void *x, const int32_t *cu, \
+				 void *y), \
+	  PT_WRAP_LIST(type, batch, c, x, cu, y)) \
+	X(mean_bwd, PT_WRAP_LIST(enum pt_dtype type, int batch, int64_t c, const void *dy, const int32_t *cu, \
+				 void *dx, bool acc_dx), \
+	  PT_WRAP_LIST(type, batch, c, dy, cu, dx, acc_dx)) \
 	X(convert, PT_WRAP_LIST(void *dst, enum pt_dtype dt, const void *src, enum pt_dtype st, size_t n), \
 	  PT_WRAP_LIST(dst, dt, src, st, n)) \
 	X(gemm, const struct pt_k_gemm *k, k) \

@@ -89,6 +89,7 @@ static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *by
 
 	if (st)
 		return st;
+	pt_run_compute(&g->run, g->o.bf16);
 	while (left > 0 && !st) {
 		int n = left < PIECE ? (int)left : PIECE;
 
@@ -124,7 +125,8 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
 	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
 	if (!st)
-		st = pt_kvcache_new(&g->cache, m, (int)o->max_length, err);
+		st = pt_kvcache_new(&g->cache, m, o->bf16 && m->dev->bf16_act ? PT_BF16 : PT_F32,
+				    (int)o->max_length, err);
 	if (!st)
 		st = plan_arena(g, plan, &bytes, err);
 	/* First fit may place shorter texts a little worse. */
@@ -135,7 +137,7 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 		return st;
 	}
 	g->ready = true;
-	g->run.round_bf16 = o->round_bf16;
+	pt_run_compute(&g->run, o->bf16);
 	*out = g;
 	return 0;
 }

@@ -18,7 +18,7 @@ struct pt_generate_options {
 	int64_t max_tokens;		/* new ones, at most */
 	int64_t max_length;		/* positions, prompt included: size of the cache */
 	bool ignore_eos;
-	bool round_bf16;		/* as struct pt_run has it */
+	bool bf16;			/* the compute type, as pt_run_compute() takes it */
 };
 
 struct pt_generator;

@@ -26,6 +26,7 @@ struct pt_stack {
 struct pt_owned {
 	void *p;
 	size_t n;
+	bool placed;			/* by place(), not alloc() */
 };
 
 struct pt_body {
@@ -35,7 +36,7 @@ struct pt_body {
 	uint64_t rng_head;
 	struct pt_rope_table rope[PT_MAX_ROPES];
 	float *slopes;			/* device [heads], where positions are slopes */
-	struct pt_owned *owned;		/* device memory of weights that are not mapped */
+	struct pt_owned *owned;		/* device memory of weights */
 	size_t nowned, cap_owned;
 	struct pt_rows pooled;		/* packing of the pooled rows of the last pt_model_classify() */
 	bool head_is_new;

@@ -27,7 +27,7 @@ static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, con
 
 /*
  * The packing of the pooled rows: each is a row of its own, with the random
- * key of its sequence. The gather kernel moves keys and positions as bits.
+ * key of its sequence.
  */
 static const struct pt_rows *pooled_rows(struct pt_run *run, struct pt_model *m,
 					 const struct pt_rows *rows, const int32_t *idx)
@@ -46,8 +46,7 @@ static const struct pt_rows *pooled_rows(struct pt_run *run, struct pt_model *m,
 	pos = pt_run_upload(run, zero, n * sizeof *pos);
 	if (run->err.status)
 		return NULL;
-	if (key && run->dev->k->gather_fwd(run->dev, rows->batch, 2, (const float *)(const void *)rows->key,
-					   idx, (float *)(void *)key, &run->err))
+	if (key && run->dev->k->gather_fwd(run->dev, rows->batch, sizeof *key, rows->key, idx, key, &run->err))
 		return NULL;
 	p->key = key;
 	p->pos = pos;

@@ -21,7 +21,8 @@ struct pt_kvcache {
 	struct pt_tensor *kt, *vt;	/* [layers] what attention reads */
 };
 
-int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, int max_len, struct pt_error *err)
+int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, enum pt_dtype type, int max_len,
+		   struct pt_error *err)
 {
 	struct pt_kvcache *c = pt_calloc(1, sizeof *c, err);
 	size_t n = (size_t)m->cfg.stack[0].layers;
@@ -34,7 +35,7 @@ int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, int max_le
 	c->layers = m->cfg.stack[0].layers;
 	c->max_len = max_len;
 	c->width = (int64_t)m->cfg.kv_heads * m->cfg.head_dim;
-	if (max_len < 1 || !pt_mul_size((size_t)c->width * sizeof(float), (size_t)max_len, &c->bytes)) {
+	if (max_len < 1 || !pt_mul_size((size_t)c->width * pt_dtype_size(type), (size_t)max_len, &c->bytes)) {
 		st = pt_error(err, PT_USAGE, "a cache of %d positions", max_len);
 		goto fail;
 	}

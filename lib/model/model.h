@@ -83,7 +83,8 @@ struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct
 				  const int32_t *idx, int64_t n);
 
 /* Keys and values of all layers for one sequence up to max_len positions (generation). */
-int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, int max_len, struct pt_error *err);
+int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, enum pt_dtype type, int max_len,
+		   struct pt_error *err);
 void pt_kvcache_free(struct pt_kvcache *c);
 int pt_kvcache_len(const struct pt_kvcache *c);
 void pt_kvcache_reset(struct pt_kvcache *c);

@@ -283,8 +283,14 @@ void pt_body_free(struct pt_model *m)
 	free(m->weight);
 	if (!m->body)
 		return;
-	for (size_t i = 0; i < m->body->nowned; i++)
-		m->dev->free(m->dev, m->body->owned[i].p, m->body->owned[i].n);
+	for (size_t i = 0; i < m->body->nowned; i++) {
+		const struct pt_owned *o = &m->body->owned[i];
+
+		if (o->placed)
+			m->dev->unplace(m->dev, o->p, o->n);
+		else
+			m->dev->free(m->dev, o->p, o->n);
+	}
 	for (int i = 0; i < PT_MAX_ROPES; i++)
 		pt_rope_table_release(&m->body->rope[i]);
 	for (int i = 0; i < PT_MAX_STACKS; i++)

@@ -97,8 +97,23 @@ int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, 
 		st = m->dev->alloc(m->dev, bytes, out, err);
 	if (st)
 		return st;
-	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes };
+	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes, false };
 	return m->dev->upload(m->dev, *out, host, bytes, err);
+}
+
+static int body_place(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err)
+{
+	struct pt_body *b = m->body;
+	const void *p = NULL;
+	int st = pt_grow(&b->owned, &b->cap_owned, b->nowned + 1, sizeof *b->owned, err);
+
+	if (st == 0)
+		st = m->dev->place(m->dev, host, bytes, &p, err);
+	if (st)
+		return st;
+	*out = (void *)(uintptr_t)p;
+	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes, true };
+	return 0;
 }
 
 static void print_shape(char *buf, size_t size, int ndim, const int64_t *shape)
@@ -129,7 +144,6 @@ static int check_shape(const struct pt_weight *w, const struct pt_st_tensor *t, 
 static int place(struct pt_model *m, struct pt_weight *w, const struct pt_st_tensor *t,
 		 struct pt_error *err)
 {
-	const void *p = NULL;
 	float *f;
 	int st;
 
@@ -150,9 +164,7 @@ static int place(struct pt_model *m, struct pt_weight *w, const struct pt_st_ten
 				t->name, pt_dtype_name(t->dtype));
 	if ((uintptr_t)t->data % pt_dtype_size(t->dtype))
 		return pt_body_own(m, t->data, t->bytes, &w->t.data, err);
-	st = m->dev->place(m->dev, t->data, t->bytes, &p, err);
-	w->t.data = (void *)(uintptr_t)p;
-	return st;
+	return body_place(m, t->data, t->bytes, &w->t.data, err);
 }
 
 static void tie(struct pt_weight *w, struct pt_weight *to)

@@ -27,7 +27,7 @@ struct pt_tensor *pt_op_rope(struct pt_run *run, struct pt_tensor *x, int heads,
 	const int32_t *pos;
 	struct pt_k_rope k;
 
-	if (!pt_op_in(run, "rope", x, 2))
+	if (!pt_op_in(run, "rope", x, 2) || !pt_op_act_type(run, "rope", x))
 		return NULL;
 	pos = rope->pos ? rope->pos : x->rows ? x->rows->pos : NULL;
 	if (x->shape[1] != (int64_t)heads * head_dim || rope->rot_dim > head_dim || rope->rot_dim % 2 ||
@@ -62,9 +62,11 @@ struct attn_ctx {
 static void zero_tail(struct pt_run *run, void *p, const struct pt_rows *rows, int64_t n, int64_t c)
 {
 	int64_t from = rows->host_cu[rows->batch];
+	size_t at = (size_t)(from * c) * pt_dtype_size(run->act_type);
 
 	if (p && from < n && !run->err.status)
-		run->dev->k->fill(run->dev, (float *)p + from * c, (size_t)((n - from) * c), 0, &run->err);
+		run->dev->k->fill(run->dev, run->act_type, (char *)p + at, (size_t)((n - from) * c), 0,
+				  &run->err);
 }
 
 static int attn_backward(struct pt_run *run, struct pt_node *node)
@@ -195,7 +197,8 @@ struct pt_tensor *pt_op_attn(struct pt_run *run, struct pt_tensor *q, struct pt_
 	struct attn_ctx c = { .q = q, .kk = k, .v = v };
 
 	if (!pt_op_in(run, "attention", q, 2) || !pt_op_in(run, "attention", k, 2) ||
-	    !pt_op_in(run, "attention", v, 2) || !check_rows(run, q, k, v, attn) ||
+	    !pt_op_in(run, "attention", v, 2) || !pt_op_act_type(run, "attention", q) ||
+	    !pt_op_act_type(run, "attention", k) || !pt_op_act_type(run, "attention", v) || !check_rows(run, q, k, v, attn) ||
 	    !check_extras(run, attn))
 		return NULL;
 	c.o = pt_op_like(run, q);

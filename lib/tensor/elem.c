@@ -8,7 +8,8 @@
 static bool same_shape(struct pt_run *run, const char *op, const struct pt_tensor *a,
 		       const struct pt_tensor *b)
 {
-	if (!pt_op_in(run, op, a, 0) || !pt_op_in(run, op, b, a->ndim))
+	if (!pt_op_in(run, op, a, 0) || !pt_op_in(run, op, b, a->ndim) || !pt_op_act_type(run, op, a) ||
+	    !pt_op_act_type(run, op, b))
 		return false;
 	for (int i = 0; i < a->ndim; i++) {
 		if (a->shape[i] == b->shape[i])
@@ -42,8 +43,8 @@ struct pt_tensor *pt_op_add(struct pt_run *run, struct pt_tensor *a, struct pt_t
 	if (!y)
 		return NULL;
 	n = (size_t)pt_tensor_count(y);
-	if (k->copy(run->dev, y->data, a->data, n * sizeof(float), &run->err) ||
-	    k->axpby(run->dev, n, 1, b->data, 1, y->data, &run->err))
+	if (k->copy(run->dev, y->data, a->data, n * pt_dtype_size(y->type), &run->err) ||
+	    k->axpby(run->dev, y->type, n, 1, b->data, 1, y->data, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, a) || pt_op_wants(run, b);
 	if (run->record && y->needs_grad &&
@@ -56,12 +57,12 @@ static int scale_backward(struct pt_run *run, struct pt_node *node)
 {
 	struct pt_tensor *x = node->in[0], *y = node->out[0];
 	bool acc;
-	float *dx = pt_tape_grad(run, x, &acc);
+	void *dx = pt_tape_grad(run, x, &acc);
 
 	if (!dx)
 		return run->err.status;
-	return run->dev->k->axpby(run->dev, (size_t)pt_tensor_count(x), *(float *)node->ctx, y->grad,
-				  acc ? 1 : 0, dx, &run->err);
+	return run->dev->k->axpby(run->dev, y->type, (size_t)pt_tensor_count(x), *(float *)node->ctx,
+				  y->grad, acc ? 1 : 0, dx, &run->err);
 }
 
 struct pt_tensor *pt_op_scale(struct pt_run *run, struct pt_tensor *x, float s)
@@ -70,11 +71,11 @@ struct pt_tensor *pt_op_scale(struct pt_run *run, struct pt_tensor *x, float s)
 	struct pt_node *node;
 	struct pt_tensor *y;
 
-	if (!pt_op_in(run, "scale", x, 0))
+	if (!pt_op_in(run, "scale", x, 0) || !pt_op_act_type(run, "scale", x))
 		return NULL;
 	y = pt_op_like(run, x);
-	if (!y || run->dev->k->axpby(run->dev, (size_t)pt_tensor_count(x), s, x->data, 0, y->data,
-				     &run->err))
+	if (!y || run->dev->k->axpby(run->dev, y->type, (size_t)pt_tensor_count(x), s, x->data, 0,
+				     y->data, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, x);
 	if (!run->record || !y->needs_grad)
@@ -96,11 +97,11 @@ static int affine_backward(struct pt_run *run, struct pt_node *node)
 	bool acc;
 	float *dw = pt_tape_grad_add(run, c->w);
 	float *db = pt_tape_grad_add(run, c->b);
-	float *dx = pt_tape_grad(run, c->x, &acc);
+	void *dx = pt_tape_grad(run, c->x, &acc);
 
 	if (run->err.status)
 		return run->err.status;
-	return run->dev->k->affine_bwd(run->dev, c->x->shape[0], c->x->shape[1], c->x->data,
+	return run->dev->k->affine_bwd(run->dev, c->y->type, c->x->shape[0], c->x->shape[1], c->x->data,
 				       c->w ? c->w->data : NULL, c->y->grad, dx, acc, dw, db, &run->err);
 }
 
@@ -112,7 +113,7 @@ struct pt_tensor *pt_op_affine(struct pt_run *run, struct pt_tensor *x, struct p
 	struct pt_node *node;
 	int nin = 0;
 
-	if (!pt_op_in(run, "affine", x, 2) || (w && !pt_op_in(run, "affine", w, 0)) ||
+	if (!pt_op_in(run, "affine", x, 2) || !pt_op_act_type(run, "affine", x) || (w && !pt_op_in(run, "affine", w, 0)) ||
 	    (b && !pt_op_in(run, "affine", b, 0)))
 		return NULL;
 	if ((w && (pt_tensor_count(w) != x->shape[1] || w->type != PT_F32)) ||
@@ -122,7 +123,7 @@ struct pt_tensor *pt_op_affine(struct pt_run *run, struct pt_tensor *x, struct p
 		return NULL;
 	}
 	y = pt_op_like(run, x);
-	if (!y || run->dev->k->affine_fwd(run->dev, x->shape[0], x->shape[1], x->data,
+	if (!y || run->dev->k->affine_fwd(run->dev, y->type, x->shape[0], x->shape[1], x->data,
 					  w ? w->data : NULL, b ? b->data : NULL, y->data, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, x) || pt_op_wants(run, w) || pt_op_wants(run, b);
@@ -159,7 +160,7 @@ struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p
 	struct pt_node *node;
 	struct pt_tensor *y;
 
-	if (!pt_op_in(run, "dropout", x, 2))
+	if (!pt_op_in(run, "dropout", x, 2) || !pt_op_act_type(run, "dropout", x))
 		return NULL;
 	if (!run->train || p <= 0)
 		return x;
@@ -230,7 +231,7 @@ static struct pt_tensor *act(struct pt_run *run, const char *name, struct pt_ten
 
 struct pt_tensor *pt_op_act(struct pt_run *run, struct pt_tensor *x, enum pt_act kind)
 {
-	if (!pt_op_in(run, "act", x, 0))
+	if (!pt_op_in(run, "act", x, 0) || !pt_op_act_type(run, "act", x))
 		return NULL;
 	return act(run, "act", x, NULL, kind);
 }

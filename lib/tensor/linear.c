@@ -255,7 +255,7 @@ int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_
 		y[i] = NULL;
 		nterms += lin[i].nterms;
 	}
-	if (!pt_op_in(run, "linear", x, 2))
+	if (!pt_op_in(run, "linear", x, 2) || !pt_op_act_type(run, "linear", x))
 		return run->err.status;
 	c = new_ctx(run, n, nterms, &term);
 	if (!c)

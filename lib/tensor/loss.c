@@ -12,7 +12,7 @@ struct nll_ctx {
 	struct pt_k_nll k;
 	struct pt_linear head;
 	struct pt_tensor *x, *nll;
-	float *dx;			/* written by forward; NULL: backward computes */
+	void *dx;			/* written by forward; NULL: backward computes */
 	bool forward_written;
 };
 
@@ -80,7 +80,7 @@ static bool nll_keep(struct pt_run *run, struct nll_ctx *c, const float *weight)
 	c->forward_written = true;
 	c->k.weight = weight;
 	if (c->x->needs_grad) {
-		c->dx = pt_op_keep(run, pt_tensor_count(c->x), sizeof *c->dx);
+		c->dx = pt_op_keep(run, pt_tensor_count(c->x), pt_dtype_size(c->x->grad_type));
 		if (!c->dx)
 			return false;
 	}
@@ -96,7 +96,7 @@ struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const
 	struct pt_k_lowrank *term;
 	float drop = 0;
 
-	if (!pt_op_in(run, "token_nll", x, 2))
+	if (!pt_op_in(run, "token_nll", x, 2) || !pt_op_act_type(run, "token_nll", x))
 		return NULL;
 	term = pt_pool_alloc(&run->pool, (size_t)n->head.nterms * sizeof *term, &run->err);
 	if (!term || !pt_op_linear_copy(run, &n->head, &c.head) ||
@@ -106,7 +106,7 @@ struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const
 		drop = term[i].dropout > drop ? term[i].dropout : drop;
 	if (!pt_op_rng(run, "token_nll", x->rows, drop, &c.k.rng))
 		return NULL;
-	c.nll = pt_tensor_new(run, 1, &n->rows, NULL);
+	c.nll = pt_tensor_new_f32(run, 1, &n->rows, NULL);
 	if (!c.nll)
 		return NULL;
 	c.nll->needs_grad = pt_op_wants(run, x) || pt_op_linear_trains(run, &c.head);
@@ -158,15 +158,17 @@ struct pt_tensor *pt_op_class_loss(struct pt_run *run, struct pt_tensor *logits,
 
 	if (!pt_op_in(run, "class_loss", logits, 2))
 		return NULL;
-	if (logits->type != PT_F32 || (c->kind == PT_LOSS_CE ? !c->cls : !c->target)) {
-		pt_op_fail(run, PT_FAIL, "class_loss: f32 logits and targets are needed");
+	if (!pt_op_act_type(run, "class_loss", logits))
+		return NULL;
+	if (c->kind == PT_LOSS_CE ? !c->cls : !c->target) {
+		pt_op_fail(run, PT_FAIL, "class_loss: targets are needed");
 		return NULL;
 	}
-	y = pt_tensor_new(run, 1, &logits->shape[0], NULL);
+	y = pt_tensor_new_f32(run, 1, &logits->shape[0], NULL);
 	if (!y)
 		return NULL;
 	k = (struct pt_k_class){ .kind = c->kind, .n = logits->shape[0], .k = logits->shape[1],
-		.z = logits->data, .cls = c->cls, .target = c->target, .smoothing = c->smoothing,
+		.type = logits->type, .z = logits->data, .cls = c->cls, .target = c->target, .smoothing = c->smoothing,
 		.loss = y->data };
 	if (run->dev->k->class_fwd(run->dev, &k, &run->err))
 		return NULL;

@@ -16,7 +16,7 @@ static bool norm_fill(struct pt_run *run, const struct pt_tensor *x, const struc
 {
 	int64_t c = n->w && n->w->ndim == 1 ? n->w->shape[0] : x->shape[1];
 
-	if ((n->w && !pt_op_in(run, "norm", n->w, 1)) || (n->b && !pt_op_in(run, "norm", n->b, 1)))
+	if (!pt_op_act_type(run, "norm", x) || (n->w && !pt_op_in(run, "norm", n->w, 1)) || (n->b && !pt_op_in(run, "norm", n->b, 1)))
 		return false;
 	if (c < 1 || x->shape[1] % c || (n->b && n->b->shape[0] != c) ||
 	    (n->w && n->b && n->w->type != n->b->type)) {

@@ -21,6 +21,9 @@ int pt_op_fail(struct pt_run *run, int status, const char *fmt, ...)
 /* True when op may go on with input t of ndim dimensions (0: any). */
 bool pt_op_in(struct pt_run *run, const char *op, const struct pt_tensor *t, int ndim);
 
+/* True when x is of the run's type of activations; a failure else. */
+bool pt_op_act_type(struct pt_run *run, const char *op, const struct pt_tensor *x);
+
 /* A tensor that backward may have to write a gradient for, in this mode. */
 bool pt_op_wants(const struct pt_run *run, const struct pt_tensor *t);
 

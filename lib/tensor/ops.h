@@ -134,7 +134,7 @@ struct pt_class {
 	const float *target;		/* device [B,K] */
 	float smoothing;
 };
-/* loss [B] of logits [B,K] f32. */
+/* loss [B] f32 of logits [B,K]. */
 struct pt_tensor *pt_op_class_loss(struct pt_run *run, struct pt_tensor *logits,
 				   const struct pt_class *c);
 

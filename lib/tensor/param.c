@@ -58,7 +58,7 @@ static int zeroed(struct pt_device *dev, size_t n, float **out, struct pt_error 
 	if (r)
 		return r;
 	*out = q;
-	return n ? dev->k->fill(dev, *out, n, 0, err) : 0;
+	return n ? dev->k->fill(dev, PT_F32, *out, n, 0, err) : 0;
 }
 
 int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t *shape,
@@ -66,7 +66,7 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 {
 	size_t n = sizeof(float), cap = (size_t)p->cap;
 	struct pt_param *x;
-	float *data = NULL;
+	float *data = NULL, *grad = NULL;
 	int r = PT_FAIL;
 
 	if (pt_params_find(p, name))
@@ -86,7 +86,8 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 	r = zeroed(p->dev, n, &data, err);
 	x->t.data = data;
 	if (!r && !p->frozen)
-		r = zeroed(p->dev, n, &x->t.grad, err);
+		r = zeroed(p->dev, n, &grad, err);
+	x->t.grad = grad;
 	if (r)
 		goto fail;
 	x->t.needs_grad = !p->frozen;
@@ -124,7 +125,7 @@ int pt_params_zero_grad(struct pt_params *p, struct pt_error *err)
 {
 	for (int i = 0; i < p->n; i++) {
 		struct pt_tensor *t = &p->item[i]->t;
-		int r = p->dev->k->fill(p->dev, t->grad, (size_t)pt_tensor_count(t), 0, err);
+		int r = p->dev->k->fill(p->dev, PT_F32, t->grad, (size_t)pt_tensor_count(t), 0, err);
 
 		if (r)
 			return r;

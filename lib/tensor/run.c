@@ -16,7 +16,7 @@ int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, stru
 
 	memset(run, 0, sizeof *run);
 	run->dev = dev;
-	run->act_type = PT_F32;
+	pt_run_compute(run, false);
 	run->tape = pt_calloc(1, sizeof *run->tape, err);
 	if (!run->tape)
 		return PT_FAIL;
@@ -26,6 +26,12 @@ int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, stru
 		run->tape = NULL;
 	}
 	return r;
+}
+
+void pt_run_compute(struct pt_run *run, bool bf16)
+{
+	run->round_bf16 = bf16;
+	run->act_type = bf16 && run->dev->bf16_act ? PT_BF16 : PT_F32;
 }
 
 void pt_run_release(struct pt_run *run)
@@ -80,13 +86,14 @@ void pt_tensor_init(struct pt_tensor *t, enum pt_dtype type, int ndim, const int
 	for (int i = 0; i < ndim; i++)
 		t->shape[i] = shape[i];
 	t->data = data;
+	t->grad_type = PT_F32;
 }
 
-struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
-				const struct pt_rows *rows)
+static struct pt_tensor *tensor_new(struct pt_run *run, enum pt_dtype type, int ndim, const int64_t *shape,
+				    const struct pt_rows *rows)
 {
 	struct pt_tensor *t;
-	size_t bytes = pt_dtype_size(run->act_type);
+	size_t bytes = pt_dtype_size(type);
 
 	if (run->err.status)
 		return NULL;
@@ -99,13 +106,26 @@ struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *sha
 	t = pt_pool_alloc(&run->pool, sizeof *t, &run->err);
 	if (!t)
 		return NULL;
-	pt_tensor_init(t, run->act_type, ndim, shape, NULL);
+	pt_tensor_init(t, type, ndim, shape, NULL);
 	if (pt_arena_push(&run->arena, bytes, &t->data, &run->err))
 		return NULL;
 	t->rows = rows;
+	t->grad_type = type;
 	t->owned = true;
 	t->depth = run->depth;
 	return t;
+}
+
+struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
+				const struct pt_rows *rows)
+{
+	return tensor_new(run, run->act_type, ndim, shape, rows);
+}
+
+struct pt_tensor *pt_tensor_new_f32(struct pt_run *run, int ndim, const int64_t *shape,
+				    const struct pt_rows *rows)
+{
+	return tensor_new(run, PT_F32, ndim, shape, rows);
 }
 
 void pt_tensor_done(struct pt_run *run, struct pt_tensor *t)
@@ -170,6 +190,15 @@ bool pt_op_in(struct pt_run *run, const char *op, const struct pt_tensor *t, int
 	else if (ndim && t->ndim != ndim)
 		pt_op_fail(run, PT_FAIL, "%s: tensor %s has %d dimensions, not %d", op,
 			   t->name ? t->name : "of the run", t->ndim, ndim);
+	return !run->err.status;
+}
+
+bool pt_op_act_type(struct pt_run *run, const char *op, const struct pt_tensor *x)
+{
+	if (x->type != run->act_type)
+		pt_op_fail(run, PT_FAIL, "%s: tensor %s is of type %s, activations are %s", op,
+			   x->name ? x->name : "of the run", pt_dtype_name(x->type),
+			   pt_dtype_name(run->act_type));
 	return !run->err.status;
 }
 

@@ -55,9 +55,9 @@ static int gather_backward(struct pt_run *run, struct pt_node *node)
 {
 	const struct select_ctx *c = node->ctx;
 	const struct pt_tensor *y = node->out[0];
-	float *dx = pt_tape_grad_add(run, node->in[0]);
+	void *dx = pt_tape_grad_add(run, node->in[0]);
 
-	return dx ? run->dev->k->gather_bwd(run->dev, y->shape[0], y->shape[1], y->grad, c->idx, dx,
+	return dx ? run->dev->k->gather_bwd(run->dev, y->type, y->shape[0], y->shape[1], y->grad, c->idx, dx,
 					    &run->err) : run->err.status;
 }
 
@@ -69,12 +69,13 @@ struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const in
 	struct pt_tensor *y;
 	int64_t shape[2];
 
-	if (!pt_op_in(run, "gather", x, 2))
+	if (!pt_op_in(run, "gather", x, 2) || !pt_op_act_type(run, "gather", x))
 		return NULL;
 	shape[0] = n;
 	shape[1] = x->shape[1];
 	y = pt_tensor_new(run, 2, shape, rows);
-	if (!y || run->dev->k->gather_fwd(run->dev, n, shape[1], x->data, idx, y->data, &run->err))
+	if (!y || run->dev->k->gather_fwd(run->dev, n, (size_t)shape[1] * pt_dtype_size(y->type),
+					  x->data, idx, y->data, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, x);
 	if (!run->record || !y->needs_grad)
@@ -113,10 +114,10 @@ struct pieces_ctx {
 static int pieces_backward(struct pt_run *run, struct pt_node *node)
 {
 	const struct pieces_ctx *c = node->ctx;
-	float *dx = pt_tape_grad_add(run, node->in[0]);
+	void *dx = pt_tape_grad_add(run, node->in[0]);
 
-	return dx ? run->dev->k->gather_bwd(run->dev, c->n, c->width, node->out[0]->grad, c->idx, dx,
-					    &run->err) : run->err.status;
+	return dx ? run->dev->k->gather_bwd(run->dev, node->out[0]->type, c->n, c->width,
+					    node->out[0]->grad, c->idx, dx, &run->err) : run->err.status;
 }
 
 /* A row of x is as many rows of pieces, so this is a gather of those. */
@@ -129,7 +130,7 @@ struct pt_tensor *pt_op_pieces(struct pt_run *run, struct pt_tensor *x, int tota
 	struct pt_tensor *y;
 	int64_t shape[2];
 
-	if (!pt_op_in(run, "pieces", x, 2))
+	if (!pt_op_in(run, "pieces", x, 2) || !pt_op_act_type(run, "pieces", x))
 		return NULL;
 	if (x->shape[1] % total) {
 		pt_op_fail(run, PT_FAIL, "pieces: %lld features are not %d of one width",
@@ -141,7 +142,8 @@ struct pt_tensor *pt_op_pieces(struct pt_run *run, struct pt_tensor *x, int tota
 	shape[0] = x->shape[0];
 	shape[1] = c.width * n;
 	y = pt_tensor_new(run, 2, shape, x->rows);
-	if (!y || run->dev->k->gather_fwd(run->dev, c.n, c.width, x->data, index, y->data, &run->err))
+	if (!y || run->dev->k->gather_fwd(run->dev, c.n, (size_t)c.width * pt_dtype_size(y->type),
+					  x->data, index, y->data, &run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, x);
 	if (!run->record || !y->needs_grad)
@@ -158,7 +160,7 @@ static int mean_backward(struct pt_run *run, struct pt_node *node)
 	const struct select_ctx *c = node->ctx;
 	const struct pt_tensor *y = node->out[0];
 	bool acc;
-	float *dx;
+	void *dx;
 
 	/* The kernel writes the rows of sequences only: others must be zero. */
 	if (node->in[0]->shape[0] != c->rows->host_cu[c->rows->batch]) {
@@ -167,7 +169,7 @@ static int mean_backward(struct pt_run *run, struct pt_node *node)
 	} else {
 		dx = pt_tape_grad(run, node->in[0], &acc);
 	}
-	return dx ? run->dev->k->mean_bwd(run->dev, c->rows->batch, y->shape[1], y->grad, c->rows->cu, dx,
+	return dx ? run->dev->k->mean_bwd(run->dev, y->type, c->rows->batch, y->shape[1], y->grad, c->rows->cu, dx,
 					  acc, &run->err) : run->err.status;
 }
 
@@ -178,7 +180,7 @@ struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const stru
 	struct pt_tensor *y;
 	int64_t shape[2];
 
-	if (!pt_op_in(run, "mean", x, 2))
+	if (!pt_op_in(run, "mean", x, 2) || !pt_op_act_type(run, "mean", x))
 		return NULL;
 	if (!rows || x->shape[0] < rows->host_cu[rows->batch]) {
 		pt_op_fail(run, PT_FAIL, "mean: %lld rows do not fit the sequences", (long long)x->shape[0]);
@@ -187,7 +189,7 @@ struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const stru
 	shape[0] = rows->batch;
 	shape[1] = x->shape[1];
 	y = pt_tensor_new(run, 2, shape, NULL);
-	if (!y || run->dev->k->mean_fwd(run->dev, rows->batch, shape[1], x->data, rows->cu, y->data,
+	if (!y || run->dev->k->mean_fwd(run->dev, y->type, rows->batch, shape[1], x->data, rows->cu, y->data,
 					&run->err))
 		return NULL;
 	y->needs_grad = pt_op_wants(run, x);

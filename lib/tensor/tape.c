@@ -61,7 +61,7 @@ void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t)
 	t->saved++;
 }
 
-float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc)
+void *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc)
 {
 	void *p;
 
@@ -78,41 +78,44 @@ float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc)
 		return NULL;
 	}
 	*acc = false;
-	if (pt_arena_take(&run->arena, (size_t)pt_tensor_count(t) * sizeof *t->grad, &p, &run->err))
+	if (pt_arena_take(&run->arena, (size_t)pt_tensor_count(t) * pt_dtype_size(t->grad_type), &p, &run->err))
 		return NULL;
 	t->grad = p;
 	t->unit_grad = false;
 	return t->grad;
 }
 
-float *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t)
+void *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t)
 {
 	bool acc;
-	float *g = pt_tape_grad(run, t, &acc);
+	void *g = pt_tape_grad(run, t, &acc);
 
-	if (g && !acc && run->dev->k->fill(run->dev, g, (size_t)pt_tensor_count(t), 0, &run->err))
+	if (g && !acc && run->dev->k->fill(run->dev, t->grad_type, g, (size_t)pt_tensor_count(t), 0, &run->err))
 		return NULL;
 	return g;
 }
 
-int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const float *g)
+int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const void *g)
 {
 	const struct pt_kernels *k = run->dev->k;
 	bool acc;
-	float *to = pt_tape_grad(run, t, &acc);
+	void *to = pt_tape_grad(run, t, &acc);
 	size_t n;
 
 	if (!to)
 		return run->err.status;
 	n = (size_t)pt_tensor_count(t);
-	return acc ? k->axpby(run->dev, n, 1, g, 1, to, &run->err) :
-		     k->copy(run->dev, to, g, n * sizeof *g, &run->err);
+	return acc ? k->axpby(run->dev, t->grad_type, n, 1, g, 1, to, &run->err) :
+		     k->copy(run->dev, to, g, n * pt_dtype_size(t->grad_type), &run->err);
 }
 
 int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out)
 {
 	if (run->err.status || !t->needs_grad || !out->grad)
 		return run->err.status;
+	if (t->grad_type != out->grad_type)
+		return pt_op_fail(run, PT_FAIL, "a gradient has the type %s, not %s",
+				  pt_dtype_name(out->grad_type), pt_dtype_name(t->grad_type));
 	if (t->grad || t->external)
 		return pt_tape_give(run, t, out->grad);
 	t->grad = out->grad;
@@ -171,7 +174,7 @@ int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight,
 	const struct pt_kernels *k = run->dev->k;
 	size_t n;
 	bool acc;
-	float *g;
+	void *g;
 	int r;
 
 	if (pt_run_check(run, err))
@@ -183,9 +186,9 @@ int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight,
 	if (!g)
 		return pt_run_check(run, err);
 	if (weight)
-		r = k->copy(run->dev, g, weight, n * sizeof *g, &run->err);
+		r = k->convert(run->dev, g, loss->grad_type, weight, PT_F32, n, &run->err);
 	else
-		r = k->fill(run->dev, g, n, 1, &run->err);
+		r = k->fill(run->dev, loss->grad_type, g, n, 1, &run->err);
 	loss->unit_grad = !weight;
 	if (!r)
 		pt_tape_walk(run, 0);

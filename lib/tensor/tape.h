@@ -45,12 +45,15 @@ struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_f
  * place. At most nin + nout tensors a node: one more is run->err (a bug).
  */
 void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t);
-/* Where to write t's gradient: *acc says add (true) or overwrite. NULL when t needs none or on failure. */
-float *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc);
+/*
+ * Where to write t's gradient, of t->grad_type: *acc says add (true) or overwrite. NULL when t needs none or
+ * on failure.
+ */
+void *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc);
 /* The same for kernels that always add: a fresh gradient is zeroed. t may be NULL. */
-float *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t);
-/* t's gradient += g of the same shape. */
-int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const float *g);
+void *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t);
+/* t's gradient += g of the same shape and type. */
+int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const void *g);
 /* The same from the gradient of out, which is done with: its memory moves where it can. */
 int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out);
 /*

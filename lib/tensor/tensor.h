@@ -44,7 +44,8 @@ struct pt_tensor {
 	void *data;			/* device; NULL only for size 0 */
 	const struct pt_rows *rows;	/* of activations; inherited by operations */
 	bool needs_grad;
-	float *grad;			/* device f32, same shape; activations: NULL until the first consumer wrote it */
+	void *grad;			/* device, same shape; activations: NULL until the first consumer wrote it */
+	enum pt_dtype grad_type;	/* of activations their type, of leaves f32 */
 	bool external;			/* grad lives outside the arena (trainable tensors): always added to */
 	const char *name;		/* for messages; borrowed; may be NULL */
 	int saved;			/* nodes that keep the data for backward (in-place check, pt_tensor_done) */
@@ -73,7 +74,7 @@ struct pt_run {
 	bool train;			/* dropout acts */
 	bool trace;			/* first run of a recomputed scope: needs_grad is passed on, no nodes */
 	bool round_bf16;		/* operands of products rounded as bf16 (--dtype bf16 on a device without it) */
-	enum pt_dtype act_type;		/* type of activations on this device */
+	enum pt_dtype act_type;		/* type of activations: f32, or bf16 by pt_run_compute() */
 	struct pt_error err;		/* first failure */
 	struct pt_pool pool;		/* tensors and nodes, reused from step to step */
 	int depth;			/* scopes that are open */
@@ -84,6 +85,9 @@ struct pt_run {
 /* capacity: bytes of the arena; 0 with a plan device: unbounded, only counted. */
 int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, struct pt_error *err);
 void pt_run_release(struct pt_run *run);
+
+/* The compute type: bf16 or f32, the latter from the start. What activations are then is the device's. */
+void pt_run_compute(struct pt_run *run, bool bf16);
 
 /* Forget all tensors, nodes and arena contents: the start of a micro-batch. */
 void pt_run_reset(struct pt_run *run);
@@ -101,6 +105,9 @@ void pt_tensor_init(struct pt_tensor *t, enum pt_dtype type, int ndim, const int
 /* An activation of the run (low end while recording, so that backward finds it). */
 struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
 				const struct pt_rows *rows);
+/* The same of f32, whatever activations are: losses. */
+struct pt_tensor *pt_tensor_new_f32(struct pt_run *run, int ndim, const int64_t *shape,
+				    const struct pt_rows *rows);
 
 /*
  * The formula reads t no more. Its memory is free at once unless a node keeps

@@ -103,7 +103,7 @@ int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, 
 	if (status)
 		return status;
 	run.record = run.train = train;
-	run.round_bf16 = bf16;
+	pt_run_compute(&run, bf16);
 	status = pt_feed_plan(f, &run, b, err);
 	if (!status)
 		status = pt_loss_forward(&run, m, f, !train, &l, err);

@@ -3,12 +3,6 @@
  * plan.c - the memory of a step: the step itself on the plan device, where
  * kernels do nothing and the arena counts (step.h).
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "train/loss.h"
 #include "train/step.h"
 
@@ -21,41 +15,6 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
 size_t pt_step_state_bytes(const struct pt_step *s)
 {
 	return (size_t)pt_params_count(s->opt.params) * 4 * sizeof(float);
-}
-
-static size_t smaller(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* A number from a file of the system; SIZE_MAX where there is none ("max", no file). */
-static size_t number_in(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	unsigned long long v;
-	size_t n = SIZE_MAX;
-
-	if (!f)
-		return n;
-	if (fscanf(f, "%llu", &v) == 1)
-		n = (size_t)v;
-	fclose(f);
-	return n;
-}
-
-size_t pt_memory_limit(void)
-{
-	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-	size_t n = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
-	struct rlimit r;
-
-	n = smaller(n, number_in("/sys/fs/cgroup/memory.max"));
-	n = smaller(n, number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-	if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
-		n = smaller(n, (size_t)r.rlim_cur);
-	if (getrlimit(RLIMIT_DATA, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
-		n = smaller(n, (size_t)r.rlim_cur);
-	return n;
 }
 
 static struct pt_feed_bounds of_tokens(const struct pt_feed_bounds *b, int64_t tokens)

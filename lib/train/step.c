@@ -64,7 +64,7 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 	pt_run_reset(&s->run);
 	s->run.record = true;
 	s->run.train = true;
-	s->run.round_bf16 = s->bf16;
+	pt_run_compute(&s->run, s->bf16);
 	s->bad = -1;
 	if (pt_feed_fill(&s->feed, &s->run, x, err) ||
 	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||

@@ -59,9 +59,6 @@ int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t li
 /* Bytes that the trained tensors take: values, gradients, moments. */
 size_t pt_step_state_bytes(const struct pt_step *s);
 
-/* Memory that this process may use at all: of the machine, its control group, its limits. */
-size_t pt_memory_limit(void);
-
 /*
  * Add a micro-batch to the step: its loss, and its gradients to those there.
  * PT_NUMERIC when a loss is not finite; s->bad and s->value tell which.

@@ -237,19 +237,19 @@ static void rows(struct pt_device *dev, struct elem_case *c)
 	float *x = in(c, m, 1), *w = v % 3 ? in(c, c->c, 1) : NULL, *b = v % 4 ? in(c, c->c, 1) : NULL;
 	float *dy = in(c, m + 4 * c->c, 1), *y;
 
-	assert_ok(dev->k->affine_fwd(dev, n, c->c, x, w, b, out(c, m), &err), &err);
+	assert_ok(dev->k->affine_fwd(dev, PT_F32, n, c->c, x, w, b, out(c, m), &err), &err);
 	y = v % 5 ? out(c, m) : NULL;
-	assert_ok(dev->k->affine_bwd(dev, n, c->c, x, w, dy, y, v % 2, w ? out(c, c->c) : NULL,
+	assert_ok(dev->k->affine_bwd(dev, PT_F32, n, c->c, x, w, dy, y, v % 2, w ? out(c, c->c) : NULL,
 				     v % 7 ? out(c, c->c) : NULL, &err), &err);
 	for (int64_t i = 0; i < n; i++)
 		idx[i] = (int32_t)(n - 1 - i);
-	assert_ok(dev->k->gather_fwd(dev, n, c->c, x, idx, out(c, m), &err), &err);
-	assert_ok(dev->k->gather_bwd(dev, n, c->c, dy, idx, c->out[0], &err), &err);
+	assert_ok(dev->k->gather_fwd(dev, n, (size_t)c->c * sizeof *x, x, idx, out(c, m), &err), &err);
+	assert_ok(dev->k->gather_bwd(dev, PT_F32, n, c->c, dy, idx, c->out[0], &err), &err);
 	for (int j = 0; j < 4; j++)
 		cu[j + 1] = cu[j] + (int32_t)fix_pick(&c->r, n - cu[j] + 1);
-	assert_ok(dev->k->mean_fwd(dev, 4, c->c, x, cu, out(c, 4 * c->c), &err), &err);
+	assert_ok(dev->k->mean_fwd(dev, PT_F32, 4, c->c, x, cu, out(c, 4 * c->c), &err), &err);
 	if (y)
-		assert_ok(dev->k->mean_bwd(dev, 4, c->c, dy, cu, y, v % 4 > 1, &err), &err);
+		assert_ok(dev->k->mean_bwd(dev, PT_F32, 4, c->c, dy, cu, y, v % 4 > 1, &err), &err);
 }
 
 static void elements(struct pt_device *dev, struct elem_case *c)
@@ -267,9 +267,9 @@ static void elements(struct pt_device *dev, struct elem_case *c)
 		  &err);
 	if (v % 2)
 		z[0] = NAN;		/* beta 0 does not read */
-	assert_ok(dev->k->axpby(dev, (size_t)n, 1.5f, y, v % 2 ? 0 : -0.5f, z, &err), &err);
+	assert_ok(dev->k->axpby(dev, PT_F32, (size_t)n, 1.5f, y, v % 2 ? 0 : -0.5f, z, &err), &err);
 	assert_ok(dev->k->copy(dev, y, z, (size_t)n * 4, &err), &err);
-	assert_ok(dev->k->fill(dev, z, (size_t)n / 2, 3, &err), &err);
+	assert_ok(dev->k->fill(dev, PT_F32, z, (size_t)n / 2, 3, &err), &err);
 }
 
 static void rows_and_elements(void **state)

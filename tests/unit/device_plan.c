@@ -126,7 +126,7 @@ static void guard_guards(void **state)
 		assert_true(deadly((char *)p[i] + 4999));
 	}
 	assert_ok(dev->upload(dev, p[1], host, sizeof host, &err), &err);
-	assert_ok(dev->k->axpby(dev, 3, 2, p[1], 0, p[2], &err), &err);
+	assert_ok(dev->k->axpby(dev, PT_F32, 3, 2, p[1], 0, p[2], &err), &err);
 	assert_true(deadly(p[1]));
 	assert_ok(dev->download(dev, host, p[2], sizeof host, &err), &err);
 	assert_true(host[0] == 2 && host[1] == 4 && host[2] == 6);
@@ -134,7 +134,7 @@ static void guard_guards(void **state)
 	dev->free(dev, p[1], 5000);
 	assert_true(deadly(p[1]));
 	assert_ok(dev->alloc(dev, 100, &p[1], &err), &err);
-	assert_ok(dev->k->fill(dev, p[1], 25, 7, &err), &err);
+	assert_ok(dev->k->fill(dev, PT_F32, p[1], 25, 7, &err), &err);
 	assert_ok(dev->download(dev, host, p[2], sizeof host, &err), &err);
 	assert_true(host[0] == 2 && host[2] == 6);
 	for (int i = 0; i < 3; i++)

@@ -67,7 +67,7 @@ static void decode(const char *name, const char *device, int prefill, int piece)
 	forget(&x, mem, host);
 	for (size_t i = 0; i < n; i++)
 		top = fmax(top, fabs(want[i]));
-	assert_ok(pt_kvcache_new(&cache, x.m, len, &x.f.err), &x.f.err);
+	assert_ok(pt_kvcache_new(&cache, x.m, x.f.run.act_type, len, &x.f.err), &x.f.err);
 	for (int round = 0; round < 2; round++) {
 		for (int at = 0, step; at < len; at += step) {
 			step = at ? piece : prefill;
@@ -116,7 +116,7 @@ static void test_refused(void **state)
 	(void)state;
 	mfix_golden(&x, "llama2");
 	mfix_open(&x, "ref");
-	assert_ok(pt_kvcache_new(&cache, x.m, 5, &x.f.err), &x.f.err);
+	assert_ok(pt_kvcache_new(&cache, x.m, x.f.run.act_type, 5, &x.f.err), &x.f.err);
 	/* Several sequences. */
 	x.in.cache = cache;
 	assert_null(pt_model_hidden(&x.f.run, x.m, &x.in));
@@ -135,13 +135,13 @@ static void test_refused(void **state)
 	/* A failure leaves nothing behind. */
 	assert_int_equal(pt_kvcache_len(cache), 0);
 	pt_kvcache_free(cache);
-	assert_fails(pt_kvcache_new(&cache, x.m, 0, &x.f.err), PT_USAGE, "0 positions", &x.f.err);
+	assert_fails(pt_kvcache_new(&cache, x.m, x.f.run.act_type, 0, &x.f.err), PT_USAGE, "0 positions", &x.f.err);
 	mfix_close(&x);
 	mfix_release(&x);
 
 	mfix_golden(&x, "bert-class");
 	mfix_open(&x, "ref");
-	assert_ok(pt_kvcache_new(&cache, x.m, 5, &x.f.err), &x.f.err);
+	assert_ok(pt_kvcache_new(&cache, x.m, x.f.run.act_type, 5, &x.f.err), &x.f.err);
 	x.in.cache = cache;
 	assert_null(pt_model_hidden(&x.f.run, x.m, &x.in));
 	assert_fails(pt_run_check(&x.f.run, &x.f.err), PT_USAGE, "do not generate", &x.f.err);

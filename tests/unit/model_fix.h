@@ -138,7 +138,7 @@ static void mfix_open(struct mfix *x, const char *device)
 	x->in.ids = fix_put(&x->f, ids->data, ids->bytes);
 	if (types)
 		x->in.types = fix_put(&x->f, types->data, types->bytes);
-	x->f.run.round_bf16 = x->type == 1;
+	pt_run_compute(&x->f.run, x->type == 1);
 }
 
 static void mfix_close(struct mfix *x)

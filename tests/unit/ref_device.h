@@ -51,6 +51,17 @@ static int ref_place(struct pt_device *dev, const void *host, size_t n, const vo
 	return 0;
 }
 
+static void ref_unplace(struct pt_device *dev, const void *p, size_t n)
+{
+	(void)dev, (void)p, (void)n;
+}
+
+static size_t ref_memory(struct pt_device *dev)
+{
+	(void)dev;
+	return SIZE_MAX;
+}
+
 static int ref_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
 {
 	(void)dev, (void)err;
@@ -96,37 +107,49 @@ static double ref_mask(const struct pt_k_rows *r, int64_t row, uint64_t site, ui
 	return pt_rng_float(out[j % 4]) < p ? 0 : 1 / (1 - (double)p);
 }
 
-static int ref_fill(struct pt_device *dev, float *x, size_t n, float value, struct pt_error *err)
+static int ref_fill(struct pt_device *dev, enum pt_dtype type, void *to, size_t n, float value,
+		    struct pt_error *err)
 {
-	(void)dev, (void)err;
+	float *x = to;
+
+	(void)dev, (void)type, (void)err;
 	for (size_t i = 0; i < n; i++)
 		x[i] = value;
 	return 0;
 }
 
-static int ref_axpby(struct pt_device *dev, size_t n, float alpha, const float *x, float beta, float *y,
-		     struct pt_error *err)
+static int ref_axpby(struct pt_device *dev, enum pt_dtype type, size_t n, float alpha, const void *from,
+		     float beta, void *to, struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *x = from;
+	float *y = to;
+
+	(void)dev, (void)type, (void)err;
 	for (size_t i = 0; i < n; i++)
 		y[i] = (float)((double)alpha * x[i] + (beta == 0 ? 0 : (double)beta * y[i]));
 	return 0;
 }
 
-static int ref_affine_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-			  const float *b, float *y, struct pt_error *err)
+static int ref_affine_fwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *from,
+			  const float *w, const float *b, void *to, struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *x = from;
+	float *y = to;
+
+	(void)dev, (void)type, (void)err;
 	for (int64_t i = 0; i < n * c; i++)
 		y[i] = (float)((double)x[i] * (w ? w[i % c] : 1) + (b ? b[i % c] : 0));
 	return 0;
 }
 
-static int ref_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-			  const float *dy, float *dx, bool acc_dx, float *dw, float *db,
+static int ref_affine_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *from,
+			  const float *w, const void *back, void *to, bool acc_dx, float *dw, float *db,
 			  struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *x = from, *dy = back;
+	float *dx = to;
+
+	(void)dev, (void)type, (void)err;
 	for (int64_t j = 0; j < c; j++) {
 		double sw = 0, sb = 0;
 
@@ -145,28 +168,34 @@ static int ref_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const flo
 	return 0;
 }
 
-static int ref_gather_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const int32_t *idx,
-			  float *y, struct pt_error *err)
+static int ref_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void *x, const int32_t *idx,
+			  void *y, struct pt_error *err)
 {
 	(void)dev, (void)err;
 	for (int64_t i = 0; i < n; i++)
-		memcpy(y + i * c, x + idx[i] * c, (size_t)c * sizeof *y);
+		memcpy((char *)y + (size_t)i * bytes, (const char *)x + (size_t)idx[i] * bytes, bytes);
 	return 0;
 }
 
-static int ref_gather_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *dy, const int32_t *idx,
-			  float *dx, struct pt_error *err)
+static int ref_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *back,
+			  const int32_t *idx, void *to, struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *dy = back;
+	float *dx = to;
+
+	(void)dev, (void)type, (void)err;
 	for (int64_t i = 0; i < n * c; i++)
 		dx[idx[i / c] * c + i % c] += dy[i];
 	return 0;
 }
 
-static int ref_mean_fwd(struct pt_device *dev, int batch, int64_t c, const float *x, const int32_t *cu,
-			float *y, struct pt_error *err)
+static int ref_mean_fwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *from,
+			const int32_t *cu, void *to, struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *x = from;
+	float *y = to;
+
+	(void)dev, (void)type, (void)err;
 	for (int64_t b = 0; b < batch; b++) {
 		for (int64_t j = 0; j < c; j++) {
 			double s = 0;
@@ -179,10 +208,13 @@ static int ref_mean_fwd(struct pt_device *dev, int batch, int64_t c, const float
 	return 0;
 }
 
-static int ref_mean_bwd(struct pt_device *dev, int batch, int64_t c, const float *dy, const int32_t *cu,
-			float *dx, bool acc_dx, struct pt_error *err)
+static int ref_mean_bwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *back,
+			const int32_t *cu, void *to, bool acc_dx, struct pt_error *err)
 {
-	(void)dev, (void)err;
+	const float *dy = back;
+	float *dx = to;
+
+	(void)dev, (void)type, (void)err;
 	for (int64_t b = 0; b < batch; b++)
 		for (int64_t i = cu[b] * c; i < cu[b + 1] * c; i++)
 			ref_put(&dx[i], acc_dx, (double)dy[b * c + i % c] / (cu[b + 1] - cu[b]));
@@ -453,6 +485,8 @@ static struct pt_device *ref_device_new(void)
 	d->alloc = ref_alloc;
 	d->free = ref_free;
 	d->place = ref_place;
+	d->unplace = ref_unplace;
+	d->memory = ref_memory;
 	d->upload = ref_move;
 	d->download = ref_move;
 	d->close = ref_close;

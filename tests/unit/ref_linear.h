@@ -223,7 +223,7 @@ static int ref_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct p
 /* Loss of one row of logits and, where dz is given, weight times its gradient. */
 static double ref_class_row(const struct pt_k_class *k, int64_t b, double *dz)
 {
-	const float *z = k->z + b * k->k, *t = k->target ? k->target + b * k->k : NULL;
+	const float *z = (const float *)k->z + b * k->k, *t = k->target ? k->target + b * k->k : NULL;
 	double max = -INFINITY, s = 0, mean = 0, loss = 0, n = (double)k->k;
 	int cls = k->kind == PT_LOSS_CE ? k->cls[b] : 0;
 
@@ -269,7 +269,7 @@ static int ref_class_bwd(struct pt_device *dev, const struct pt_k_class *k, stru
 	for (int64_t b = 0; b < k->n; b++) {
 		ref_class_row(k, b, dz);
 		for (int64_t i = 0; i < k->k; i++)
-			ref_put(&k->dz[b * k->k + i], k->acc_dz, dz[i]);
+			ref_put((float *)k->dz + b * k->k + i, k->acc_dz, dz[i]);
 	}
 	free(dz);
 	return 0;

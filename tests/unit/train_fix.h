@@ -50,7 +50,7 @@ static void tfix_open(struct tfix *x, const char *device, const char *config, en
 	memset(x, 0, sizeof *x);
 	err = (struct pt_error)PT_ERROR_INIT;
 	assert_ok(pt_device_open(&x->dev, device, &d, &err), &err);
-	assert_ok(pt_device_open(&x->plan, "plan", &d, &err), &err);
+	assert_ok(pt_device_plan(&x->plan, x->dev, &err), &err);
 	assert_ok(pt_modeldir_open(&x->base, "tests/data/examples/base", 0, &err), &err);
 	assert_ok(pt_model_open(&x->m, x->dev, &x->base, &mo, &err), &err);
 	j = pt_json_parse(config, strlen(config), 0, "test", &err);

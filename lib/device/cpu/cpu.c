@@ -129,6 +129,11 @@ static int cpu_place(struct pt_device *dev, const void *host, size_t n, const vo
 	return 0;
 }
 
+static void cpu_unplace(struct pt_device *dev, const void *p, size_t n)
+{
+	(void)dev, (void)p, (void)n;
+}
+
 static int cpu_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
 {
 	(void)dev, (void)err;
@@ -171,8 +176,8 @@ int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struc
 	if (alloc_buffers(cpu, err))
 		goto fail;
 	*dev = (struct pt_device){ .name = "cpu", .k = path_table(cpu->path), .self = cpu,
-		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .upload = cpu_move,
-		.download = cpu_move, .close = cpu_close };
+		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .unplace = cpu_unplace,
+		.memory = pt_cpu_memory, .upload = cpu_move, .download = cpu_move, .close = cpu_close };
 	/* What computes: with bf16 and AMX too these are the AVX-512 kernels, as long as there are no others. */
 	snprintf(dev->path, sizeof dev->path, "%s",
 		 path_names[cpu->path > PT_CPU_AVX512 ? PT_CPU_AVX512 : cpu->path]);

@@ -41,6 +41,9 @@ struct pt_cpu {
 	float *work, *pack;
 };
 
+/* memory.c: bytes that this process may have. */
+size_t pt_cpu_memory(struct pt_device *dev);
+
 static inline int pt_cpu_threads(const struct pt_device *dev)
 {
 	return ((const struct pt_cpu *)dev->self)->threads;
@@ -113,22 +116,24 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_nonfinite	PT_CPU_NAME(pt_cpu_nonfinite)
 
 /* What they do is said in kernels.h. */
-int pt_cpu_fill(struct pt_device *dev, float *x, size_t n, float value, struct pt_error *err);
+int pt_cpu_fill(struct pt_device *dev, enum pt_dtype type, void *x, size_t n, float value,
+		struct pt_error *err);
 int pt_cpu_copy(struct pt_device *dev, void *dst, const void *src, size_t bytes, struct pt_error *err);
-int pt_cpu_axpby(struct pt_device *dev, size_t n, float alpha, const float *x, float beta, float *y,
-		 struct pt_error *err);
-int pt_cpu_affine_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-		      const float *b, float *y, struct pt_error *err);
-int pt_cpu_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-		      const float *dy, float *dx, bool acc_dx, float *dw, float *db, struct pt_error *err);
-int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const int32_t *idx,
-		      float *y, struct pt_error *err);
-int pt_cpu_gather_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *dy, const int32_t *idx,
-		      float *dx, struct pt_error *err);
-int pt_cpu_mean_fwd(struct pt_device *dev, int batch, int64_t c, const float *x, const int32_t *cu,
-		    float *y, struct pt_error *err);
-int pt_cpu_mean_bwd(struct pt_device *dev, int batch, int64_t c, const float *dy, const int32_t *cu,
-		    float *dx, bool acc_dx, struct pt_error *err);
+int pt_cpu_axpby(struct pt_device *dev, enum pt_dtype type, size_t n, float alpha, const void *x, float beta,
+		 void *y, struct pt_error *err);
+int pt_cpu_affine_fwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+		      const float *w, const float *b, void *y, struct pt_error *err);
+int pt_cpu_affine_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+		      const float *w, const void *dy, void *dx, bool acc_dx, float *dw, float *db,
+		      struct pt_error *err);
+int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void *x, const int32_t *idx,
+		      void *y, struct pt_error *err);
+int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
+		      const int32_t *idx, void *dx, struct pt_error *err);
+int pt_cpu_mean_fwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *x,
+		    const int32_t *cu, void *y, struct pt_error *err);
+int pt_cpu_mean_bwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *dy,
+		    const int32_t *cu, void *dx, bool acc_dx, struct pt_error *err);
 int pt_cpu_convert(struct pt_device *dev, void *dst, enum pt_dtype dt, const void *src,
 		   enum pt_dtype st, size_t n, struct pt_error *err);
 int pt_cpu_gemm(struct pt_device *dev, const struct pt_k_gemm *k, struct pt_error *err);

@@ -13,7 +13,7 @@
 
 static double cross_entropy(const struct pt_k_class *k, int64_t row, double *lse)
 {
-	const float *z = k->z + row * k->k;
+	const float *z = (const float *)k->z + row * k->k;
 	double s = (double)k->smoothing, max = (double)z[0], sum = 0, mean = 0;
 
 	for (int64_t i = 0; i < k->k; i++) {
@@ -28,7 +28,7 @@ static double cross_entropy(const struct pt_k_class *k, int64_t row, double *lse
 
 static double row_loss(const struct pt_k_class *k, int64_t row)
 {
-	const float *z = k->z + row * k->k, *t = k->target ? k->target + row * k->k : NULL;
+	const float *z = (const float *)k->z + row * k->k, *t = k->target ? k->target + row * k->k : NULL;
 	double loss = 0, lse;
 
 	if (k->kind == PT_LOSS_CE)
@@ -53,10 +53,10 @@ int pt_cpu_class_fwd(struct pt_device *dev, const struct pt_k_class *k, struct p
 
 static void row_grad(const struct pt_k_class *k, int64_t row)
 {
-	const float *z = k->z + row * k->k, *t = k->target ? k->target + row * k->k : NULL;
+	const float *z = (const float *)k->z + row * k->k, *t = k->target ? k->target + row * k->k : NULL;
 	bool ce = k->kind == PT_LOSS_CE, none = ce && k->cls[row] == NO_LOSS;
 	double n = (double)k->k, s = (double)k->smoothing, lse = 0, g;
-	float *dz = k->dz + row * k->k;
+	float *dz = (float *)k->dz + row * k->k;
 
 	if (ce && !none)
 		cross_entropy(k, row, &lse);

@@ -9,9 +9,12 @@
 #include "block.h"
 #include "column.h"
 
-int pt_cpu_fill(struct pt_device *dev, float *x, size_t n, float value, struct pt_error *err)
+int pt_cpu_fill(struct pt_device *dev, enum pt_dtype type, void *to, size_t n, float value,
+		struct pt_error *err)
 {
-	(void)err;
+	float *x = to;
+
+	(void)type, (void)err;
 	PT_PARALLEL(dev, n > PT_BLOCK)
 	for (int64_t b = 0; b < pt_blocks((int64_t)n, PT_BLOCK); b++)
 		for (int64_t i = b * PT_BLOCK; i < pt_min((int64_t)n, (b + 1) * PT_BLOCK); i++)
@@ -31,10 +34,13 @@ int pt_cpu_copy(struct pt_device *dev, void *dst, const void *src, size_t bytes,
 	return 0;
 }
 
-int pt_cpu_axpby(struct pt_device *dev, size_t n, float alpha, const float *x, float beta, float *y,
-		 struct pt_error *err)
+int pt_cpu_axpby(struct pt_device *dev, enum pt_dtype type, size_t n, float alpha, const void *in,
+		 float beta, void *out, struct pt_error *err)
 {
-	(void)err;
+	const float *x = in;
+	float *y = out;
+
+	(void)type, (void)err;
 	PT_PARALLEL(dev, n > PT_BLOCK)
 	for (int64_t b = 0; b < pt_blocks((int64_t)n, PT_BLOCK); b++) {
 		int64_t from = b * PT_BLOCK, to = pt_min((int64_t)n, from + PT_BLOCK);
@@ -72,16 +78,16 @@ static int64_t some_rows(int64_t c)
 	return pt_max(1, PT_BLOCK / pt_max(c, 1));
 }
 
-int pt_cpu_affine_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-		      const float *b, float *y, struct pt_error *err)
+int pt_cpu_affine_fwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+		      const float *w, const float *b, void *y, struct pt_error *err)
 {
 	int64_t rows = some_rows(c);
 
-	(void)err;
+	(void)type, (void)err;
 	PT_PARALLEL(dev, n > rows)
 	for (int64_t i = 0; i < n; i++) {
-		const float *xi = x + i * c;
-		float *yi = y + i * c;
+		const float *xi = (const float *)x + i * c;
+		float *yi = (float *)y + i * c;
 
 		if (w && b)
 			for (int64_t j = 0; j < c; j++)
@@ -105,16 +111,17 @@ static void affine_dx(const float *dy, const float *w, float *dx, bool acc, int6
 	}
 }
 
-int pt_cpu_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const float *w,
-		      const float *dy, float *dx, bool acc_dx, float *dw, float *db, struct pt_error *err)
+int pt_cpu_affine_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
+		      const float *w, const void *dy, void *dx, bool acc_dx, float *dw, float *db,
+		      struct pt_error *err)
 {
 	int64_t rows = some_rows(c);
 
-	(void)err;
+	(void)type, (void)err;
 	if (dx) {
 		PT_PARALLEL(dev, n > rows)
 		for (int64_t i = 0; i < n; i++)
-			affine_dx(dy + i * c, w, dx + i * c, acc_dx, c);
+			affine_dx((const float *)dy + i * c, w, (float *)dx + i * c, acc_dx, c);
 	}
 	if (dw || db) {
 		PT_PARALLEL(dev, n * c > PT_BLOCK)
@@ -125,60 +132,65 @@ int pt_cpu_affine_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *
 	return 0;
 }
 
-int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, int64_t c, const float *x, const int32_t *idx,
-		      float *y, struct pt_error *err)
+int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void *x, const int32_t *idx,
+		      void *y, struct pt_error *err)
 {
 	(void)err;
-	PT_PARALLEL(dev, n > some_rows(c))
+	PT_PARALLEL(dev, n > some_rows((int64_t)(bytes / sizeof(float))))
 	for (int64_t i = 0; i < n; i++)
-		memcpy(y + i * c, x + idx[i] * c, (size_t)c * sizeof *y);
+		memcpy((char *)y + (size_t)i * bytes, (const char *)x + (size_t)idx[i] * bytes, bytes);
 	return 0;
 }
 
-int pt_cpu_gather_bwd(struct pt_device *dev, int64_t n, int64_t c, const float *dy, const int32_t *idx,
-		      float *dx, struct pt_error *err)
+int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
+		      const int32_t *idx, void *dx, struct pt_error *err)
 {
-	(void)err;
+	(void)type, (void)err;
 	PT_PARALLEL(dev, n > some_rows(c))
 	for (int64_t i = 0; i < n; i++) {
-		float *to = dx + idx[i] * c;
+		const float *from = (const float *)dy + i * c;
+		float *to = (float *)dx + idx[i] * c;
 
 		for (int64_t j = 0; j < c; j++)
-			to[j] += dy[i * c + j];
+			to[j] += from[j];
 	}
 	return 0;
 }
 
-int pt_cpu_mean_fwd(struct pt_device *dev, int batch, int64_t c, const float *x, const int32_t *cu,
-		    float *y, struct pt_error *err)
+int pt_cpu_mean_fwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *x,
+		    const int32_t *cu, void *y, struct pt_error *err)
 {
 	const int64_t tiles = pt_blocks(c, PT_COLUMNS);
 
-	(void)err;
+	(void)type, (void)err;
 	PT_PARALLEL(dev, cu[batch] * c > PT_BLOCK)
 	for (int64_t t = 0; t < batch * tiles; t++) {
 		int64_t b = t / tiles, at = t % tiles * PT_COLUMNS, n = cu[b + 1] - cu[b];
 		int64_t m = pt_min(PT_COLUMNS, c - at);
-		float sum[PT_COLUMNS] = { 0 };
+		float sum[PT_COLUMNS] = { 0 }, *to = (float *)y + b * c + at;
 
-		pt_columns(n, c, at, x + cu[b] * c, NULL, NULL, NULL, sum);
+		pt_columns(n, c, at, (const float *)x + cu[b] * c, NULL, NULL, NULL, sum);
 		for (int64_t j = 0; j < m; j++)
-			y[b * c + at + j] = n ? sum[j] / (float)n : 0;
+			to[j] = n ? sum[j] / (float)n : 0;
 	}
 	return 0;
 }
 
-int pt_cpu_mean_bwd(struct pt_device *dev, int batch, int64_t c, const float *dy, const int32_t *cu,
-		    float *dx, bool acc_dx, struct pt_error *err)
+int pt_cpu_mean_bwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *dy,
+		    const int32_t *cu, void *dx, bool acc_dx, struct pt_error *err)
 {
-	(void)err;
+	(void)type, (void)err;
 	PT_PARALLEL(dev, cu[batch] * c > PT_BLOCK)
 	for (int64_t b = 0; b < batch; b++) {
 		float f = 1.0f / (float)pt_max(cu[b + 1] - cu[b], 1);
+		const float *from = (const float *)dy + b * c;
 
-		for (int64_t i = cu[b]; i < cu[b + 1]; i++)
+		for (int64_t i = cu[b]; i < cu[b + 1]; i++) {
+			float *to = (float *)dx + i * c;
+
 			for (int64_t j = 0; j < c; j++)
-				dx[i * c + j] = (acc_dx ? dx[i * c + j] : 0) + dy[b * c + j] * f;
+				to[j] = (acc_dx ? to[j] : 0) + from[j] * f;
+		}
 	}
 	return 0;
 }
