@@ -132,7 +132,7 @@ static int by_id(const void *a, const void *b)
 static int show(struct pt_added_token *t, const struct pt_normalizer *norm, struct pt_norm_work *w,
 		struct pt_error *err)
 {
-	struct pt_stretch st = { t->s, t->n, t->n };
+	struct pt_stretch st = { t->s, t->n, NULL, 0 };
 	int status = t->normalized ? pt_normalize(norm, w, &st, err) : 0;
 
 	if (status)

@@ -28,6 +28,9 @@ struct candidate {
 struct scratch {
 	int32_t *id;		/* of the symbols */
 	size_t n, cap;
+	uint32_t *len;		/* bytes that each stands for, where somebody asks: see measured */
+	size_t len_cap;
+	bool measured;
 	uint32_t *prev, *next;	/* linked list; next n: the end */
 	size_t link_cap, next_cap;
 	struct candidate *heap;
@@ -49,6 +52,7 @@ static void scratch_free(void *p)
 	if (!s)
 		return;
 	free(s->id);
+	free(s->len);
 	free(s->prev);
 	free(s->next);
 	free(s->heap);
@@ -76,6 +80,13 @@ static int32_t char_id(const struct pt_bpe *m, const struct pt_vocab *v, struct 
 	return pt_vocab_id(v, c, len);
 }
 
+static inline void put(struct scratch *s, int32_t id, size_t len)
+{
+	if (s->measured)
+		s->len[s->n] = (uint32_t)len;
+	s->id[s->n++] = id;
+}
+
 /* Byte symbols for what char_id() did not find; false: some byte has none. */
 static bool fall_back(const struct pt_bpe *m, struct scratch *s, const char *c, size_t len, bool keyed)
 {
@@ -93,7 +104,7 @@ static bool fall_back(const struct pt_bpe *m, struct scratch *s, const char *c, 
 			s->n = n;
 			return false;
 		}
-		s->id[s->n++] = id;
+		put(s, id, 1);
 	}
 	return true;
 }
@@ -108,11 +119,12 @@ static int symbols(const struct pt_bpe *m, const struct pt_vocab *v, struct scra
 		   struct pt_error *err)
 {
 	size_t extra = (m->prefix ? strlen(m->prefix) : 0) + (m->suffix ? strlen(m->suffix) : 0), need;
-	size_t unk = 0;		/* unknown characters not yet written */
+	size_t unk = 0;		/* bytes of the unknown symbol that waits */
 
 	if (!pt_mul_size(n, 1 + extra, &need) || need >= UINT32_MAX)
 		return pt_error(err, PT_DATA, "a word of %zu bytes is too long", n);
-	if (pt_grow(&s->id, &s->cap, need, sizeof *s->id, err))
+	if (pt_grow(&s->id, &s->cap, need, sizeof *s->id, err) ||
+	    (s->measured && pt_grow(&s->len, &s->len_cap, need, sizeof *s->len, err)))
 		return PT_FAIL;
 	s->n = 0;
 	for (size_t i = 0; i < n;) {
@@ -121,21 +133,23 @@ static int symbols(const struct pt_bpe *m, const struct pt_vocab *v, struct scra
 
 		if (id >= 0) {
 			/* An unknown one waits for the next known: bytes overtake it. */
-			for (; unk; unk--)
-				s->id[s->n++] = m->unk_id;
-			s->id[s->n++] = id;
+			if (unk)
+				put(s, m->unk_id, unk);
+			unk = 0;
+			put(s, id, m->raw ? pt_bytelevel_len((uint8_t)w[i]) : len);
 		} else if (!(m->byte_fallback && fall_back(m, s, w + i, len, m->prefix || m->suffix)) && m->unk) {
 			if (m->unk_id < 0)
 				return unknown(m, err);
-			if (unk && !m->fuse_unk)
-				s->id[s->n++] = m->unk_id;
-			else
-				unk = 1;
+			if (unk && !m->fuse_unk) {
+				put(s, m->unk_id, unk);
+				unk = 0;
+			}
+			unk += m->raw ? pt_bytelevel_len((uint8_t)w[i]) : len;
 		}
 		i += len;
 	}
-	for (; unk; unk--)
-		s->id[s->n++] = m->unk_id;
+	if (unk)
+		put(s, m->unk_id, unk);
 	return 0;
 }
 
@@ -255,8 +269,15 @@ static int merge_long(const struct pt_bpe *m, struct scratch *s, struct pt_error
 		if (!status && after < n)
 			status = heap_push(m, s, c.at, err);
 	}
-	for (uint32_t i = 0; i < n; i = s->next[i])
+	for (uint32_t i = 0; i < n; i = s->next[i]) {
+		uint32_t len = 0;
+
+		for (uint32_t k = i; s->measured && k < s->next[i]; k++)
+			len += s->len[k];
+		if (s->measured)
+			s->len[kept] = len;
 		s->id[kept++] = s->id[i];
+	}
 	s->n = kept;
 	return status;
 }
@@ -284,12 +305,13 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 		int32_t id = whole(m, v, s, w, n);
 
 		if (id >= 0)
-			return pt_encoding_push(out, id, err);
+			return pt_encoding_push(out, id, m->raw ? s->key.len : n, err);
 	}
+	s->measured = out->origin != NULL;
 	status = symbols(m, v, s, w, n, err);
 	if (status)
 		return status;
-	if (s->n <= SHORT)
+	if (s->n <= SHORT && !s->measured)
 		s->n = merge_short(m, s->id, s->n);
 	else
 		status = merge_long(m, s, err);
@@ -299,6 +321,8 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 		return status;
 	if (s->n)
 		memcpy(out->ids + out->n, s->id, s->n * sizeof *s->id);
+	for (size_t i = 0; s->measured && i < s->n; i++)
+		out->origin[out->n + i].to = s->len[i];
 	out->n += s->n;
 	return 0;
 }

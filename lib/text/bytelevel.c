@@ -42,6 +42,19 @@ void pt_bytelevel_map(struct pt_buf *out, const char *s, size_t n)
 	out->data[out->len] = '\0';
 }
 
+void pt_bytelevel_draft(struct pt_draft *out, const char *s, size_t n, const struct pt_range *at)
+{
+	if (!at) {
+		pt_bytelevel_map(&out->text, s, n);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		char utf8[4];
+
+		pt_draft_add(out, utf8, pt_utf8_put(pt_bytelevel_char((uint8_t)s[i]), utf8), at + i);
+	}
+}
+
 bool pt_bytelevel_unmap(struct pt_buf *out, const char *s, size_t n)
 {
 	size_t len = out->len, i = 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/component.h"
 
 static const struct pt_decoder_kind *const kinds[] = {
 	&pt_decoder_bytelevel, &pt_decoder_fallback, &pt_decoder_fuse, &pt_decoder_strip, &pt_decoder_replace,
@@ -29,50 +30,21 @@ int pt_strings_end(struct pt_strings *s, struct pt_error *err)
 	return pt_buf_check(&s->text, err);
 }
 
-static int parse(struct pt_decoders *d, const cJSON *j, struct pt_error *err);
-
-static int parse_sequence(struct pt_decoders *d, const cJSON *j, struct pt_error *err)
+static int take(void *arg, const char *type, const cJSON *j, struct pt_error *err)
 {
-	const cJSON *list = pt_json_get(j, "decoders"), *c;
-	int status = 0, i = 0;
+	struct pt_decoders *d = arg;
+	struct pt_decoder_stage *s;
 
-	if (!cJSON_IsArray(list))
-		return pt_error(err, PT_DATA, "Sequence: \"decoders\" must be an array");
-	cJSON_ArrayForEach(c, list) {
-		status = parse(d, c, err);
-		if (status) {
-			pt_error_prefix(err, "decoders[%d]", i);
-			break;
-		}
-		i++;
-	}
-	return status;
-}
-
-static int parse(struct pt_decoders *d, const cJSON *j, struct pt_error *err)
-{
-	const char *type;
-	int status = pt_json_str(j, "type", NULL, &type, err);
-
-	if (status)
-		return status;
-	if (!cJSON_IsObject(j) || !type)
-		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
-	if (strcmp(type, "Sequence") == 0)
-		return parse_sequence(d, j, err);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		struct pt_decoder_stage *s;
-
 		if (strcmp(type, kinds[i]->type) != 0)
 			continue;
 		if (pt_grow(&d->stage, &d->cap, d->n + 1, sizeof *d->stage, err))
 			return PT_FAIL;
 		s = &d->stage[d->n++];
 		*s = (struct pt_decoder_stage){ .kind = kinds[i] };
-		status = kinds[i]->parse ? kinds[i]->parse(s, j, err) : 0;
-		return status ? pt_error_prefix(err, "%s", type) : 0;
+		return kinds[i]->parse ? kinds[i]->parse(s, j, err) : 0;
 	}
-	return pt_error(err, PT_DATA, "type \"%s\" is not supported", type);
+	return PT_UNKNOWN;
 }
 
 int pt_decoders_parse(struct pt_decoders *d, const cJSON *j, struct pt_error *err)
@@ -82,7 +54,7 @@ int pt_decoders_parse(struct pt_decoders *d, const cJSON *j, struct pt_error *er
 	*d = (struct pt_decoders){ NULL, 0, 0 };
 	if (!j)
 		return 0;
-	status = parse(d, j, err);
+	status = pt_components(j, "decoders", take, d, err);
 	if (status) {
 		pt_decoders_release(d);
 		return pt_error_prefix(err, "decoder");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/bytelevel.h"
 #include "text/tok.h"
 #include "text/utf8.h"
 #include "text/wordcache.h"
@@ -17,6 +18,7 @@ struct pt_encoder {
 	struct pt_work work;
 	struct pt_wordcache cache;
 	void *scratch;			/* of the model */
+	struct pt_draft source;		/* its at: the characters of the text, where somebody asks */
 	struct pt_encoding a, b;	/* ids before the post-processor */
 };
 
@@ -45,6 +47,7 @@ void pt_encoder_free(struct pt_encoder *e)
 	if (!e)
 		return;
 	pt_norm_work_release(&e->norm);
+	pt_draft_release(&e->source);
 	pt_work_release(&e->work);
 	pt_wordcache_release(&e->cache);
 	if (e->tok->model->scratch_free)
@@ -58,6 +61,7 @@ void pt_encoder_free(struct pt_encoder *e)
 struct word {
 	const char *s;
 	size_t n;
+	size_t piece;		/* it is part of */
 	uint64_t key[4];
 	struct pt_wordcache_line *pair;		/* NULL: too long to be cached */
 };
@@ -105,6 +109,7 @@ static bool next_word(struct pt_encoder *e, struct words *it, struct word *w)
 	w->n = t->model->cut ? t->model->cut(t->data, it->s, it->left) : it->left;
 	it->s += w->n;
 	it->left -= w->n;
+	w->piece = it->piece - 1;
 	w->pair = NULL;
 	if (w->n <= PT_WORDCACHE_BYTES) {
 		pt_wordcache_key(w->key, w->s, w->n);
@@ -115,6 +120,65 @@ static bool next_word(struct pt_encoder *e, struct words *it, struct word *w)
 	return true;
 }
 
+/* Where a piece is spoken for: so many of its bytes, which are so many as the model counts them. */
+struct done {
+	size_t bytes, counted;
+};
+
+/* The range of the byte that the model counts as number at. */
+static const struct pt_range *range_at(const struct pt_encoder *e, const struct pt_piece *p, struct done *d, size_t at)
+{
+	const struct pt_work *w = &e->work;
+	const char *s = w->base + p->off;
+
+	for (; d->bytes < p->n; d->bytes++) {
+		size_t len = e->tok->pretok.raw ? pt_bytelevel_len((uint8_t)s[d->bytes]) : 1;
+
+		if (d->counted + len > at)
+			break;
+		d->counted += len;
+	}
+	/* A model that puts bytes in front of a word or behind it can count more than there are. */
+	return &w->at[p->off + (d->bytes < p->n ? d->bytes : p->n - 1)];
+}
+
+/* The tokens from first on are of a piece, of which the model has counted *done bytes: say where they come from. */
+static void place(const struct pt_encoder *e, const struct pt_piece *p, size_t *done, struct pt_encoding *out,
+		  size_t first)
+{
+	struct done d = { 0, 0 };
+
+	if (!e->tok->pretok.raw)
+		d = (struct done){ *done, *done };
+	for (size_t i = first; i < out->n; i++) {
+		struct pt_origin *o = &out->origin[i];
+		size_t to = *done + o->to;
+
+		o->from = range_at(e, p, &d, *done)->from;
+		o->to = range_at(e, p, &d, to > *done ? to - 1 : to)->to;
+		*done = to;
+	}
+}
+
+/* Word by word, past the cache. */
+static int encode_placed(struct pt_encoder *e, struct pt_encoding *out, struct pt_error *err)
+{
+	struct words it = { NULL, 0, 0 };
+	size_t piece = 0, done = 0, first;
+	struct word w;
+	int status = 0;
+
+	while (!status && next_word(e, &it, &w)) {
+		done = w.piece == piece ? done : 0;
+		piece = w.piece;
+		first = out->n;
+		status = e->tok->model->encode(e->tok->data, &e->tok->vocab, e->scratch, w.s, w.n, out, err);
+		if (!status)
+			place(e, &e->work.piece[piece], &done, out, first);
+	}
+	return status;
+}
+
 /* A few words at a time, so that their lines of the cache arrive while others are looked at. */
 static int encode_words(struct pt_encoder *e, struct pt_encoding *out, struct pt_error *err)
 {
@@ -123,6 +187,8 @@ static int encode_words(struct pt_encoder *e, struct pt_encoding *out, struct pt
 	struct word w[AHEAD];
 	int n, status = 0;
 
+	if (out->origin)
+		return encode_placed(e, out, err);
 	do {
 		for (n = 0; n < AHEAD && next_word(e, &it, &w[n]); n++)
 			;
@@ -132,18 +198,20 @@ static int encode_words(struct pt_encoder *e, struct pt_encoding *out, struct pt
 	return status;
 }
 
-/* Normalized text without added tokens. */
-static int encode_plain(struct pt_encoder *e, const char *s, size_t n, size_t zero, struct pt_encoding *out,
+/* Normalized text without added tokens; first: it begins the original text. */
+static int encode_plain(struct pt_encoder *e, const struct pt_stretch *t, bool first, struct pt_encoding *out,
 			struct pt_error *err)
 {
 	struct pt_work *w = &e->work;
 	int status;
 
-	if (n == 0)
+	if (t->n == 0)
 		return 0;
-	w->base = s;
+	w->base = t->s;
+	w->at = t->at;
+	w->first = first;
 	w->nnext = 0;
-	status = pt_work_emit(w, 0, n, zero, err);
+	status = pt_work_emit(w, 0, t->n, err);
 	if (!status)
 		status = pt_work_swap(w, false, err);
 	if (!status)
@@ -151,27 +219,40 @@ static int encode_plain(struct pt_encoder *e, const char *s, size_t n, size_t ze
 	return status ? status : encode_words(e, out, err);
 }
 
-/* Text between the added tokens that are matched as they are. */
-static int encode_stretch(struct pt_encoder *e, const char *s, size_t n, bool first, bool plain,
-			  struct pt_encoding *out, struct pt_error *err)
+/* Part of a text. */
+static struct pt_stretch part(const struct pt_stretch *t, size_t from, size_t to)
 {
-	struct pt_stretch t = { s, n, first ? 1 : 0 };
+	return (struct pt_stretch){ t->s + from, to - from, pt_stretch_at(t, from), t->start + from };
+}
+
+static int push_added(const struct pt_added_token *token, const struct pt_stretch *t, struct pt_encoding *out,
+		      struct pt_error *err)
+{
+	int status = pt_encoding_push(out, token->id, 0, err);
+
+	if (!status && out->origin)
+		out->origin[out->n - 1] = (struct pt_origin){ t->at[0].from, t->at[t->n - 1].to, 0 };
+	return status;
+}
+
+/* Text between the added tokens that are matched as they are. */
+static int encode_stretch(struct pt_encoder *e, struct pt_stretch t, bool plain, struct pt_encoding *out,
+			  struct pt_error *err)
+{
 	const struct pt_added_token *token;
 	struct pt_added_scan scan;
+	bool first = t.start == 0, more;
 	size_t from, to;
-	bool more;
 	int status;
 
-	/* All bytes of the first character come from byte 0. */
-	if (first)
-		t.zero = pt_utf8_len(s[0]);
 	status = pt_normalize(&e->tok->norm, &e->norm, &t, err);
 	if (status)
 		return status;
 	pt_added_scan_init(&scan, &e->tok->added, true, plain, t.s, t.n);
 	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
-		status = token ? pt_encoding_push(out, token->id, err)
-			       : encode_plain(e, t.s + from, to - from, t.zero > from ? t.zero - from : 0, out, err);
+		struct pt_stretch p = part(&t, from, to);
+
+		status = token ? push_added(token, &p, out, err) : encode_plain(e, &p, first && from == 0, out, err);
 		if (status)
 			break;
 	}
@@ -181,23 +262,43 @@ static int encode_stretch(struct pt_encoder *e, const char *s, size_t n, bool fi
 static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, struct pt_encoding *out,
 		      struct pt_error *err)
 {
+	const struct pt_tokenizer *tok = e->tok;
+	struct pt_stretch t = { s, n, NULL, 0 };
 	const struct pt_added_token *token;
 	struct pt_added_scan scan;
-	bool plain = flags & PT_ENCODE_PLAIN, more;
+	bool plain = flags & PT_ENCODE_PLAIN, origin = flags & PT_ENCODE_ORIGIN, more;
 	size_t from, to, bad = pt_utf8_valid(s, n);
-	int status;
+	int status = pt_encoding_begin(out, origin, err);
 
-	out->n = 0;
-	if (bad < n)
+	if (!status && bad < n)
 		return pt_error(err, PT_DATA, "not UTF-8 at byte %zu of the text", bad);
-	pt_added_scan_init(&scan, &e->tok->added, false, plain, s, n);
+	/* Who asks where a piece begins needs the places too, unless the text has not been touched before. */
+	if (!status && n && (origin || (tok->pretok.places && (tok->norm.n || tok->pretok.late)))) {
+		status = pt_ranges(&e->source, s, n, err);
+		t.at = e->source.at;
+	}
+	if (status)
+		return status;
+	pt_added_scan_init(&scan, &tok->added, false, plain, s, n);
 	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
-		status = token ? pt_encoding_push(out, token->id, err)
-			       : encode_stretch(e, s + from, to - from, from == 0, plain, out, err);
+		struct pt_stretch p = part(&t, from, to);
+
+		status = token ? push_added(token, &p, out, err) : encode_stretch(e, p, plain, out, err);
 		if (status)
 			break;
 	}
 	return status;
+}
+
+/* Keep the n ids from first on. */
+static void cut(struct pt_encoding *e, size_t first, size_t n)
+{
+	if (first) {
+		memmove(e->ids, e->ids + first, n * sizeof *e->ids);
+		if (e->origin)
+			memmove(e->origin, e->origin + first, n * sizeof *e->origin);
+	}
+	e->n = n;
 }
 
 /* Cut both to what max_length leaves; left or right. */
@@ -217,14 +318,24 @@ static int truncate(const struct pt_tokenizer *tok, struct pt_encoding *a, struc
 	status = pt_truncate(&na, &nb, b != NULL, (size_t)(max_length - added), flags, err);
 	if (status)
 		return status;
-	if (left && na < a->n)
-		memmove(a->ids, a->ids + (a->n - na), na * sizeof *a->ids);
-	if (left && b && nb < b->n)
-		memmove(b->ids, b->ids + (b->n - nb), nb * sizeof *b->ids);
-	a->n = na;
+	cut(a, left ? a->n - na : 0, na);
 	if (b)
-		b->n = nb;
+		cut(b, left ? b->n - nb : 0, nb);
 	return 0;
+}
+
+/* Indices of ids become places in the text. */
+static void place_wrapped(struct pt_encoding *out, const struct pt_encoding *a, const struct pt_encoding *b)
+{
+	for (size_t i = 0; out->origin && i < out->n; i++) {
+		struct pt_origin *o = &out->origin[i];
+		const struct pt_origin *from = o->text < 0 ? NULL : (o->text ? b : a)->origin + o->from;
+
+		if (from) {
+			o->from = from->from;
+			o->to = from->to;
+		}
+	}
 }
 
 int pt_encode(struct pt_encoder *e, const char *text, size_t n, int flags, int64_t max_length,
@@ -234,7 +345,13 @@ int pt_encode(struct pt_encoder *e, const char *text, size_t n, int flags, int64
 
 	if (!status)
 		status = truncate(e->tok, &e->a, NULL, flags, max_length, err);
-	return status ? status : pt_wrap(e->tok, e->a.ids, e->a.n, NULL, 0, flags, out, err);
+	if (!status)
+		status = pt_wrap(e->tok, e->a.ids, e->a.n, NULL, 0, flags, out, err);
+	if (status)
+		return status;
+	pt_tok_trim(e->tok, &e->a, text);
+	place_wrapped(out, &e->a, NULL);
+	return 0;
 }
 
 int pt_encode_pair(struct pt_encoder *e, const char *a, size_t na, const char *b, size_t nb, int flags,
@@ -247,5 +364,12 @@ int pt_encode_pair(struct pt_encoder *e, const char *a, size_t na, const char *b
 		status = encode_ids(e, b, nb, flags, &e->b, err);
 	if (!status)
 		status = truncate(e->tok, &e->a, &e->b, flags, max_length, err);
-	return status ? status : pt_wrap(e->tok, e->a.ids, e->a.n, e->b.ids ? e->b.ids : &none, e->b.n, flags, out, err);
+	if (!status)
+		status = pt_wrap(e->tok, e->a.ids, e->a.n, e->b.ids ? e->b.ids : &none, e->b.n, flags, out, err);
+	if (status)
+		return status;
+	pt_tok_trim(e->tok, &e->a, a);
+	pt_tok_trim(e->tok, &e->b, b);
+	place_wrapped(out, &e->a, &e->b);
+	return 0;
 }

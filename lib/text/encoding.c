@@ -13,6 +13,7 @@ void pt_encoding_release(struct pt_encoding *e)
 {
 	free(e->ids);
 	free(e->types);
+	free(e->origin);
 	*e = (struct pt_encoding)PT_ENCODING_INIT;
 }
 
@@ -28,7 +29,25 @@ int pt_encoding_reserve(struct pt_encoding *e, size_t n, struct pt_error *err)
 	cap = e->cap;
 	if (pt_grow(&e->types, &cap, n, sizeof *e->types, err))
 		return PT_FAIL;
+	if (e->origin) {
+		cap = e->cap;
+		if (pt_grow(&e->origin, &cap, n, sizeof *e->origin, err))
+			return PT_FAIL;
+	}
 	e->cap = cap;
+	return 0;
+}
+
+int pt_encoding_begin(struct pt_encoding *e, bool origin, struct pt_error *err)
+{
+	e->n = 0;
+	if (!origin) {
+		free(e->origin);
+		e->origin = NULL;
+	} else if (!e->origin) {
+		e->origin = pt_malloc(e->cap ? e->cap : 1, sizeof *e->origin, err);
+		return e->origin ? 0 : PT_FAIL;
+	}
 	return 0;
 }
 
@@ -78,12 +97,15 @@ int pt_tokenizer_added(const struct pt_tokenizer *tok, bool pair)
 	return (int)(tok->post.n[pair] - 1 - pair);
 }
 
-static void put(struct pt_encoding *out, const int32_t *ids, size_t n, int32_t type)
+/* text as in struct pt_origin. */
+static void put(struct pt_encoding *out, const int32_t *ids, size_t n, int32_t type, int text)
 {
 	if (n)
 		memcpy(out->ids + out->n, ids, n * sizeof *ids);
 	for (size_t i = 0; i < n; i++)
 		out->types[out->n + i] = type;
+	for (size_t i = 0; out->origin && i < n; i++)
+		out->origin[out->n + i] = text < 0 ? (struct pt_origin){ 0, 0, -1 } : (struct pt_origin){ i, i + 1, text };
 	out->n += n;
 }
 
@@ -94,7 +116,9 @@ int pt_wrap(const struct pt_tokenizer *tok, const int32_t *a, size_t na, const i
 	size_t need;
 	int status;
 
-	out->n = 0;
+	status = pt_encoding_begin(out, flags & PT_ENCODE_ORIGIN, err);
+	if (status)
+		return status;
 	if (!pt_add_size(na, nb, &need) || !pt_add_size(need, tok->post.n[pair], &need))
 		return pt_error(err, PT_FAIL, "too many ids");
 	status = pt_encoding_reserve(out, need, err);
@@ -102,11 +126,11 @@ int pt_wrap(const struct pt_tokenizer *tok, const int32_t *a, size_t na, const i
 		const struct pt_post_part *p = &tok->post.part[pair][i];
 
 		if (p->what == PT_POST_A)
-			put(out, a, na, p->type);
+			put(out, a, na, p->type, 0);
 		else if (p->what == PT_POST_B)
-			put(out, b, nb, p->type);
+			put(out, b, nb, p->type, 1);
 		else if (special)
-			put(out, &p->id, 1, p->type);
+			put(out, &p->id, 1, p->type, -1);
 	}
 	return status;
 }

@@ -63,24 +63,26 @@ out:
 	return status;
 }
 
-int pt_nf(struct pt_buf *out, enum pt_nf form, const char *s, size_t n, struct pt_error *err)
+int pt_nf(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err)
 {
 	size_t from = 0, i = 0;
 	int status = 0;
 
-	while (i < n && !status) {
+	if (t->at)
+		return pt_nf_mapped(out, form, t, err);
+	while (i < t->n && !status) {
 		unsigned len;
-		uint32_t c = pt_utf8_get(s + i, &len);
+		uint32_t c = pt_utf8_get(t->s + i, &len);
 
 		if (c >= 0x80 && pt_unicode(c) & PT_UC_YOUNG) {
 			if (i > from)
-				status = segment(out, form, s + from, i - from, err);
-			pt_buf_add(out, s + i, len);
+				status = segment(&out->text, form, t->s + from, i - from, err);
+			pt_buf_add(&out->text, t->s + i, len);
 			from = i + len;
 		}
 		i += len;
 	}
-	if (!status && n > from)
-		status = segment(out, form, s + from, n - from, err);
-	return status ? status : pt_buf_check(out, err);
+	if (!status && t->n > from)
+		status = segment(&out->text, form, t->s + from, t->n - from, err);
+	return status ? status : pt_buf_check(&out->text, err);
 }

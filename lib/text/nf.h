@@ -8,12 +8,19 @@
 
 #include <stddef.h>
 
-#include "base/buf.h"
 #include "base/error.h"
+#include "text/draft.h"
 
 enum pt_nf { PT_NFC, PT_NFD, PT_NFKC, PT_NFKD };
 
-/* Append the form of s[n] to out. */
-int pt_nf(struct pt_buf *out, enum pt_nf form, const char *s, size_t n, struct pt_error *err);
+/* Append the form of t to out. */
+int pt_nf(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err);
+
+/*
+ * The same character by character, for who must know where each comes from:
+ * slower. A character that was composed or moved stands where `tokenizers`
+ * says that it does, which is not always where it came from.
+ */
+int pt_nf_mapped(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err);
 
 #endif

@@ -37,15 +37,16 @@ static bool ideograph(uint32_t c)
 			       (c >= 0x2f800 && c <= 0x2fa1f));
 }
 
-/* ASCII s[n] to out. */
-static void ascii(int flags, const char *s, size_t n, struct pt_buf *out)
+/* ASCII t[from, to) to out. */
+static void ascii(int flags, const struct pt_stretch *t, size_t from, size_t to, struct pt_draft *out)
 {
-	char *p = pt_buf_reserve(out, n), *from = p;
+	size_t len = out->text.len;
+	char *p = pt_buf_reserve(&out->text, to - from), *first = p;
 
 	if (!p)
 		return;
-	for (size_t i = 0; i < n; i++) {
-		char c = s[i];
+	for (size_t i = from; i < to; i++) {
+		char c = t->s[i];
 
 		if (flags & CLEAN && (c < ' ' || c == 0x7f)) {
 			if (c != '\t' && c != '\n' && c != '\r')
@@ -55,80 +56,80 @@ static void ascii(int flags, const char *s, size_t n, struct pt_buf *out)
 		if (flags & LOWER && c >= 'A' && c <= 'Z')
 			c = (char)(c + ('a' - 'A'));
 		*p++ = c;
+		if (t->at) {
+			out->text.len++;
+			pt_draft_mark(out, out->text.len - 1, t->at + i);
+		}
 	}
-	out->len += (size_t)(p - from);
-	out->data[out->len] = '\0';
+	out->text.len = len + (size_t)(p - first);
+	out->text.data[out->text.len] = '\0';
 }
 
 /* Any other text; tmp is scratch. */
-static int other(int flags, const char *s, size_t n, struct pt_buf tmp[2], struct pt_buf *out, struct pt_error *err)
+static int other(int flags, const struct pt_stretch *t, size_t from, size_t to, struct pt_draft tmp[2],
+		 struct pt_draft *out, struct pt_error *err)
 {
+	struct pt_stretch u;
 	unsigned len;
 	int status;
 
-	pt_buf_clear(&tmp[0]);
-	pt_buf_clear(&tmp[1]);
-	for (size_t i = 0; i < n; i += len) {
-		uint32_t c = pt_utf8_get(s + i, &len);
+	pt_draft_clear(&tmp[0]);
+	pt_draft_clear(&tmp[1]);
+	for (size_t i = from; i < to; i += len) {
+		uint32_t c = pt_utf8_get(t->s + i, &len);
+		const struct pt_range *at = pt_stretch_at(t, i);
 
 		if (flags & CLEAN && pt_unicode(c) & PT_UC_CONTROL8)
 			continue;
 		if (flags & CLEAN && pt_is_white(c)) {
-			pt_buf_char(&tmp[0], ' ');
+			pt_draft_add(&tmp[0], " ", 1, at);
 		} else if (flags & CHINESE && ideograph(c)) {
-			pt_buf_char(&tmp[0], ' ');
-			pt_buf_add(&tmp[0], s + i, len);
-			pt_buf_char(&tmp[0], ' ');
+			pt_draft_add(&tmp[0], " ", 1, at);
+			pt_draft_copy(&tmp[0], t, i, i + len);
+			pt_draft_add(&tmp[0], " ", 1, at);
 		} else {
-			pt_buf_add(&tmp[0], s + i, len);
+			pt_draft_copy(&tmp[0], t, i, i + len);
 		}
 	}
-	if (!tmp[0].len)
-		return pt_buf_check(&tmp[0], err);
-	status = flags & STRIP ? pt_nf(&tmp[1], PT_NFD, tmp[0].data, tmp[0].len, err) : pt_buf_check(&tmp[0], err);
-	s = flags & STRIP ? tmp[1].data : tmp[0].data;
-	n = flags & STRIP ? tmp[1].len : tmp[0].len;
-	for (size_t i = 0; i < n && !status; i += len) {
-		uint32_t c = pt_utf8_get(s + i, &len);
+	status = pt_buf_check(&tmp[0].text, err);
+	u = (struct pt_stretch){ tmp[0].text.data, tmp[0].text.len, t->at ? tmp[0].at : NULL, t->start };
+	if (!status && flags & STRIP && u.n) {
+		status = pt_nf(&tmp[1], PT_NFD, &u, err);
+		u = (struct pt_stretch){ tmp[1].text.data, tmp[1].text.len, t->at ? tmp[1].at : NULL, t->start };
+	}
+	for (size_t i = 0; i < u.n && !status; i += len) {
+		uint32_t c = pt_utf8_get(u.s + i, &len);
 
 		if (flags & STRIP && c >= 0x80 && pt_unicode(c) & PT_UC_MN8)
 			continue;
 		if (flags & LOWER)
-			pt_norm_lower(out, c, s + i, len);
+			pt_norm_lower(out, c, pt_stretch_at(&u, i));
 		else
-			pt_buf_add(out, s + i, len);
-	}
-	return status;
-}
-
-static int stretch(int flags, const char *s, size_t n, struct pt_buf tmp[2], struct pt_buf *out, struct pt_error *err)
-{
-	size_t i = 0;
-	int status = 0;
-
-	while (i < n && !status) {
-		size_t from = i;
-
-		while (i < n && (unsigned char)s[i] < 0x80)
-			i++;
-		ascii(flags, s + from, i - from, out);
-		from = i;
-		while (i < n && (unsigned char)s[i] >= 0x80)
-			i++;
-		if (i > from)
-			status = other(flags, s + from, i - from, tmp, out, err);
+			pt_draft_copy(out, &u, i, i + len);
 	}
 	return status;
 }
 
 static int run(const struct pt_norm_step *s, struct pt_norm_work *w, const struct pt_stretch *t,
-	       struct pt_buf *out, size_t *zero, bool *same, struct pt_error *err)
+	       struct pt_draft *out, bool *same, struct pt_error *err)
 {
-	int status = stretch(s->flags, t->s, t->zero, w->tmp, out, err);
+	size_t i = 0;
+	int status = 0;
 
 	(void)same;
-	*zero = out->len;
-	return status ? status : stretch(s->flags, t->s + t->zero, t->n - t->zero, w->tmp, out, err);
+	while (i < t->n && !status) {
+		size_t from = i;
+
+		while (i < t->n && (unsigned char)t->s[i] < 0x80)
+			i++;
+		ascii(s->flags, t, from, i, out);
+		from = i;
+		while (i < t->n && (unsigned char)t->s[i] >= 0x80)
+			i++;
+		if (i > from)
+			status = other(s->flags, t, from, i, w->tmp, out, err);
+	}
+	return status;
 }
 
 const struct pt_norm_kind pt_norm_bert = { "BertNormalizer", parse, run };

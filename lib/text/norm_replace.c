@@ -38,49 +38,45 @@ static int parse(struct pt_norm_step *s, const cJSON *j, struct pt_hash *h, stru
 	return s->string ? 0 : PT_FAIL;
 }
 
-/* The match [from, to) of t; what was before it, behind prev, is copied. */
+/* The match [from, to) of t; what was before it, behind prev, is copied. New text has the place of the last byte. */
 static void put(const struct pt_norm_step *s, const struct pt_stretch *t, size_t prev, size_t from, size_t to,
-		struct pt_buf *out, size_t *zero)
+		struct pt_draft *out)
 {
-	pt_buf_add(out, t->s + prev, from - prev);
-	if (t->zero > prev)
-		*zero = t->zero < from ? out->len - (from - t->zero) : out->len;
-	pt_buf_add(out, s->content, s->ncontent);
-	/* New text has the place of the last byte that it stands for. */
-	if (t->zero && to <= t->zero)
-		*zero = out->len;
+	struct pt_range front = { t->start, t->start };
+
+	pt_draft_copy(out, t, prev, from);
+	pt_draft_add(out, s->content, s->ncontent, t->at && to ? t->at + to - 1 : t->at ? &front : NULL);
 }
 
 static int run(const struct pt_norm_step *s, struct pt_norm_work *w, const struct pt_stretch *t,
-	       struct pt_buf *out, size_t *zero, bool *same, struct pt_error *err)
+	       struct pt_draft *out, bool *same, struct pt_error *err)
 {
 	size_t prev = 0, from, to;
 	struct pt_find find;
 	bool found = false;
 	int status = 0;
 
+	*same = true;
 	if (s->regex) {
 		pt_find_init(&find, s->regex, &w->match, t->s, t->n);
 		while (!(status = pt_find_next(&find, &found, &from, &to, err)) && found) {
-			put(s, t, prev, from, to, out, zero);
+			put(s, t, prev, from, to, out);
 			prev = to;
+			*same = false;
 		}
 	} else {
 		const char *hit;
 
 		while (prev < t->n && (hit = memmem(t->s + prev, t->n - prev, s->string, s->nstring))) {
 			from = (size_t)(hit - t->s);
-			put(s, t, prev, from, from + s->nstring, out, zero);
+			put(s, t, prev, from, from + s->nstring, out);
 			prev = from + s->nstring;
+			*same = false;
 		}
 	}
-	*same = !status && prev == 0 && out->len == 0;
-	if (status || *same)
-		return status;
-	pt_buf_add(out, t->s + prev, t->n - prev);
-	if (t->zero > prev)
-		*zero = out->len - (t->n - t->zero);
-	return 0;
+	if (!status && !*same)
+		pt_draft_copy(out, t, prev, t->n);
+	return status;
 }
 
 const struct pt_norm_kind pt_norm_replace = { "Replace", parse, run };

@@ -8,67 +8,45 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/component.h"
 
 static const struct pt_norm_kind *const kinds[] = {
 	&pt_norm_bert, &pt_norm_bytelevel, &pt_norm_lowercase, &pt_norm_nmt, &pt_norm_prepend, &pt_norm_replace,
 	&pt_norm_strip, &pt_norm_strip_accents, &pt_norm_NFC, &pt_norm_NFD, &pt_norm_NFKC, &pt_norm_NFKD,
 };
 
-static int parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+/* Where a parsed component goes. */
+struct parse {
+	struct pt_normalizer *to;
+	struct pt_hash *h;
+};
 
-static int parse_sequence(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
+static int take(void *arg, const char *type, const cJSON *j, struct pt_error *err)
 {
-	const cJSON *list = pt_json_get(j, "normalizers"), *c;
-	int status = 0, i = 0;
+	struct parse *a = arg;
+	struct pt_normalizer *p = a->to;
 
-	if (!cJSON_IsArray(list))
-		return pt_error(err, PT_DATA, "Sequence: \"normalizers\" must be an array");
-	cJSON_ArrayForEach(c, list) {
-		status = parse(p, c, h, err);
-		if (status) {
-			pt_error_prefix(err, "normalizers[%d]", i);
-			break;
-		}
-		i++;
-	}
-	return status;
-}
-
-static int parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
-{
-	const char *type;
-	int status = pt_json_str(j, "type", NULL, &type, err);
-
-	if (status)
-		return status;
-	if (!cJSON_IsObject(j) || !type)
-		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
-	if (strcmp(type, "Sequence") == 0)
-		return parse_sequence(p, j, h, err);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		struct pt_norm_step *s;
-
 		if (strcmp(type, kinds[i]->type) != 0)
 			continue;
 		if (pt_grow(&p->step, &p->cap, p->n + 1, sizeof *p->step, err))
 			return PT_FAIL;
-		s = &p->step[p->n++];
-		*s = (struct pt_norm_step){ .kind = kinds[i] };
-		pt_hash_str(h, type);
-		status = kinds[i]->parse(s, j, h, err);
-		return status ? pt_error_prefix(err, "%s", type) : 0;
+		p->step[p->n] = (struct pt_norm_step){ .kind = kinds[i] };
+		pt_hash_str(a->h, type);
+		return kinds[i]->parse(&p->step[p->n++], j, a->h, err);
 	}
-	return pt_error(err, PT_DATA, "type \"%s\" is not supported", type);
+	return PT_UNKNOWN;
 }
 
 int pt_normalizer_parse(struct pt_normalizer *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
 {
+	struct parse a = { p, h };
 	int status;
 
 	*p = (struct pt_normalizer){ NULL, 0, 0 };
 	if (!j)
 		return 0;
-	status = parse(p, j, h, err);
+	status = pt_components(j, "normalizers", take, &a, err);
 	if (status) {
 		pt_normalizer_release(p);
 		return pt_error_prefix(err, "normalizer");
@@ -89,10 +67,10 @@ void pt_normalizer_release(struct pt_normalizer *p)
 
 void pt_norm_work_release(struct pt_norm_work *w)
 {
-	pt_buf_release(&w->buf[0]);
-	pt_buf_release(&w->buf[1]);
-	pt_buf_release(&w->tmp[0]);
-	pt_buf_release(&w->tmp[1]);
+	for (int i = 0; i < 2; i++) {
+		pt_draft_release(&w->draft[i]);
+		pt_draft_release(&w->tmp[i]);
+	}
 	pt_match_release(&w->match);
 }
 
@@ -101,19 +79,20 @@ int pt_normalize(const struct pt_normalizer *p, struct pt_norm_work *w, struct p
 	int cur = 0, status;
 
 	for (size_t i = 0; i < p->n && t->n; i++) {
-		struct pt_buf *out = &w->buf[cur];
+		struct pt_draft *out = &w->draft[cur];
 		bool same = false;
-		size_t zero = 0;
 
-		pt_buf_clear(out);
-		status = p->step[i].kind->run(&p->step[i], w, t, out, &zero, &same, err);
+		pt_draft_clear(out);
+		status = p->step[i].kind->run(&p->step[i], w, t, out, &same, err);
 		if (!status)
-			status = pt_buf_check(out, err);
+			status = pt_buf_check(&out->text, err);
 		if (status)
 			return status;
 		if (same)
 			continue;
-		*t = (struct pt_stretch){ out->data ? out->data : "", out->len, zero };
+		t->s = out->text.data ? out->text.data : "";
+		t->n = out->text.len;
+		t->at = t->at ? out->at : NULL;
 		cur = !cur;
 	}
 	return 0;

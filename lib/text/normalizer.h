@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "text/draft.h"
 #include "text/regex.h"
 
 struct pt_norm_step {
@@ -31,17 +32,10 @@ struct pt_normalizer {
 	size_t n, cap;
 };
 
-/* A text on its way; zero as in struct pt_piece. */
-struct pt_stretch {
-	const char *s;
-	size_t n;
-	size_t zero;
-};
-
-/* Scratch memory of one thread. */
+/* Scratch memory of one thread; zero-initialised is fine. */
 struct pt_norm_work {
-	struct pt_buf buf[2];
-	struct pt_buf tmp[2];
+	struct pt_draft draft[2];
+	struct pt_draft tmp[2];
 	struct pt_match match;
 };
 
@@ -58,18 +52,15 @@ int pt_normalize(const struct pt_normalizer *p, struct pt_norm_work *w, struct p
 struct pt_norm_kind {
 	const char *type;
 	int (*parse)(struct pt_norm_step *s, const cJSON *j, struct pt_hash *h, struct pt_error *err);
-	/*
-	 * Append the new text of t to out and set *zero; or leave out empty and return with *same true when
-	 * nothing changes. t is not empty.
-	 */
+	/* Append the new text of t, which is not empty, to out; or only set *same: nothing changes. */
 	int (*run)(const struct pt_norm_step *s, struct pt_norm_work *w, const struct pt_stretch *t,
-		   struct pt_buf *out, size_t *zero, bool *same, struct pt_error *err);
+		   struct pt_draft *out, bool *same, struct pt_error *err);
 };
 
 extern const struct pt_norm_kind pt_norm_bert, pt_norm_bytelevel, pt_norm_lowercase, pt_norm_nmt, pt_norm_prepend,
 	pt_norm_replace, pt_norm_strip, pt_norm_strip_accents, pt_norm_NFC, pt_norm_NFD, pt_norm_NFKC, pt_norm_NFKD;
 
-/* Append c (its UTF-8 is s[len]) in lower case. */
-void pt_norm_lower(struct pt_buf *out, uint32_t c, const char *s, unsigned len);
+/* Append c in lower case; at as for pt_draft_add(). */
+void pt_norm_lower(struct pt_draft *out, uint32_t c, const struct pt_range *at);
 
 #endif

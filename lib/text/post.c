@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/component.h"
 
 static int push(struct pt_post *p, int pair, int what, int32_t id, int32_t type, struct pt_error *err)
 {
@@ -115,52 +116,50 @@ static int parse_template(struct pt_post *p, const cJSON *j, int pair, struct pt
 	return 0;
 }
 
-static int parse(struct pt_post *p, const cJSON *j, bool *done, struct pt_error *err)
+/* ByteLevel and RobertaProcessing take spaces out of the places of tokens. */
+static int parse_trim(struct pt_post *p, const cJSON *j, struct pt_error *err)
 {
-	const cJSON *list, *c;
-	const char *type;
-	int status = pt_json_str(j, "type", NULL, &type, err);
+	bool trim, prefix;
+	int status;
 
-	if (status)
+	if ((status = pt_json_bool(j, "trim_offsets", true, &trim, err)) ||
+	    (status = pt_json_bool(j, "add_prefix_space", true, &prefix, err)) || !trim)
 		return status;
-	if (!cJSON_IsObject(j) || !type)
-		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
+	if (p->ntrim == PT_POST_TRIMS)
+		return pt_error(err, PT_DATA, "more than %d of its kind are not supported", PT_POST_TRIMS);
+	p->keeps_prefix[p->ntrim++] = prefix;
+	return 0;
+}
+
+static int take(void *arg, const char *type, const cJSON *j, struct pt_error *err)
+{
+	struct pt_post *p = arg;
+	int status;
+
 	if (strcmp(type, "ByteLevel") == 0)
-		return 0;	/* it only moves offsets */
-	if (strcmp(type, "Sequence") == 0) {
-		list = pt_json_get(j, "processors");
-		if (!cJSON_IsArray(list))
-			return pt_error(err, PT_DATA, "Sequence: \"processors\" must be an array");
-		cJSON_ArrayForEach(c, list) {
-			status = parse(p, c, done, err);
-			if (status)
-				break;
-		}
-		return status;
-	}
-	if (*done)
-		return pt_error(err, PT_DATA, "%s behind another that adds tokens is not supported", type);
-	*done = true;
+		return parse_trim(p, j, err);
+	if (p->adds)
+		return pt_error(err, PT_DATA, "behind another that adds tokens it is not supported");
+	p->adds = true;
 	if (strcmp(type, "TemplateProcessing") == 0) {
 		status = parse_template(p, j, 0, err);
-		if (!status)
-			status = parse_template(p, j, 1, err);
-	} else if (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0) {
-		status = parse_bert(p, j, *type == 'R', err);
-	} else {
-		return pt_error(err, PT_DATA, "type \"%s\" is not supported", type);
+		return status ? status : parse_template(p, j, 1, err);
 	}
-	return status ? pt_error_prefix(err, "%s", type) : 0;
+	if (strcmp(type, "BertProcessing") == 0)
+		return parse_bert(p, j, false, err);
+	if (strcmp(type, "RobertaProcessing") != 0)
+		return PT_UNKNOWN;
+	status = parse_bert(p, j, true, err);
+	return status ? status : parse_trim(p, j, err);
 }
 
 int pt_post_parse(struct pt_post *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
 {
-	bool done = false;
 	int status;
 
 	*p = (struct pt_post){ .cls = -1, .sep = -1 };
 	if ((status = spell(p, 0, "A0", err)) || (status = spell(p, 1, "A0B1", err)) ||
-	    (status = j ? parse(p, j, &done, err) : 0)) {
+	    (status = j ? pt_components(j, "processors", take, p, err) : 0)) {
 		pt_post_release(p);
 		return pt_error_prefix(err, "post_processor");
 	}

@@ -21,10 +21,15 @@ struct pt_post_part {
 	int32_t type;
 };
 
+enum { PT_POST_TRIMS = 4 };
+
 struct pt_post {
 	struct pt_post_part *part[2];	/* of one text, of a pair */
 	size_t n[2], cap[2];
 	int32_t cls, sep;		/* of BertProcessing and RobertaProcessing; -1 */
+	bool adds;			/* one that adds tokens was there */
+	int ntrim;			/* how often spaces are taken out of the places of tokens, ... */
+	bool keeps_prefix[PT_POST_TRIMS];	/* ... and each time, whether one in front of the text stays */
 };
 
 /* Parse a tokenizer's "post_processor" (NULL: none). */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/component.h"
 
 static const struct pt_pretok_kind *const kinds[] = {
 	&pt_pretok_bert, &pt_pretok_bytelevel, &pt_pretok_digits, &pt_pretok_metaspace, &pt_pretok_punctuation,
@@ -37,64 +38,45 @@ int pt_behavior_parse(const cJSON *j, const char *key, int def, enum pt_behavior
 			name ? "\" is not supported" : "");
 }
 
-static int parse(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+/* Where a parsed component goes. */
+struct parse {
+	struct pt_pretok *to;
+	struct pt_hash *h;
+};
 
-static int parse_sequence(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
+static int take(void *arg, const char *type, const cJSON *j, struct pt_error *err)
 {
-	const cJSON *list = pt_json_get(j, "pretokenizers"), *c;
-	int status = 0, i = 0;
+	struct parse *a = arg;
+	struct pt_pretok *p = a->to;
 
-	if (!cJSON_IsArray(list))
-		return pt_error(err, PT_DATA, "Sequence: \"pretokenizers\" must be an array");
-	cJSON_ArrayForEach(c, list) {
-		status = parse(p, c, h, err);
-		if (status) {
-			pt_error_prefix(err, "pretokenizers[%d]", i);
-			break;
-		}
-		i++;
-	}
-	return status;
-}
-
-static int parse(struct pt_pretok *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
-{
-	const char *type;
-	int status = pt_json_str(j, "type", NULL, &type, err);
-
-	if (status)
-		return status;
-	if (!cJSON_IsObject(j) || !type)
-		return pt_error(err, PT_DATA, "an object with a \"type\" expected");
-	if (strcmp(type, "Sequence") == 0)
-		return parse_sequence(p, j, h, err);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		struct pt_pretok_stage *s;
-
 		if (strcmp(type, kinds[i]->type) != 0)
 			continue;
 		if (pt_grow(&p->stage, &p->cap, p->n + 1, sizeof *p->stage, err))
 			return PT_FAIL;
-		s = &p->stage[p->n++];
-		*s = (struct pt_pretok_stage){ .kind = kinds[i] };
-		pt_hash_str(h, type);
-		status = kinds[i]->parse(s, j, h, err);
-		return status ? pt_error_prefix(err, "%s", type) : 0;
+		p->stage[p->n] = (struct pt_pretok_stage){ .kind = kinds[i] };
+		pt_hash_str(a->h, type);
+		return kinds[i]->parse(&p->stage[p->n++], j, a->h, err);
 	}
-	return pt_error(err, PT_DATA, "type \"%s\" is not supported", type);
+	return PT_UNKNOWN;
 }
 
 int pt_pretok_parse(struct pt_pretok *p, const cJSON *j, bool raw, struct pt_hash *h, struct pt_error *err)
 {
+	struct parse a = { p, h };
 	int status;
 
-	*p = (struct pt_pretok){ NULL, 0, 0, false };
+	*p = (struct pt_pretok){ .stage = NULL };
 	if (!j)
 		return 0;
-	status = parse(p, j, h, err);
+	status = pt_components(j, "pretokenizers", take, &a, err);
 	if (status) {
 		pt_pretok_release(p);
 		return pt_error_prefix(err, "pre_tokenizer");
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		p->places = p->places || p->stage[i].places;
+		p->late = p->late || (p->stage[i].places && i > 0);
 	}
 	if (raw && p->n && p->stage[p->n - 1].kind == &pt_pretok_bytelevel) {
 		p->raw = true;
@@ -110,7 +92,7 @@ void pt_pretok_release(struct pt_pretok *p)
 		free(p->stage[i].string);
 	}
 	free(p->stage);
-	*p = (struct pt_pretok){ NULL, 0, 0, false };
+	*p = (struct pt_pretok){ .stage = NULL };
 }
 
 int pt_pretok_run(const struct pt_pretok *p, struct pt_work *w, struct pt_error *err)

@@ -23,12 +23,15 @@ struct pt_pretok_stage {
 	enum pt_behavior behavior;
 	bool invert, prefix, mapped, flag;	/* flag: as the kind says */
 	int scheme;
+	bool places;			/* it asks where in the original text a piece begins */
 };
 
 struct pt_pretok {
 	struct pt_pretok_stage *stage;
 	size_t n, cap;
 	bool raw;	/* the last stage is ByteLevel and leaves the mapping to the model */
+	bool places;	/* some stage asks where in the original text a piece begins, ... */
+	bool late;	/* ... and it is not the first */
 };
 
 /*

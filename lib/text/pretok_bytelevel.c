@@ -21,40 +21,36 @@ static int parse(struct pt_pretok_stage *s, const cJSON *j, struct pt_hash *h, s
 	return regex ? pt_regex_new(&s->regex, pt_regex_gpt2, err) : 0;
 }
 
-/* Every piece begins with a space. */
+/* Every piece begins with a space; one put in front has the place of the character behind it. */
 static int add_prefix(struct pt_work *w, struct pt_error *err)
 {
-	struct pt_buf *out = pt_work_other(w);
+	struct pt_draft *out = pt_work_other(w);
 	int status = 0;
 
 	for (size_t i = 0; i < w->n && !status; i++) {
-		const struct pt_piece *p = &w->piece[i];
-		bool space = w->base[p->off] == ' ';
-		size_t off = out->len;
+		struct pt_stretch t = pt_work_stretch(w, &w->piece[i]);
+		size_t off = out->text.len;
 
-		if (!space)
-			pt_buf_char(out, ' ');
-		pt_buf_add(out, w->base + p->off, p->n);
-		/* An inserted character has the place of the one it stands before. */
-		status = pt_work_emit(w, off, out->len - off, p->zero ? p->zero + !space : 0, err);
+		if (*t.s != ' ')
+			pt_draft_add(out, " ", 1, t.at);
+		pt_draft_copy(out, &t, 0, t.n);
+		status = pt_work_emit(w, off, out->text.len - off, err);
 	}
 	return status ? status : pt_work_swap(w, true, err);
 }
 
 static int map(struct pt_work *w, struct pt_error *err)
 {
-	struct pt_buf *out = pt_work_other(w);
+	struct pt_draft *out = pt_work_other(w);
 	int status = 0;
 
 	w->nnext = 0;
 	for (size_t i = 0; i < w->n && !status; i++) {
-		const struct pt_piece *p = &w->piece[i];
-		size_t off = out->len, zero;
+		struct pt_stretch t = pt_work_stretch(w, &w->piece[i]);
+		size_t off = out->text.len;
 
-		pt_bytelevel_map(out, w->base + p->off, p->zero);
-		zero = out->len - off;
-		pt_bytelevel_map(out, w->base + p->off + p->zero, p->n - p->zero);
-		status = pt_work_emit(w, off, out->len - off, zero, err);
+		pt_bytelevel_draft(out, t.s, t.n, t.at);
+		status = pt_work_emit(w, off, out->text.len - off, err);
 	}
 	return status;
 }
@@ -65,7 +61,7 @@ static int run(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, s
 
 	for (size_t i = 0; i < w->n && !status; i++)
 		status = s->regex ? pt_pretok_regex(w, &w->piece[i], s->regex, PT_SPLIT_ISOLATED, false, err)
-				  : pt_work_emit(w, w->piece[i].off, w->piece[i].n, w->piece[i].zero, err);
+				  : pt_work_emit(w, w->piece[i].off, w->piece[i].n, err);
 	if (status || !s->mapped)
 		return status;
 	status = pt_work_swap(w, false, err);

@@ -32,6 +32,7 @@ static int parse(struct pt_pretok_stage *s, const cJSON *j, struct pt_hash *h, s
 	if (!legacy && s->scheme != NEVER)
 		return pt_error(err, PT_DATA, "\"add_prefix_space\": false contradicts \"prepend_scheme\": \"%s\"", scheme);
 	s->flag = split;
+	s->places = s->scheme == FIRST;
 	s->nstring = strlen(replacement);
 	s->string = pt_strdup(replacement, err);
 	pt_hash_str(h, replacement);
@@ -40,18 +41,18 @@ static int parse(struct pt_pretok_stage *s, const cJSON *j, struct pt_hash *h, s
 }
 
 /* A piece with its spaces replaced goes to out. */
-static void replace(const struct pt_pretok_stage *s, struct pt_buf *out, const char *t, size_t n)
+static void replace(const struct pt_pretok_stage *s, struct pt_draft *out, const struct pt_stretch *t)
 {
-	while (n) {
-		const char *space = memchr(t, ' ', n);
-		size_t k = space ? (size_t)(space - t) : n;
+	size_t i = 0;
 
-		pt_buf_add(out, t, k);
+	while (i < t->n) {
+		const char *space = memchr(t->s + i, ' ', t->n - i);
+		size_t to = space ? (size_t)(space - t->s) : t->n;
+
+		pt_draft_copy(out, t, i, to);
 		if (space)
-			pt_buf_add(out, s->string, s->nstring);
-		k += space != NULL;
-		t += k;
-		n -= k;
+			pt_draft_add(out, s->string, s->nstring, pt_stretch_at(t, to));
+		i = to + (space != NULL);
 	}
 }
 
@@ -79,26 +80,30 @@ static int emit(const struct pt_pretok_stage *s, struct pt_work *w, const char *
 	return status ? status : pt_work_part(w, p, from, p->n, err);
 }
 
+/* Whether a piece begins where the original text does. */
+static bool at_start(const struct pt_work *w, const struct pt_piece *p)
+{
+	return w->at ? w->at[p->off].from == 0 : w->first && p->off == 0;
+}
+
 static int run(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, struct pt_error *err)
 {
-	struct pt_buf *out = pt_work_other(w);
+	struct pt_draft *out = pt_work_other(w);
 	int status = 0;
 
 	for (size_t i = 0; i < w->n && !status; i++) {
 		const struct pt_piece *p = &w->piece[i];
-		const char *t = w->base + p->off;
-		bool marked = *t == ' ' || (p->n >= s->nstring && memcmp(t, s->string, s->nstring) == 0);
-		struct pt_piece to = { .off = out->len };
+		struct pt_stretch t = pt_work_stretch(w, p);
+		bool marked = *t.s == ' ' || (t.n >= s->nstring && memcmp(t.s, s->string, s->nstring) == 0);
+		struct pt_piece to = { .off = out->text.len };
 
-		if (!marked && (s->scheme == ALWAYS || (s->scheme == FIRST && p->zero)))
-			pt_buf_add(out, s->string, s->nstring);
-		replace(s, out, t, p->zero);
-		to.zero = p->zero ? out->len - to.off : 0;
-		replace(s, out, t + p->zero, p->n - p->zero);
-		to.n = out->len - to.off;
-		status = pt_buf_check(out, err);
+		if (!marked && (s->scheme == ALWAYS || (s->scheme == FIRST && at_start(w, p))))
+			pt_draft_add(out, s->string, s->nstring, t.at);
+		replace(s, out, &t);
+		to.n = out->text.len - to.off;
+		status = pt_buf_check(&out->text, err);
 		if (!status)
-			status = emit(s, w, out->data + to.off, &to, err);
+			status = emit(s, w, out->text.data + to.off, &to, err);
 	}
 	*text = true;
 	return status;

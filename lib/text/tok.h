@@ -41,6 +41,12 @@ int pt_tok_finish(struct pt_tokenizer *tok, struct pt_hash *h, struct pt_error *
 int pt_tok_recipe_bytelevel(struct pt_tokfile *f, const char *vocab, const char *merges, struct pt_error *err);
 int pt_tok_recipe_bert(struct pt_tokfile *f, const char *vocab, const cJSON *config, struct pt_error *err);
 
+/* Empty e; origin: with or without. */
+int pt_encoding_begin(struct pt_encoding *e, bool origin, struct pt_error *err);
+
+/* e's places without white space, as the post-processor wants them; text is what was encoded. */
+void pt_tok_trim(const struct pt_tokenizer *tok, struct pt_encoding *e, const char *text);
+
 /* tokenizer_config.json and special_tokens_map.json (NULL where absent): before and after pt_tok_finish().
  * names as in struct pt_tokfile. */
 int pt_tok_config_tokens(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, struct pt_error *err);

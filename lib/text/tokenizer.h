@@ -66,15 +66,26 @@ bool pt_tokenizer_truncates_left(const struct pt_tokenizer *tok);
 /* Ids that the post-processor adds to one text, or to a pair. */
 int pt_tokenizer_added(const struct pt_tokenizer *tok, bool pair);
 
+/*
+ * Where a token comes from, as the package's offsets and sequence_ids say: bytes [from, to) of a text as it
+ * was passed in, whole characters. Normalizers and byte-level tokens make it overlap with its neighbours or be
+ * empty; it is what the package says, character by character, for every kind of normalizer and pre-tokenizer.
+ */
+struct pt_origin {
+	size_t from, to;
+	int text;		/* 0: the first, 1: the second of a pair, -1: none, the post-processor added it (from = to = 0) */
+};
+
 /* A growable result; zero-initialise, reuse freely. */
 struct pt_encoding {
 	int32_t *ids;
 	int32_t *types;		/* token_type_ids: always as many as ids */
+	struct pt_origin *origin;	/* as many as ids where PT_ENCODE_ORIGIN asked for it; else NULL */
 	size_t n;
 	size_t cap;
 };
 
-#define PT_ENCODING_INIT { NULL, NULL, 0, 0 }
+#define PT_ENCODING_INIT { NULL, NULL, NULL, 0, 0 }
 void pt_encoding_release(struct pt_encoding *e);
 int pt_encoding_reserve(struct pt_encoding *e, size_t n, struct pt_error *err);	/* room for n in all */
 
@@ -85,6 +96,7 @@ enum pt_encode_flags {
 	PT_TRUNCATE_RIGHT = 8,		/* drop from the end; neither: as the tokenizer says */
 	PT_TRUNCATE_ONLY_FIRST = 16,	/* of a pair; neither: longest first */
 	PT_TRUNCATE_ONLY_SECOND = 32,
+	PT_ENCODE_ORIGIN = 64,		/* fill origin: slower, words are not cached */
 };
 
 int pt_encoder_new(struct pt_encoder **enc, const struct pt_tokenizer *tok, struct pt_error *err);
@@ -106,7 +118,9 @@ int pt_encode_pair(struct pt_encoder *enc, const char *a, size_t na, const char 
  * pt_truncate: how many of *na and *nb ids may stay when max ids are allowed for both together
  * (max is what remains for text: the limit less pt_tokenizer_added()). pair false: *nb is left alone.
  * pt_wrap: *out = the post-processor's template around ids (b NULL: one text; b may be empty). Without
- * PT_ENCODE_SPECIAL only the sequences and their types. a, b must not lie in out.
+ * PT_ENCODE_SPECIAL only the sequences and their types. a, b must not lie in out. With PT_ENCODE_ORIGIN
+ * out->origin says which of the ids each is: from is the index in a (text 0) or b (text 1), to is from + 1. The
+ * places of a window are those of its ids: origin[first + from] of the text that was encoded alone.
  */
 int pt_truncate(size_t *na, size_t *nb, bool pair, size_t max, int flags, struct pt_error *err);
 int pt_wrap(const struct pt_tokenizer *tok, const int32_t *a, size_t na, const int32_t *b, size_t nb, int flags,

@@ -30,7 +30,10 @@ struct pt_wordmodel {
 	/* Scratch memory of one thread; NULL: it needs none. */
 	int (*scratch_new)(void **scratch, const void *data, struct pt_error *err);
 	void (*scratch_free)(void *scratch);
-	/* Append the ids of the word w[n], n > 0, to out. */
+	/*
+	 * Append the ids of the word w[n], n > 0, to out; where out->origin is not NULL, origin[].to is how many
+	 * bytes of the word each stands for, the word's front first. Raw bytes count as their characters do.
+	 */
 	int (*encode)(const void *data, const struct pt_vocab *v, void *scratch, const char *w, size_t n,
 		      struct pt_encoding *out, struct pt_error *err);
 	/*
@@ -42,7 +45,8 @@ struct pt_wordmodel {
 
 extern const struct pt_wordmodel pt_wordmodel_bpe, pt_wordmodel_wordpiece;
 
-static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, struct pt_error *err)
+/* Append an id that stands for len bytes of the word. */
+static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, size_t len, struct pt_error *err)
 {
 	if (e->n == e->cap) {
 		int status = pt_encoding_reserve(e, e->n + 1, err);
@@ -50,6 +54,8 @@ static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, struct pt_
 		if (status)
 			return status;
 	}
+	if (e->origin)
+		e->origin[e->n].to = len;
 	e->ids[e->n++] = id;
 	return 0;
 }

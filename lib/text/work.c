@@ -10,15 +10,15 @@
 
 void pt_work_init(struct pt_work *w)
 {
-	*w = (struct pt_work){ .buf = { PT_BUF_INIT, PT_BUF_INIT } };
+	*w = (struct pt_work){ .draft = { PT_DRAFT_INIT, PT_DRAFT_INIT } };
 }
 
 void pt_work_release(struct pt_work *w)
 {
 	free(w->piece);
 	free(w->next);
-	pt_buf_release(&w->buf[0]);
-	pt_buf_release(&w->buf[1]);
+	pt_draft_release(&w->draft[0]);
+	pt_draft_release(&w->draft[1]);
 	pt_match_release(&w->match);
 	pt_work_init(w);
 }
@@ -28,12 +28,12 @@ int pt_work_grow(struct pt_work *w, struct pt_error *err)
 	return pt_grow(&w->next, &w->next_cap, w->nnext + 1, sizeof *w->next, err);
 }
 
-struct pt_buf *pt_work_other(struct pt_work *w)
+struct pt_draft *pt_work_other(struct pt_work *w)
 {
-	struct pt_buf *b = &w->buf[!w->cur];
+	struct pt_draft *d = &w->draft[!w->cur];
 
-	pt_buf_clear(b);
-	return b;
+	pt_draft_clear(d);
+	return d;
 }
 
 int pt_work_swap(struct pt_work *w, bool text, struct pt_error *err)
@@ -50,8 +50,9 @@ int pt_work_swap(struct pt_work *w, bool text, struct pt_error *err)
 	if (!text)
 		return 0;
 	w->cur = !w->cur;
-	w->base = w->buf[w->cur].data;
-	return pt_buf_check(&w->buf[w->cur], err);
+	w->base = w->draft[w->cur].text.data;
+	w->at = w->at ? w->draft[w->cur].at : NULL;
+	return pt_buf_check(&w->draft[w->cur].text, err);
 }
 
 /* Emit what was held back, hold this back. */

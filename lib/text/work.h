@@ -13,25 +13,23 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "text/draft.h"
 #include "text/regex.h"
 
-/*
- * zero: how many bytes at the front come from byte 0 of the text that was
- * passed in. Metaspace's scheme "first" asks for it, nothing else.
- */
 struct pt_piece {
 	size_t off;		/* in base */
 	size_t n;
-	size_t zero;
 };
 
 struct pt_work {
-	const char *base;	/* the text of the pieces: what was passed in, or buf[cur] */
+	const char *base;	/* the text of the pieces: what was passed in, or draft[cur] */
+	const struct pt_range *at;	/* of each byte of base, as in struct pt_stretch; NULL: nobody asks */
+	bool first;		/* without at: base[0] is the first byte of the original text */
 	struct pt_piece *piece;
 	size_t n, cap;
 	struct pt_piece *next;	/* what a stage writes; pt_work_swap() makes it the list */
 	size_t nnext, next_cap;
-	struct pt_buf buf[2];	/* a stage that changes text writes all pieces anew into pt_work_other() */
+	struct pt_draft draft[2];	/* a stage that changes text writes all pieces anew into pt_work_other() */
 	int cur;
 	struct pt_match match;
 };
@@ -42,7 +40,7 @@ void pt_work_release(struct pt_work *w);
 /* Append to the next list; empty pieces are dropped. */
 int pt_work_grow(struct pt_work *w, struct pt_error *err);
 
-static inline int pt_work_emit(struct pt_work *w, size_t off, size_t n, size_t zero, struct pt_error *err)
+static inline int pt_work_emit(struct pt_work *w, size_t off, size_t n, struct pt_error *err)
 {
 	if (n == 0)
 		return 0;
@@ -52,7 +50,7 @@ static inline int pt_work_emit(struct pt_work *w, size_t off, size_t n, size_t z
 		if (status)
 			return status;
 	}
-	w->next[w->nnext++] = (struct pt_piece){ off, n, zero < n ? zero : n };
+	w->next[w->nnext++] = (struct pt_piece){ off, n };
 	return 0;
 }
 
@@ -60,11 +58,17 @@ static inline int pt_work_emit(struct pt_work *w, size_t off, size_t n, size_t z
 static inline int pt_work_part(struct pt_work *w, const struct pt_piece *p, size_t from, size_t to,
 			       struct pt_error *err)
 {
-	return pt_work_emit(w, p->off + from, to - from, p->zero > from ? p->zero - from : 0, err);
+	return pt_work_emit(w, p->off + from, to - from, err);
 }
 
-/* The buffer that base does not lie in, emptied. */
-struct pt_buf *pt_work_other(struct pt_work *w);
+/* A piece as a text. */
+static inline struct pt_stretch pt_work_stretch(const struct pt_work *w, const struct pt_piece *p)
+{
+	return (struct pt_stretch){ w->base + p->off, p->n, w->at ? w->at + p->off : NULL, 0 };
+}
+
+/* The draft that base does not lie in, emptied. */
+struct pt_draft *pt_work_other(struct pt_work *w);
 /* After a stage: the next list becomes the list; text: base is now what was written to pt_work_other(). */
 int pt_work_swap(struct pt_work *w, bool text, struct pt_error *err);
 

@@ -5,7 +5,8 @@
  *
  * In: requests of u32 flags (enum pt_encode_flags), u32 max_length, u32 n,
  * n bytes, u32 m (0xffffffff: no pair), m bytes. All numbers are of this
- * machine. Out: u32 status, then u32 count, the ids and the types, u32 n and
+ * machine. Out: u32 status, then u32 count, the ids and the types, with
+ * PT_ENCODE_ORIGIN three i32 for each (from, to, text), u32 n and
  * the text that the ids decode to, u32 n and the text that they decode to one
  * by one without special tokens; or after a status that is not 0: u32 n and
  * the message. Invalid UTF-8 is replaced first.
@@ -90,6 +91,11 @@ static int answer(const struct pt_tokenizer *tok, struct pt_encoder *enc, uint32
 	write_u32((uint32_t)e.n);
 	fwrite(e.ids, sizeof *e.ids, e.n, stdout);
 	fwrite(e.types, sizeof *e.types, e.n, stdout);
+	for (size_t i = 0; e.origin && i < e.n; i++) {
+		write_u32((uint32_t)e.origin[i].from);
+		write_u32((uint32_t)e.origin[i].to);
+		write_u32((uint32_t)e.origin[i].text);
+	}
 	pt_buf_clear(&text);
 	pt_buf_clear(&stream);
 	if (pt_decode(tok, e.ids, e.n, false, &text, &err))

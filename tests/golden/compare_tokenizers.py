@@ -29,7 +29,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import tokenizers
 from tokenizers import AddedToken, Tokenizer
 
-SPECIAL, PLAIN, LEFT, RIGHT, ONLY_FIRST, ONLY_SECOND = 1, 2, 4, 8, 16, 32
+SPECIAL, PLAIN, LEFT, RIGHT, ONLY_FIRST, ONLY_SECOND, ORIGIN = 1, 2, 4, 8, 16, 32, 64
 NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
 
 
@@ -186,6 +186,8 @@ def requests(tok, n, seed, small):
             flags |= r.choice([LEFT, RIGHT])
             if b is not None:
                 flags |= r.choice([0, ONLY_FIRST, ONLY_SECOND])
+        if r.random() < 0.4:
+            flags |= ORIGIN
         yield flags, limit, a, b
 
 
@@ -211,15 +213,34 @@ def ours(path, reqs):
         at += n
         return data[at - n:at].decode()
 
-    for _ in reqs:
+    for flags, _, _, _ in reqs:
         if u32():
-            yield None, text(), None, None
+            yield None, text(), None, None, None
             continue
         n = u32()
         ids = list(struct.unpack_from(f"={n}i", data, at))
         types = list(struct.unpack_from(f"={n}i", data, at + 4 * n))
         at += 8 * n
-        yield ids, types, text(), text()
+        places = None
+        if flags & ORIGIN:
+            p = struct.unpack_from(f"={3 * n}i", data, at)
+            places = list(zip(p[::3], p[1::3], p[2::3]))
+            at += 12 * n
+        yield ids, types, text(), text(), places
+
+
+def in_bytes(text):
+    """Byte offsets of the characters of a text, and of its end."""
+    at = [0]
+    for c in text:
+        at.append(at[-1] + len(c.encode()))
+    return at
+
+
+def origins(e, a, b):
+    """Places in bytes and the text of each token, as lib/text/tokenizer.h has them."""
+    at = [in_bytes(a), in_bytes(b or "")]
+    return [(0, 0, -1) if s is None else (at[s][x], at[s][y], s) for (x, y), s in zip(e.offsets, e.sequence_ids)]
 
 
 def theirs(tok, specials, req):
@@ -230,18 +251,19 @@ def theirs(tok, specials, req):
     tok.no_truncation()
     if limit:
         if limit < (tok.num_special_tokens_to_add(b is not None) if flags & SPECIAL else 0):
-            return None, "no room", None, None
+            return None, "no room", None, None, None
         only = flags & (ONLY_FIRST | ONLY_SECOND)
         strategy = {0: "longest_first", ONLY_FIRST: "only_first", ONLY_SECOND: "only_second"}[only]
         tok.enable_truncation(limit, strategy=strategy, direction="left" if flags & LEFT else "right")
     try:
         e = tok.encode(a, b, add_special_tokens=bool(flags & SPECIAL))
     except Exception as x:
-        return None, str(x), None, None
+        return None, str(x), None, None, None
     except BaseException as x:      # a panic
-        return None, "panic: " + str(x)[:80], None, None
+        return None, "panic: " + str(x)[:80], None, None, None
     return (e.ids, e.type_ids, tok.decode(e.ids, skip_special_tokens=False),
-            tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False))
+            tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False),
+            origins(e, a, b) if flags & ORIGIN else None)
 
 
 def compare(path, n, seed, show, small):
@@ -263,7 +285,7 @@ def compare(path, n, seed, show, small):
         if bad <= show:
             flags, limit, a, b = req
             print(f"{path}: flags {flags} limit {limit} {a[:200]!r} {b[:200] if b else b!r}")
-            for name, x, y in zip(("ids", "types", "text", "stream"), want, got):
+            for name, x, y in zip(("ids", "types", "text", "stream", "places"), want, got):
                 if x != y:
                     i = 0
                     while x and y and i < min(len(x), len(y)) and x[i] == y[i]:

@@ -9,10 +9,12 @@ lines below; and probes, which show a chain of normalizers and pre-tokenizers:
 their model knows single characters, those at the end of a word with "</w>"
 behind, so that the ids say exactly what text came out and where it was divided.
 golden.json holds strings (in hexadecimal: they may have any byte), and for each
-tokenizer runs [flags, limit, a, b, ids, types, decoded, streamed], where texts
+tokenizer runs [flags, limit, a, b, ids, types, decoded, streamed, places], where texts
 are indices into the strings (b -1: no pair), types is 0 where all are 0, ids is
-a string where the package refuses, and streamed is the text without special
-tokens; and facts: number of tokens, largest id, special ids, named ids. The flags are those of lib/text/tokenizer.h. Run with tokenizers 0.23.3.
+a string where the package refuses, streamed is the text without special
+tokens, and places says for each id where it comes from: "-" from no text, "3" the
+3 bytes behind those of the id before, "-2+3" 3 bytes that begin 2 earlier, "3b"
+in the second text; and facts: number of tokens, largest id, special ids, named ids. The flags are those of lib/text/tokenizer.h. Run with tokenizers 0.23.3.
 """
 import json
 import os
@@ -311,7 +313,20 @@ class Goldens:
         except BaseException as x:
             return head + [str(x)[:60]]
         return head + [e.ids, e.type_ids if any(e.type_ids) else 0, self.text(tok.decode(e.ids, skip_special_tokens=False)),
-                       self.text(tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False))]
+                       self.text(tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False)),
+                       self.places(e, a, b or "")]
+
+    def places(self, e, a, b):
+        at = [[len(s[:i].encode()) for i in range(len(s) + 1)] for s in (a, b)]
+        out, end = [], [0, 0]
+        for (x, y), text in zip(e.offsets, e.sequence_ids):
+            if text is None:
+                out.append("-")
+                continue
+            x, y = at[text][x], at[text][y]
+            out.append((f"{x - end[text]}+" if x != end[text] else "") + str(y - x) + "b" * text)
+            end[text] = y
+        return ",".join(out)
 
     def case(self, name, tok):
         text = tok if isinstance(tok, str) else json.dumps(json.loads(tok.to_str()), ensure_ascii=False, separators=(",", ":"))

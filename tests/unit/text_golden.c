@@ -102,16 +102,48 @@ static void stream(const struct pt_tokenizer *tok, const struct pt_encoding *e, 
 	pt_decoder_release(&d);
 }
 
+/* Where the ids come from, as golden.json spells it. */
+static void same_places(const char *want, const struct pt_encoding *e, const char *where)
+{
+	struct pt_buf have = PT_BUF_INIT;
+	size_t end[2] = { 0, 0 };
+
+	for (size_t i = 0; i < e->n; i++) {
+		const struct pt_origin *o = &e->origin[i];
+
+		if (i)
+			pt_buf_char(&have, ',');
+		if (o->text < 0) {
+			pt_buf_char(&have, '-');
+			continue;
+		}
+		if (o->from != end[o->text])
+			pt_buf_printf(&have, "%ld+", (long)o->from - (long)end[o->text]);
+		pt_buf_printf(&have, "%zu%s", o->to - o->from, o->text ? "b" : "");
+		end[o->text] = o->to;
+	}
+	if (strcmp(have.data ? have.data : "", want) != 0)
+		fail_msg("%s: places %s, not %s", where, have.data ? have.data : "", want);
+	pt_buf_release(&have);
+}
+
+static int encode(struct pt_encoder *enc, const struct pt_buf *a, const struct pt_buf *b, int flags, int limit,
+		  struct pt_encoding *e)
+{
+	return b ? pt_encode_pair(enc, a->data, a->len, b->data, b->len, flags, limit, e, &err)
+		 : pt_encode(enc, a->data, a->len, flags, limit, e, &err);
+}
+
 static void run(const char *name, const struct pt_tokenizer *tok, struct pt_encoder *enc, const cJSON *j)
 {
-	const cJSON *part[8] = { NULL };
+	const cJSON *part[9] = { NULL };
 	const struct pt_buf *a, *b;
 	struct pt_encoding e = PT_ENCODING_INIT;
 	struct pt_buf out = PT_BUF_INIT;
 	const char *where;
 	int flags, limit, status, n = 0;
 
-	for (const cJSON *p = j->child; p && n < 8; p = p->next)
+	for (const cJSON *p = j->child; p && n < 9; p = p->next)
 		part[n++] = p;
 	assert_true(n >= 5);
 	flags = part[0]->valueint;
@@ -119,8 +151,7 @@ static void run(const char *name, const struct pt_tokenizer *tok, struct pt_enco
 	a = text_at(part[2]);
 	b = part[3]->valueint < 0 ? NULL : text_at(part[3]);
 	where = shown(name, a, flags);
-	status = b ? pt_encode_pair(enc, a->data, a->len, b->data, b->len, flags, limit, &e, &err)
-		   : pt_encode(enc, a->data, a->len, flags, limit, &e, &err);
+	status = encode(enc, a, b, flags, limit, &e);
 	if (cJSON_IsString(part[4])) {
 		if (!status)
 			fail_msg("%s: not refused (%s)", where, part[4]->valuestring);
@@ -134,6 +165,10 @@ static void run(const char *name, const struct pt_tokenizer *tok, struct pt_enco
 		pt_buf_clear(&out);
 		stream(tok, &e, &out);
 		same_text("streamed", text_at(part[7]), &out, where);
+		assert_null(e.origin);
+		assert_ok(encode(enc, a, b, flags | PT_ENCODE_ORIGIN, limit, &e), &err);
+		same_ids("id", part[4], e.ids, e.n, where);
+		same_places(part[8]->valuestring, &e, where);
 	}
 	pt_encoding_release(&e);
 	pt_buf_release(&out);
