@@ -71,13 +71,10 @@ static bool has_bare(const struct job *j)
 /* Memory for micro-batches within b and those before. */
 static int fit(struct job *j, const struct pt_feed_bounds *b, struct pt_error *err)
 {
-	struct pt_feed_bounds *have = &j->bounds;
 	size_t bytes;
 
-	have->tokens = b->tokens > have->tokens ? b->tokens : have->tokens;
-	have->seqs = b->seqs > have->seqs ? b->seqs : have->seqs;
-	have->len = b->len > have->len ? b->len : have->len;
-	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, have, false, j->bf16, &bytes, err))
+	pt_feed_bounds_raise(&j->bounds, b);
+	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &j->bounds, false, j->bf16, &bytes, err))
 		return err->status;
 	if (j->ready)
 		pt_run_release(&j->run);
@@ -90,23 +87,12 @@ static int fit(struct job *j, const struct pt_feed_bounds *b, struct pt_error *e
 	return 0;
 }
 
-static struct pt_feed_bounds bounds_of(const struct pt_examples *x)
-{
-	struct pt_feed_bounds b = { x->tokens, x->n, 0 };
-
-	for (int64_t i = 0; i < x->n; i++) {
-		if (x->offsets[i + 1] - x->offsets[i] > b.len)
-			b.len = x->offsets[i + 1] - x->offsets[i];
-	}
-	return b;
-}
-
 static int micro_batch(struct job *j, const struct pt_examples *x, struct pt_error *err)
 {
-	const struct pt_feed_bounds b = bounds_of(x);
+	const struct pt_feed_bounds b = pt_feed_bounds_of(x);
 
 	/* A stream that promised less than it holds, or nothing. */
-	if ((b.tokens > j->bounds.tokens || b.seqs > j->bounds.seqs || b.len > j->bounds.len) && fit(j, &b, err))
+	if (!pt_feed_bounds_hold(&j->bounds, &b) && fit(j, &b, err))
 		return err->status;
 	if (pt_evaluator_add(&j->with, x, err) || (j->out && pt_predict_add(&j->predict, &j->with, x, err)))
 		return err->status;

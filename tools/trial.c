@@ -95,7 +95,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 {
 	const struct pt_record *rec, *head;
 	const struct pt_param *bad = NULL;
-	struct pt_feed_bounds b = { 0, 0, 1 };
+	struct pt_feed_bounds b;
 	struct pt_buf text = PT_BUF_INIT;
 	struct pt_examples x;
 	double norm = 0;
@@ -105,11 +105,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 		return err->status;
 	if (!rec || pt_examples_view(&x, PT_KIND_BATCH, &rec->st, err))
 		return rec ? err->status : pt_error(err, PT_DATA, "the stream holds no micro-batch");
-	for (int64_t i = 0; i < x.n; i++)
-		if (x.offsets[i + 1] - x.offsets[i] > b.len)
-			b.len = x.offsets[i + 1] - x.offsets[i];
-	b.tokens = x.tokens;
-	b.seqs = x.n;
+	b = pt_feed_bounds_of(&x);
 	pt_adapter_describe(l->adapter, &text);
 	if (!pt_buf_check(&text, err) && text.len)
 		fputs(text.data, stdout);

@@ -64,6 +64,10 @@ struct pt_input {
 	/* host, NULL on the plan device: pooling positions, and checked against the model before a kernel looks
 	 * them up. types as above; labels of a language model, -100: none */
 	const int32_t *host_ids, *host_types, *host_labels;	/* [N] */
+	/* What the decoder of an encoder-decoder reads, as many sequences: targets shifted right. NULL: the ids,
+	 * shifted right. host_decoder_labels: its targets, to be checked. */
+	struct pt_rows decoder_rows;
+	const int32_t *decoder_ids, *host_decoder_ids, *host_decoder_labels;	/* [M] */
 	struct pt_kvcache *cache;	/* decoding: earlier keys and values, extended by this call; else NULL */
 };
 

@@ -54,6 +54,11 @@ bool pt_task_labels(enum pt_task t)
 	return t == PT_TASK_SEQ_CLS || t == PT_TASK_TOKEN_CLS;
 }
 
+bool pt_task_decoder(enum pt_task t)
+{
+	return t == PT_TASK_SEQ2SEQ_LM;
+}
+
 bool pt_task_bare(enum pt_task t)
 {
 	return t == PT_TASK_NONE || t == PT_TASK_CONTRASTIVE;

@@ -34,10 +34,12 @@ int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error 
 int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err)
 {
 	if (head_int(head, "max_tokens", &b->tokens, err) || head_int(head, "max_seqs", &b->seqs, err) ||
-	    head_int(head, "max_len", &b->len, err))
+	    head_int(head, "max_len", &b->len, err) ||
+	    head_int(head, "max_decoder_tokens", &b->decoder_tokens, err) ||
+	    head_int(head, "max_decoder_len", &b->decoder_len, err))
 		return err->status;
 	if (!b->tokens || !b->seqs || !b->len)
-		*b = (struct pt_feed_bounds){ 0, 0, 0 };
+		*b = (struct pt_feed_bounds){ 0 };
 	return 0;
 }
 
@@ -194,7 +196,7 @@ static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_err
 static int fit(struct pt_loop *l, const struct pt_feed_bounds *eval, struct pt_error *err)
 {
 	struct pt_feed_bounds *b = &l->priv->bounds;
-	const struct pt_feed_bounds one = { 1, 1, 1 };
+	const struct pt_feed_bounds one = { 1, 1, 1, 1, 1 };
 	int status;
 
 	if (pt_loop_bounds(l->head, b, err))
@@ -211,7 +213,7 @@ static int fit(struct pt_loop *l, const struct pt_feed_bounds *eval, struct pt_e
 int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_step *s, struct pt_reader *r,
 		 struct pt_error *err)
 {
-	struct pt_feed_bounds eval = { 0, 0, 0 };
+	struct pt_feed_bounds eval = { 0 };
 
 	memset(l, 0, sizeof *l);
 	l->o = *o;

@@ -10,11 +10,17 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-/* Host arrays, kept from one micro-batch to the next. */
-struct pt_feed_mem {
+/* Host arrays of one packing, kept from one micro-batch to the next. */
+struct packing {
 	int32_t *cu, *pos;
 	uint64_t *key;
 	size_t cap_cu, cap_pos, cap_key;
+};
+
+struct pt_feed_mem {
+	struct packing in, decoder;
+	int32_t *shifted;		/* what the decoder reads */
+	size_t cap_shifted;
 	size_t cap_seq, cap_at, cap_label, cap_target, cap_weight;
 };
 
@@ -22,18 +28,25 @@ int pt_feed_init(struct pt_feed *f, const struct pt_feed_options *o, struct pt_e
 {
 	memset(f, 0, sizeof *f);
 	f->o = *o;
-	if (o->task != PT_TASK_CAUSAL_LM && o->task != PT_TASK_SEQ_CLS)
+	if (o->task != PT_TASK_CAUSAL_LM && o->task != PT_TASK_SEQ2SEQ_LM && o->task != PT_TASK_SEQ_CLS)
 		return pt_error(err, PT_USAGE, "the task %s cannot be trained or evaluated yet", pt_task_name(o->task));
 	f->mem = pt_calloc(1, sizeof *f->mem, err);
 	return f->mem ? 0 : PT_FAIL;
 }
 
+static void packing_release(struct packing *p)
+{
+	free(p->cu);
+	free(p->pos);
+	free(p->key);
+}
+
 void pt_feed_release(struct pt_feed *f)
 {
 	if (f->mem) {
-		free(f->mem->cu);
-		free(f->mem->pos);
-		free(f->mem->key);
+		packing_release(&f->mem->in);
+		packing_release(&f->mem->decoder);
+		free(f->mem->shifted);
 	}
 	free(f->mem);
 	free(f->seq);
@@ -44,6 +57,11 @@ void pt_feed_release(struct pt_feed *f)
 	memset(f, 0, sizeof *f);
 }
 
+const struct pt_rows *pt_feed_target_rows(const struct pt_feed *f)
+{
+	return pt_task_decoder(f->o.task) ? &f->in.decoder_rows : &f->in.rows;
+}
+
 uint64_t pt_feed_key(uint64_t seed, int64_t epoch, int64_t index, int32_t draw)
 {
 	uint64_t key = pt_rng_mix(pt_rng_mix(seed, (uint64_t)epoch), (uint64_t)index);
@@ -51,27 +69,39 @@ uint64_t pt_feed_key(uint64_t seed, int64_t epoch, int64_t index, int32_t draw)
 	return pt_rng_mix(key, (uint64_t)draw);
 }
 
-/* Room for a micro-batch of this size, and rows without contents. */
-static int make_rows(struct pt_feed *f, int64_t tokens, int64_t seqs, struct pt_error *err)
+/* Room for rows of this size, without contents. */
+static int make_rows(struct packing *p, struct pt_rows *rows, int64_t tokens, int64_t seqs, struct pt_error *err)
 {
-	struct pt_feed_mem *m = f->mem;
-
 	if (tokens >= INT32_MAX || seqs >= INT32_MAX)
 		return pt_error(err, PT_DATA, "a micro-batch of %lld tokens in %lld sequences is too large",
 				(long long)tokens, (long long)seqs);
-	if (pt_grow(&m->cu, &m->cap_cu, (size_t)seqs + 1, sizeof *m->cu, err) ||
-	    pt_grow(&m->pos, &m->cap_pos, (size_t)tokens + 1, sizeof *m->pos, err) ||
-	    pt_grow(&m->key, &m->cap_key, (size_t)tokens + 1, sizeof *m->key, err))
+	if (pt_grow(&p->cu, &p->cap_cu, (size_t)seqs + 1, sizeof *p->cu, err) ||
+	    pt_grow(&p->pos, &p->cap_pos, (size_t)tokens + 1, sizeof *p->pos, err) ||
+	    pt_grow(&p->key, &p->cap_key, (size_t)tokens + 1, sizeof *p->key, err))
 		return err->status;
+	*rows = (struct pt_rows){ .n = tokens, .batch = (int)seqs, .host_cu = p->cu };
+	p->cu[0] = 0;
+	return 0;
+}
+
+static int make_all_rows(struct pt_feed *f, int64_t tokens, int64_t decoder_tokens, int64_t seqs,
+			 struct pt_error *err)
+{
+	struct pt_feed_mem *m = f->mem;
+
 	memset(&f->in, 0, sizeof f->in);
-	f->in.rows = (struct pt_rows){ .n = tokens, .batch = (int)seqs, .host_cu = m->cu };
-	m->cu[0] = 0;
 	f->x = NULL;
 	f->rows = 0;
 	f->labelled = false;
 	f->d_label = NULL;
 	f->d_target = f->d_weight = NULL;
-	return 0;
+	if (make_rows(&m->in, &f->in.rows, tokens, seqs, err))
+		return err->status;
+	if (!pt_task_decoder(f->o.task))
+		return 0;
+	if (pt_grow(&m->shifted, &m->cap_shifted, (size_t)decoder_tokens + 1, sizeof *m->shifted, err))
+		return err->status;
+	return make_rows(&m->decoder, &f->in.decoder_rows, decoder_tokens, seqs, err);
 }
 
 static int make_targets(struct pt_feed *f, int64_t n, struct pt_error *err)
@@ -94,22 +124,42 @@ static int make_targets(struct pt_feed *f, int64_t n, struct pt_error *err)
 }
 
 /* Cumulative lengths, positions and keys of the rows. */
-static void fill_rows(struct pt_feed *f, const struct pt_examples *x)
+static void fill_rows(struct packing *p, struct pt_rows *rows, const struct pt_feed *f, const struct pt_examples *x,
+		      const int64_t *offsets)
 {
-	struct pt_feed_mem *m = f->mem;
-
 	for (int64_t b = 0; b < x->n; b++) {
 		uint64_t key = pt_feed_key(f->o.seed, x->epoch, x->index[b], x->draw ? x->draw[b] : 0);
-		int64_t from = x->offsets[b], to = x->offsets[b + 1];
+		int64_t from = offsets[b], to = offsets[b + 1];
 
-		m->cu[b + 1] = (int32_t)to;
-		if (to - from > f->in.rows.max_len)
-			f->in.rows.max_len = (int)(to - from);
+		p->cu[b + 1] = (int32_t)to;
+		if (to - from > rows->max_len)
+			rows->max_len = (int)(to - from);
 		for (int64_t t = from; t < to; t++) {
-			m->pos[t] = (int32_t)(t - from);
-			m->key[t] = key;
+			p->pos[t] = (int32_t)(t - from);
+			p->key[t] = key;
 		}
 	}
+}
+
+/* What the decoder reads: its targets, one place to the right. */
+static int fill_decoder(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
+{
+	int32_t *to = f->mem->shifted;
+
+	if (!x->decoder_ids)
+		return pt_error(err, PT_DATA, "the stream has no decoder_ids, the model is an encoder-decoder (--task seq2seq of peft-tokenize)");
+	fill_rows(&f->mem->decoder, &f->in.decoder_rows, f, x, x->decoder_offsets);
+	for (int64_t b = 0; b < x->n; b++) {
+		int64_t from = x->decoder_offsets[b], n = x->decoder_offsets[b + 1] - from;
+
+		if (n < 1)
+			continue;
+		to[from] = f->o.decoder_start;
+		memcpy(to + from + 1, x->decoder_ids + from, (size_t)(n - 1) * sizeof *to);
+	}
+	f->in.host_decoder_ids = to;
+	f->in.host_decoder_labels = x->decoder_labels ? x->decoder_labels : x->decoder_ids;
+	return 0;
 }
 
 /*
@@ -120,21 +170,25 @@ static int fill_tokens(struct pt_feed *f, const struct pt_examples *x, struct pt
 {
 	double one = x->step_tokens > 0 ? 1 / (double)x->step_tokens : 0;
 	double mean = x->step_examples > 0 ? x->step_weight / (double)x->step_examples : 1;
+	bool decoder = pt_task_decoder(f->o.task);
+	const int32_t *labels = decoder ? f->in.host_decoder_labels : x->labels;
+	const int64_t *offsets = decoder ? x->decoder_offsets : x->offsets;
+	int64_t shift = pt_task_shifts(f->o.task);
 
-	if (make_targets(f, x->tokens, err))
+	if (make_targets(f, pt_feed_target_rows(f)->n, err))
 		return err->status;
-	f->labelled = x->labels != NULL;
-	if (!x->labels)
+	f->labelled = labels != NULL;
+	if (!labels)
 		return 0;
 	for (int64_t b = 0; b < x->n; b++) {
 		double w = !x->weight ? one : mean > 0 ? one * (double)x->weight[b] / mean : 0;
 
-		for (int64_t t = x->offsets[b] + 1; t < x->offsets[b + 1]; t++) {
-			if (x->labels[t] == -100)
+		for (int64_t t = offsets[b] + shift; t < offsets[b + 1]; t++) {
+			if (labels[t] == -100)
 				continue;
 			f->seq[f->rows] = (int32_t)b;
-			f->at[f->rows] = (int32_t)(t - 1 - x->offsets[b]);
-			f->label[f->rows] = x->labels[t];
+			f->at[f->rows] = (int32_t)(t - shift - offsets[b]);
+			f->label[f->rows] = labels[t];
 			f->weight[f->rows++] = (float)w;
 		}
 	}
@@ -207,23 +261,30 @@ static int fill_examples(struct pt_feed *f, const struct pt_examples *x, struct 
 	return 0;
 }
 
-static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, bool keys, struct pt_error *err)
+/* On a plan device nothing is read: any address does for the ids. */
+static const int32_t *upload_rows(struct pt_run *run, const struct packing *p, struct pt_rows *r,
+				  const int32_t *ids)
 {
-	struct pt_rows *r = &f->in.rows;
-	size_t n = (size_t)r->n, rows = (size_t)f->rows;
-	bool tokens = pt_task_per_token(f->o.task);
+	size_t n = (size_t)r->n;
 
-	r->cu = pt_run_upload(run, f->mem->cu, ((size_t)r->batch + 1) * sizeof *r->cu);
-	r->pos = pt_run_upload(run, f->mem->pos, n * sizeof *r->pos);
-	if (keys)
-		r->key = pt_run_upload(run, f->mem->key, n * sizeof *r->key);
-	/* On a plan device nothing is read: any address does. */
-	f->in.ids = pt_run_upload(run, f->in.host_ids ? f->in.host_ids : f->mem->pos, n * sizeof *f->in.ids);
+	r->cu = pt_run_upload(run, p->cu, ((size_t)r->batch + 1) * sizeof *r->cu);
+	r->pos = pt_run_upload(run, p->pos, n * sizeof *r->pos);
+	r->key = pt_run_upload(run, p->key, n * sizeof *r->key);
+	return pt_run_upload(run, ids ? ids : p->pos, n * sizeof *ids);
+}
+
+static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, struct pt_error *err)
+{
+	size_t rows = (size_t)f->rows;
+
+	f->in.ids = upload_rows(run, &f->mem->in, &f->in.rows, f->in.host_ids);
 	if (types)
-		f->in.types = pt_run_upload(run, types, n * sizeof *types);
+		f->in.types = pt_run_upload(run, types, (size_t)f->in.rows.n * sizeof *types);
+	if (pt_task_decoder(f->o.task))
+		f->in.decoder_ids = upload_rows(run, &f->mem->decoder, &f->in.decoder_rows, f->in.host_decoder_ids);
 	if (rows) {
 		f->d_weight = pt_run_upload(run, f->weight, rows * sizeof *f->weight);
-		if (tokens || f->o.problem == PT_PROBLEM_SINGLE)
+		if (pt_task_per_token(f->o.task) || f->o.problem == PT_PROBLEM_SINGLE)
 			f->d_label = pt_run_upload(run, f->label, rows * sizeof *f->label);
 		else
 			f->d_target = pt_run_upload(run, f->target, rows * (size_t)f->o.nlabels * sizeof *f->target);
@@ -233,7 +294,7 @@ static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, b
 
 int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples *x, struct pt_error *err)
 {
-	int status = make_rows(f, x->tokens, x->n, err);
+	int status = make_all_rows(f, x->tokens, x->decoder_tokens, x->n, err);
 
 	if (status)
 		return status;
@@ -241,48 +302,63 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 	f->first = x->n ? x->index[0] : -1;
 	f->in.host_ids = x->input_ids;
 	f->in.host_types = x->token_type_ids;
-	f->in.host_labels = pt_task_vocab(f->o.task) ? x->labels : NULL;
-	fill_rows(f, x);
-	status = pt_task_per_token(f->o.task) ? fill_tokens(f, x, err) : fill_examples(f, x, err);
-	return status ? status : upload(f, run, x->token_type_ids, true, err);
+	f->in.host_labels = pt_task_vocab(f->o.task) && !pt_task_decoder(f->o.task) ? x->labels : NULL;
+	fill_rows(&f->mem->in, &f->in.rows, f, x, x->offsets);
+	if (pt_task_decoder(f->o.task))
+		status = fill_decoder(f, x, err);
+	if (!status)
+		status = pt_task_per_token(f->o.task) ? fill_tokens(f, x, err) : fill_examples(f, x, err);
+	return status ? status : upload(f, run, x->token_type_ids, err);
 }
 
-int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err)
+/* As long sequences as there may be, none empty where that can be; the last one takes what is left. */
+static void plan_rows(int32_t *cu, struct pt_rows *rows, int64_t len)
 {
-	int64_t seqs = b->seqs < 1 ? 1 : b->seqs, left, rows;
-	int status;
+	int64_t left = rows->n - rows->batch;
 
-	/* As long sequences as there may be, none empty. */
-	if (seqs > b->tokens)
-		seqs = b->tokens > 0 ? b->tokens : 1;
-	status = make_rows(f, b->tokens, seqs, err);
-	left = b->tokens - seqs;
-	for (int64_t s = 0; !status && s < seqs; s++) {
-		int64_t more = left < b->len - 1 ? left : b->len - 1;
+	for (int s = 0; s < rows->batch; s++) {
+		int64_t more = left < len - 1 ? left : len - 1, end;
 
 		if (more < 0)
 			more = 0;
 		left -= more;
-		f->mem->cu[s + 1] = f->mem->cu[s] + 1 + (int32_t)more;
+		end = cu[s] + 1 + more;
+		cu[s + 1] = (int32_t)(end < rows->n && s + 1 < rows->batch ? end : rows->n);
+		if (cu[s + 1] - cu[s] > rows->max_len)
+			rows->max_len = cu[s + 1] - cu[s];
 	}
+}
+
+/* The most targets within bounds: first tokens of a causal model are none, and there are at least so many sequences. */
+static int64_t most_targets(const struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs)
+{
+	if (pt_task_decoder(f->o.task))
+		return b->decoder_tokens;
+	if (pt_task_shifts(f->o.task))
+		return b->len > 1 ? b->tokens - (b->tokens + b->len - 1) / b->len : 1;
+	return pt_task_per_token(f->o.task) ? b->tokens : seqs;
+}
+
+int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err)
+{
+	int64_t seqs = b->seqs < 1 ? 1 : b->seqs, rows;
+	int status;
+
+	if (seqs > b->tokens)
+		seqs = b->tokens > 0 ? b->tokens : 1;
+	status = make_all_rows(f, b->tokens, b->decoder_tokens, seqs, err);
 	if (status)
 		return status;
-	/* Bounds that no packing meets: the last sequence takes what is left. */
-	f->mem->cu[seqs] = (int32_t)b->tokens;
-	for (int64_t s = 0; s < seqs; s++)
-		if (f->mem->cu[s + 1] - f->mem->cu[s] > f->in.rows.max_len)
-			f->in.rows.max_len = f->mem->cu[s + 1] - f->mem->cu[s];
-	/* First tokens are no targets, and there are at least so many sequences. */
-	rows = seqs;
-	if (pt_task_shifts(f->o.task))
-		rows = b->len > 1 ? b->tokens - (b->tokens + b->len - 1) / b->len : 1;
+	plan_rows(f->mem->in.cu, &f->in.rows, b->len);
+	if (pt_task_decoder(f->o.task))
+		plan_rows(f->mem->decoder.cu, &f->in.decoder_rows, b->decoder_len);
+	rows = most_targets(f, b, seqs);
 	status = make_targets(f, rows, err);
 	if (status)
 		return status;
 	f->rows = rows;
 	f->labelled = true;
-	if (pt_task_per_token(f->o.task))
-		for (int64_t i = 0; i < rows; i++)
-			f->seq[i] = f->at[i] = 0;
-	return upload(f, run, f->mem->pos, true, err);
+	for (int64_t i = 0; pt_task_per_token(f->o.task) && i < rows; i++)
+		f->seq[i] = f->at[i] = 0;
+	return upload(f, run, f->mem->in.pos, err);
 }

@@ -5,7 +5,9 @@
  * weight in the loss of its whole step.
  *
  * A language model's targets are shifted here: labels[t] is learned at the
- * row before it, so the first token of a sequence is never a target.
+ * row before it, so the first token of a sequence is never a target. What an
+ * encoder-decoder's decoder reads is made here: its targets, one place to the
+ * right, behind the start token, so the first one is a target, too.
  */
 #ifndef PT_TRAIN_FEED_H
 #define PT_TRAIN_FEED_H
@@ -19,18 +21,25 @@
 
 /* What is learned; set once. */
 struct pt_feed_options {
-	enum pt_task task;		/* PT_TASK_CAUSAL_LM or PT_TASK_SEQ_CLS */
+	enum pt_task task;		/* PT_TASK_CAUSAL_LM, PT_TASK_SEQ2SEQ_LM or PT_TASK_SEQ_CLS */
 	enum pt_problem problem;	/* of PT_TASK_SEQ_CLS: never PT_PROBLEM_UNSET */
 	int nlabels;			/* of the model's head; 0 for language models */
 	const int32_t *class_map;	/* [nmap] class of the stream -> class of the model, borrowed; NULL: the same */
 	int nmap;
+	int32_t decoder_start;		/* of PT_TASK_SEQ2SEQ_LM: the first token that a decoder reads */
 	uint64_t seed;			/* of dropout */
 };
 
 /* Shapes without contents: what memory is planned for. */
 struct pt_feed_bounds {
 	int64_t tokens, seqs, len;	/* of a micro-batch; of its longest sequence */
+	int64_t decoder_tokens, decoder_len;	/* the same of what a decoder reads; 0: nothing */
 };
+
+struct pt_feed_bounds pt_feed_bounds_of(const struct pt_examples *x);
+void pt_feed_bounds_raise(struct pt_feed_bounds *b, const struct pt_feed_bounds *to);
+/* Whether b is within bounds. */
+bool pt_feed_bounds_hold(const struct pt_feed_bounds *bounds, const struct pt_feed_bounds *b);
 
 struct pt_feed {
 	struct pt_feed_options o;
@@ -41,8 +50,8 @@ struct pt_feed {
 
 	/* host, valid until the next fill */
 	const struct pt_examples *x;	/* NULL when planned */
-	int32_t *seq, *at;		/* [rows] lm: sequence of the target, and the token in it that predicts it */
-	int32_t *label;			/* [rows] lm: the id; classes: class of the model, -100 none */
+	int32_t *seq, *at;		/* [rows] tokens: sequence of the target, and the token in it that predicts it */
+	int32_t *label;			/* [rows] tokens: the id; classes: class of the model, -100 none */
 	float *target;			/* [examples, nlabels] regression and multi-label */
 	float *weight;			/* [rows] share in the step's loss */
 
@@ -61,6 +70,9 @@ void pt_feed_release(struct pt_feed *f);
  * for a class that the map lacks, targets of another width, a task that the tensors do not serve.
  */
 int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples *x, struct pt_error *err);
+
+/* The rows that targets are counted in: the decoder's where there is one. */
+const struct pt_rows *pt_feed_target_rows(const struct pt_feed *f);
 
 /* The largest micro-batch within bounds, without contents (run is on a plan device). */
 int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err);

@@ -144,17 +144,13 @@ static int skip(struct pt_loop *l, struct pt_error *err)
 /* A micro-batch larger than promised or planned. */
 static int make_room(struct pt_loop *l, const struct pt_examples *x, struct pt_error *err)
 {
-	struct pt_feed_bounds b = { x->tokens, x->n, 0 };
-	const struct pt_feed_bounds *promised = &l->priv->bounds;
+	const struct pt_feed_bounds b = pt_feed_bounds_of(x), *promised = &l->priv->bounds;
 
-	if (pt_step_holds(&l->s->train, x))
+	if (pt_feed_bounds_hold(&l->s->train, &b))
 		return 0;
-	if (promised->tokens && !pt_step_holds(promised, x))
+	if (promised->tokens && !pt_feed_bounds_hold(promised, &b))
 		return pt_error(err, PT_DATA, "a micro-batch of %lld tokens in %lld sequences is beyond the bounds in the stream's HEAD",
 				(long long)x->tokens, (long long)x->n);
-	for (int64_t i = 0; i < x->n; i++)
-		if (x->offsets[i + 1] - x->offsets[i] > b.len)
-			b.len = x->offsets[i + 1] - x->offsets[i];
 	if (pt_step_fit(l->s, &b, NULL, l->o.limit, err))
 		return pt_error_prefix(err, "step %lld", (long long)l->at.step + 1);
 	return 0;

@@ -12,7 +12,7 @@
 /* Rows of the hidden states that predict the targets; virtual tokens in front of a sequence move them. */
 static const int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const struct pt_rows *rows)
 {
-	const int32_t *in_cu = f->in.rows.host_cu, *cu = rows->host_cu;
+	const int32_t *in_cu = pt_feed_target_rows(f)->host_cu, *cu = rows->host_cu;
 	int32_t *row = pt_malloc((size_t)f->rows, sizeof *row, &run->err);
 	const int32_t *d = NULL;
 

@@ -128,7 +128,7 @@ void pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *
 	int k = m->nlabels;
 
 	m->examples += x->n;
-	m->tokens += x->tokens;
+	m->tokens += x->tokens + x->decoder_tokens;
 	for (int64_t i = 0; loss && i < f->rows; i++) {
 		double w;
 

@@ -3,6 +3,8 @@
  * plan.c - the memory of a step: the step itself on the plan device, where
  * kernels do nothing and the arena counts (step.h).
  */
+#include <math.h>
+
 #include "train/loss.h"
 #include "train/step.h"
 
@@ -20,8 +22,12 @@ size_t pt_step_state_bytes(const struct pt_step *s)
 static struct pt_feed_bounds of_tokens(const struct pt_feed_bounds *b, int64_t tokens)
 {
 	int64_t len = b->len < tokens ? b->len : tokens;
+	double share = b->tokens > 0 ? (double)b->decoder_tokens / (double)b->tokens : 0;
+	struct pt_feed_bounds t = { .tokens = tokens, .seqs = len > 0 ? (tokens + len - 1) / len : 1, .len = len,
+				    .decoder_tokens = (int64_t)ceil(share * (double)tokens) };
 
-	return (struct pt_feed_bounds){ tokens, len > 0 ? (tokens + len - 1) / len : 1, len };
+	t.decoder_len = b->decoder_len < t.decoder_tokens ? b->decoder_len : t.decoder_tokens;
+	return t;
 }
 
 int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,
@@ -56,25 +62,6 @@ int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t li
 	return 0;
 }
 
-static struct pt_feed_bounds larger(const struct pt_feed_bounds *a, const struct pt_feed_bounds *b)
-{
-	if (!b)
-		return *a;
-	return (struct pt_feed_bounds){ .tokens = a->tokens > b->tokens ? a->tokens : b->tokens,
-					.seqs = a->seqs > b->seqs ? a->seqs : b->seqs,
-					.len = a->len > b->len ? a->len : b->len };
-}
-
-bool pt_step_holds(const struct pt_feed_bounds *b, const struct pt_examples *x)
-{
-	if (x->tokens > b->tokens || x->n > b->seqs)
-		return false;
-	for (int64_t i = 0; i < x->n; i++)
-		if (x->offsets[i + 1] - x->offsets[i] > b->len)
-			return false;
-	return true;
-}
-
 static int too_large(struct pt_step *s, const struct pt_feed_bounds *b, size_t need, size_t limit,
 		     struct pt_error *err)
 {
@@ -90,9 +77,12 @@ static int too_large(struct pt_step *s, const struct pt_feed_bounds *b, size_t n
 int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
 		size_t limit, struct pt_error *err)
 {
-	struct pt_feed_bounds t = larger(&s->train, train), e = larger(&s->eval, eval);
+	struct pt_feed_bounds t = s->train, e = s->eval;
 	size_t bytes, more = 0, room = limit;
 
+	pt_feed_bounds_raise(&t, train);
+	if (eval)
+		pt_feed_bounds_raise(&e, eval);
 	if (limit) {
 		size_t state = pt_step_state_bytes(s);
 

@@ -70,7 +70,7 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||
 	    pt_loss_backward(&s->run, &l, err))
 		return err->status;
-	s->tokens += x->tokens;
+	s->tokens += x->tokens + x->decoder_tokens;
 	s->examples += x->n;
 	return 0;
 }

@@ -50,7 +50,6 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
  */
 int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
 		size_t limit, struct pt_error *err);
-bool pt_step_holds(const struct pt_feed_bounds *b, const struct pt_examples *x);
 
 /* Tokens of the largest micro-batch of sequences of b->len whose arena is within limit; 0: none. */
 int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,

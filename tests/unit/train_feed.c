@@ -69,6 +69,74 @@ static void shift(void **state)
 	pt_feed_release(&f);
 }
 
+/* A decoder reads its targets one place to the right; the first is a target, too. */
+static void decoder(void **state)
+{
+	static const int64_t dcu[4] = { 0, 2, 2, 5 };
+	static const int32_t dids[5] = { 40, 41, 50, 51, 52 }, dlabels[5] = { 40, -100, 50, -100, 52 };
+	static const int32_t read[5] = { 7, 40, 7, 50, 51 };
+	struct pt_feed_options o = { .task = PT_TASK_SEQ2SEQ_LM, .decoder_start = 7, .seed = 1 };
+	struct pt_feed_bounds b, less;
+	struct pt_examples x = three();
+	struct pt_feed f;
+
+	(void)state;
+	x.step_tokens = 5;
+	x.labels = NULL;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_init(&f, &o, &err), &err);
+	assert_fails(pt_feed_fill(&f, &run, &x, &err), PT_DATA, "no decoder_ids", &err);
+	x.decoder_ids = dids;
+	x.decoder_offsets = dcu;
+	x.decoder_tokens = 5;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
+	assert_int_equal(f.in.rows.n, 8);
+	assert_int_equal(f.in.decoder_rows.n, 5);
+	assert_int_equal(f.in.decoder_rows.batch, 3);
+	assert_int_equal(f.in.decoder_rows.max_len, 3);
+	assert_memory_equal(f.in.host_decoder_ids, read, sizeof read);
+	assert_memory_equal(f.in.decoder_ids, read, sizeof read);
+	assert_memory_equal(f.in.decoder_rows.pos, ((int32_t[]){ 0, 1, 0, 1, 2 }), sizeof read);
+	assert_int_equal(f.in.decoder_rows.host_cu[2], 2);
+	/* Random numbers of an example are the same on both sides; places and modules tell them apart. */
+	assert_true(f.in.decoder_rows.key[2] == f.in.rows.key[4]);
+	assert_ptr_equal(pt_feed_target_rows(&f), &f.in.decoder_rows);
+	assert_int_equal(f.rows, 5);
+	assert_memory_equal(f.label, dids, sizeof dids);
+	assert_true(f.seq[2] == 2 && f.at[2] == 0 && f.seq[4] == 2 && f.at[4] == 2);
+	assert_true(f.weight[0] == 1.0f / 5);
+
+	x.decoder_labels = dlabels;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
+	assert_int_equal(f.rows, 3);
+	assert_true(f.label[1] == 50 && f.seq[1] == 2 && f.at[1] == 0 && f.label[2] == 52 && f.at[2] == 2);
+	assert_memory_equal(f.in.host_decoder_ids, read, sizeof read);
+
+	b = pt_feed_bounds_of(&x);
+	assert_true(b.tokens == 8 && b.seqs == 3 && b.len == 4 && b.decoder_tokens == 5 && b.decoder_len == 3);
+	less = b;
+	assert_true(pt_feed_bounds_hold(&less, &b));
+	less.decoder_len--;
+	assert_false(pt_feed_bounds_hold(&less, &b));
+	less.decoder_tokens--;
+	pt_feed_bounds_raise(&less, &b);
+	assert_true(pt_feed_bounds_hold(&less, &b) && pt_feed_bounds_hold(&b, &less));
+	/* Fewer decoder tokens than sequences: the last ones are empty. */
+	b.decoder_tokens = 2;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_plan(&f, &run, &b, &err), &err);
+	assert_true(f.rows == 2 && f.in.rows.n == 8 && f.in.rows.max_len == 4 && f.in.decoder_rows.n == 2);
+	assert_memory_equal(f.in.decoder_rows.host_cu, ((int32_t[]){ 0, 1, 2, 2 }), 4 * sizeof *dids);
+	b.decoder_tokens = 6;
+	pt_run_reset(&run);
+	assert_ok(pt_feed_plan(&f, &run, &b, &err), &err);
+	assert_true(f.rows == 6 && f.in.decoder_rows.max_len == 3);
+	assert_memory_equal(f.in.decoder_rows.host_cu, ((int32_t[]){ 0, 3, 5, 6 }), 4 * sizeof *dids);
+	pt_feed_release(&f);
+}
+
 static void weights(void **state)
 {
 	static const float w[3] = { 1, 0, 3 }, none[3] = { 0, 0, 0 };
@@ -233,7 +301,7 @@ static void token_measures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shift), cmocka_unit_test(weights), cmocka_unit_test(classes),
+		cmocka_unit_test(shift), cmocka_unit_test(decoder), cmocka_unit_test(weights), cmocka_unit_test(classes),
 		cmocka_unit_test(several_labels), cmocka_unit_test(keys), cmocka_unit_test(measures),
 		cmocka_unit_test(token_measures),
 	};

@@ -27,7 +27,7 @@ static float *gradients(struct tfix *x)
 
 static void fit(struct tfix *x, const struct tbatch *b)
 {
-	struct pt_feed_bounds f = { b->x.tokens, b->x.n, 64 };
+	struct pt_feed_bounds f = { .tokens = b->x.tokens, .seqs = b->x.n, .len = 64 };
 
 	assert_ok(pt_step_fit(&x->s, &f, NULL, 0, &err), &err);
 }
@@ -88,7 +88,7 @@ static void plan_is_exact(void **state)
 		b.x.tokens = 63;
 		for (int t = 0; t < 63; t++)
 			b.labels[t] = b.ids[t] = t;
-		assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ 63, 3, 21 }, true, &bytes, &err), &err);
+		assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ .tokens = 63, .seqs = 3, .len = 21 }, true, &bytes, &err), &err);
 		fit(&x, &b);
 		assert_ok(pt_step_clear(&x.s, &err), &err);
 		assert_ok(pt_step_micro(&x.s, &b.x, &err), &err);
@@ -102,7 +102,7 @@ static void plan_is_exact(void **state)
 
 static void too_large(void **state)
 {
-	struct pt_feed_bounds b = { 4096, 64, 64 };
+	struct pt_feed_bounds b = { .tokens = 4096, .seqs = 64, .len = 64 };
 	int64_t most;
 	size_t bytes;
 	struct tfix x;
@@ -112,7 +112,7 @@ static void too_large(void **state)
 	assert_fails(pt_step_fit(&x.s, &b, NULL, 1 << 20, &err), PT_USAGE, "tokens fit", &err);
 	assert_ok(pt_step_largest(&x.s, &b, 1 << 20, &most, &err), &err);
 	assert_true(most > 0 && most < 4096);
-	assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ most, (most + 63) / 64, 64 }, true, &bytes, &err), &err);
+	assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ .tokens = most, .seqs = (most + 63) / 64, .len = 64 }, true, &bytes, &err), &err);
 	assert_true(bytes <= 1 << 20 && bytes > (1 << 20) * 9 / 10);
 	tfix_close(&x);
 }
@@ -142,7 +142,7 @@ static void not_finite(void **state)
 	(void)state;
 	tstream_write(in_dir("b.pts"), 1, 2, 3, 20, 1);
 	tfix_open(&x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
-	assert_ok(pt_step_fit(&x.s, &(struct pt_feed_bounds){ 60, 3, 20 }, NULL, 0, &err), &err);
+	assert_ok(pt_step_fit(&x.s, &(struct pt_feed_bounds){ .tokens = 60, .seqs = 3, .len = 20 }, NULL, 0, &err), &err);
 	set(&x, x.a->params.item[1], NAN);
 	assert_ok(pt_reader_open(&r, (const char *const[]){ in_dir("b.pts") }, 1, "batch", 0, &err), &err);
 	assert_ok(pt_reader_head(r, &head, &err), &err);
