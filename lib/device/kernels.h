@@ -12,7 +12,7 @@
  * round_bf16 asks that operands of products be rounded as bf16 rounds them.
  *
  * Letters: N rows (tokens of all sequences), B sequences, C channels,
- * H heads, G key/value heads, D head size, V vocabulary, R rank.
+ * H heads, G key/value heads, D head size, V vocabulary, R rank, E experts.
  * A kernel returns 0 or a status with err filled.
  */
 #ifndef PT_DEVICE_KERNELS_H
@@ -85,17 +85,74 @@ struct pt_k_linear {
 	int nterms;
 };
 
+/*
+ * With experts the rows of x are sorted by expert: those of e stand at
+ * offset[e]..offset[e+1] and go through n linears of its own, lin[e*n+j]. Of
+ * one j all have the same outputs and the same y and dy, whose rows are those
+ * of x. Terms keep no u.
+ */
 struct pt_k_linear_group {
 	int64_t rows, k;		/* x [rows, K] */
 	const void *x;
 	enum pt_dtype type;
 	struct pt_k_rows rng;		/* for the terms' dropout */
-	const struct pt_k_linear *lin;	/* host array */
+	const struct pt_k_linear *lin;	/* host array [n], or [experts*n] */
 	int n;
+	int experts;			/* 0: none */
+	const int32_t *offset;		/* [experts+1] */
 	void *dx;			/* backward: NULL when not wanted */
 	bool acc_dx;
 	bool round_bf16;
 	void *scratch;			/* scratch bytes as linear_scratch() asks */
+};
+
+#define PT_EXPERTS_MAX 1024
+
+/*
+ * Routing of mixtures of experts: of p = softmax(z) in f32 each row chooses
+ * the k largest, of equal ones the lower number; their weights are p, divided
+ * by the sum of the k where renorm. Choice j of row i stands at place[i,j]
+ * when the N*k choices are sorted by expert, stably.
+ */
+struct pt_k_route {
+	int64_t n;			/* rows */
+	int64_t live;			/* rows before this count in stat (those behind belong to no sequence) */
+	int experts, k;			/* at most PT_EXPERTS_MAX */
+	enum pt_dtype type;
+	const void *z;			/* [N,E] */
+	bool renorm;
+	float *p;			/* [N,E] */
+	float *weight;			/* [N,k] */
+	int32_t *expert;		/* [N,k] */
+	int32_t *place;			/* [N,k] */
+	int32_t *row;			/* [N*k] row of x at each place */
+	int32_t *offset;		/* [E+1] first place of each expert, and N*k */
+	struct pt_k_rows rng;		/* of the rows, and [N*k] of the places; key NULL: not wanted */
+	uint64_t *key;
+	int32_t *pos;
+	float *stat;			/* [2,E] sums of p over rows, and numbers of choices; NULL: not wanted */
+	/* backward */
+	const float *dweight, *dstat;	/* NULL: none */
+	void *dz;
+	bool acc_dz;
+};
+
+/* y[i] = sum over j of weight[i,j] x[place[i,j]]: what experts made of a row, put together. */
+struct pt_k_combine {
+	int64_t n, c;
+	int k;
+	enum pt_dtype type;
+	const void *x;			/* [N*k,C] */
+	const int32_t *place;		/* [N,k] */
+	const float *weight;		/* [N,k]; NULL: ones */
+	void *y;
+	bool acc_y;
+	/* backward */
+	const void *dy;
+	void *dx;			/* NULL: not wanted */
+	bool acc_dx;
+	float *dweight;			/* NULL: not wanted */
+	bool acc_dweight;
 };
 
 enum pt_norm_kind { PT_NORM_RMS, PT_NORM_RMS1P, PT_NORM_LAYER };
@@ -295,6 +352,10 @@ struct pt_kernels {
 	size_t (*linear_scratch)(struct pt_device *, const struct pt_k_linear_group *, bool backward);
 	int (*linear_fwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
 	int (*linear_bwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
+	int (*route_fwd)(struct pt_device *, const struct pt_k_route *, struct pt_error *);
+	int (*route_bwd)(struct pt_device *, const struct pt_k_route *, struct pt_error *);
+	int (*combine_fwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
+	int (*combine_bwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
 	int (*norm_fwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
 	int (*norm_bwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
 	int (*rope)(struct pt_device *, const struct pt_k_rope *, struct pt_error *);

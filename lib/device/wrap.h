@@ -74,6 +74,10 @@ static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_
 	X(dropout, const struct pt_k_dropout *k, k) \
 	X(linear_fwd, const struct pt_k_linear_group *k, k) \
 	X(linear_bwd, const struct pt_k_linear_group *k, k) \
+	X(route_fwd, const struct pt_k_route *k, k) \
+	X(route_bwd, const struct pt_k_route *k, k) \
+	X(combine_fwd, const struct pt_k_combine *k, k) \
+	X(combine_bwd, const struct pt_k_combine *k, k) \
 	X(norm_fwd, const struct pt_k_norm *k, k) \
 	X(norm_bwd, const struct pt_k_norm *k, k) \
 	X(rope, const struct pt_k_rope *k, k) \

@@ -10,16 +10,19 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tensor/experts.h"
 #include "tensor/op.h"
 
+/* Linear i of all belongs to output i % n; with experts there are n for each. */
 struct linear_ctx {
 	struct pt_k_linear_group g;	/* g.lin points at lin, for forward */
-	struct pt_k_linear *lin;	/* [n] */
-	struct pt_k_linear *back;	/* [n]: those whose output got a gradient */
-	struct pt_linear *host;		/* [n] with the tensors behind */
+	struct pt_k_linear *lin;	/* [all] */
+	struct pt_k_linear *back;	/* [all]: those whose output got a gradient */
+	struct pt_linear *host;		/* [all] with the tensors behind */
 	struct pt_tensor **y;		/* [n] */
 	struct pt_tensor *x;
-	int n;
+	struct pt_tensor *index;	/* of the experts' route, or NULL */
+	int n, all;
 };
 
 bool pt_op_linear_copy(struct pt_run *run, const struct pt_linear *lin, struct pt_linear *out)
@@ -141,7 +144,7 @@ bool pt_op_linear_fill(struct pt_run *run, const char *op, const struct pt_linea
 }
 
 /* Host structs of the call, from the pool. */
-static struct linear_ctx *new_ctx(struct pt_run *run, int n, int nterms, struct pt_k_lowrank **term)
+static struct linear_ctx *new_ctx(struct pt_run *run, int n, int all, int nterms, struct pt_k_lowrank **term)
 {
 	struct linear_ctx *c = pt_pool_alloc(&run->pool, sizeof *c, &run->err);
 
@@ -149,9 +152,10 @@ static struct linear_ctx *new_ctx(struct pt_run *run, int n, int nterms, struct 
 	if (!c || !*term)
 		return NULL;
 	c->n = n;
-	c->lin = pt_pool_alloc(&run->pool, (size_t)n * sizeof *c->lin, &run->err);
-	c->back = pt_pool_alloc(&run->pool, (size_t)n * sizeof *c->back, &run->err);
-	c->host = pt_pool_alloc(&run->pool, (size_t)n * sizeof *c->host, &run->err);
+	c->all = all;
+	c->lin = pt_pool_alloc(&run->pool, (size_t)all * sizeof *c->lin, &run->err);
+	c->back = pt_pool_alloc(&run->pool, (size_t)all * sizeof *c->back, &run->err);
+	c->host = pt_pool_alloc(&run->pool, (size_t)all * sizeof *c->host, &run->err);
 	c->y = pt_pool_alloc(&run->pool, (size_t)n * sizeof(struct pt_tensor *), &run->err);
 	return c->lin && c->back && c->host && c->y ? c : NULL;
 }
@@ -162,17 +166,21 @@ static int linear_backward(struct pt_run *run, struct pt_node *node)
 	struct pt_k_linear_group g = c->g;
 	int n = 0;
 
-	for (int i = 0; i < c->n; i++) {
-		if (!c->y[i]->grad)
+	g.n = 0;
+	for (int j = 0; j < c->n; j++)
+		g.n += c->y[j]->grad != NULL;
+	for (int i = 0; i < c->all; i++) {
+		const struct pt_tensor *y = c->y[i % c->n];
+
+		if (!y->grad)
 			continue;
 		c->back[n] = c->lin[i];
 		c->back[n].y = NULL;
-		c->back[n].dy = c->y[i]->grad;
+		c->back[n].dy = y->grad;
 		pt_op_linear_grads(run, &c->host[i], &c->back[n]);
 		n++;
 	}
 	g.lin = c->back;
-	g.n = n;
 	g.x = c->x->data;
 	g.dx = pt_tape_grad(run, c->x, &g.acc_dx);
 	if (pt_op_scratch(run, run->dev->k->linear_scratch(run->dev, &g, true), &g.scratch))
@@ -181,26 +189,15 @@ static int linear_backward(struct pt_run *run, struct pt_node *node)
 	return run->err.status;
 }
 
-/* Outputs, with u behind each where backward reads it. */
-static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
+/* Memory for A x of each term that trains, where backward finds it. Experts compute theirs again. */
+static bool keep_u(struct pt_run *run, struct linear_ctx *c)
 {
-	struct pt_tensor *x = c->x;
-
-	for (int i = 0; i < c->n; i++) {
-		int64_t shape[2] = { x->shape[0], c->lin[i].n };
-
-		c->y[i] = pt_tensor_new(run, 2, shape, x->rows);
-		if (!c->y[i])
-			return false;
-		c->lin[i].y = c->y[i]->data;
-		c->y[i]->needs_grad = pt_op_wants(run, x) || pt_op_linear_trains(run, &c->host[i]);
-	}
-	for (int i = 0; i < c->n && run->record; i++) {
+	for (int i = 0; i < c->all && run->record && !c->g.experts; i++) {
 		struct pt_k_lowrank *term = (struct pt_k_lowrank *)c->lin[i].term;
 
 		for (int j = 0; j < c->lin[i].nterms; j++) {
 			const struct pt_lowrank *t = &c->host[i].term[j];
-			int64_t count = x->shape[0] * term[j].r;
+			int64_t count = c->x->shape[0] * term[j].r;
 
 			if (!pt_op_wants(run, t->a) && !pt_op_wants(run, t->b))
 				continue;
@@ -212,6 +209,31 @@ static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
 	return true;
 }
 
+static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
+{
+	struct pt_tensor *x = c->x;
+
+	for (int j = 0; j < c->n; j++) {
+		c->y[j] = pt_tensor_new(run, 2, (int64_t[]){ x->shape[0], c->lin[j].n }, x->rows);
+		if (!c->y[j])
+			return false;
+		c->y[j]->needs_grad = pt_op_wants(run, x);
+	}
+	for (int i = 0; i < c->all; i++) {
+		struct pt_tensor *y = c->y[i % c->n];
+
+		if (c->lin[i].n != y->shape[1]) {
+			pt_op_fail(run, PT_FAIL, "linear: weight %s has %lld outputs, that of another expert %lld",
+				   c->host[i].w->name ? c->host[i].w->name : "", (long long)c->lin[i].n,
+				   (long long)y->shape[1]);
+			return false;
+		}
+		c->lin[i].y = y->data;
+		y->needs_grad |= pt_op_linear_trains(run, &c->host[i]);
+	}
+	return keep_u(run, c);
+}
+
 static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms)
 {
 	struct pt_tensor **in, **out;
@@ -219,16 +241,18 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	bool reads_x = false;
 	int nin = 0, nout = 0;
 
-	in = pt_pool_alloc(&run->pool, (size_t)(1 + 2 * c->n + 3 * nterms) * sizeof *in, &run->err);
+	in = pt_pool_alloc(&run->pool, (size_t)(1 + 2 * c->all + 3 * nterms) * sizeof *in, &run->err);
 	out = pt_pool_alloc(&run->pool, (size_t)c->n * sizeof *out, &run->err);
 	if (!in || !out)
 		return false;
 	in[nin++] = c->x;
-	for (int i = 0; i < c->n; i++) {
-		if (!c->y[i]->needs_grad)
+	for (int j = 0; j < c->n; j++)
+		if (c->y[j]->needs_grad)
+			out[nout++] = c->y[j];
+	for (int i = 0; i < c->all; i++) {
+		if (!c->y[i % c->n]->needs_grad)
 			continue;
 		nin = pt_op_linear_inputs(&c->host[i], in, nin);
-		out[nout++] = c->y[i];
 		reads_x |= pt_op_linear_reads_x(run, &c->host[i]);
 	}
 	if (!nout)
@@ -239,29 +263,31 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	*(struct linear_ctx **)node->ctx = c;
 	for (int i = reads_x ? 0 : 1; i < nin; i++)
 		pt_tape_save(run, node, in[i]);
+	pt_tape_save(run, node, c->index);
 	return true;
 }
 
-int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
-		       struct pt_tensor **y)
+/* n linears, or n of each expert of r. */
+static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
+		   struct pt_tensor **y)
 {
 	size_t mark = pt_arena_mark(&run->arena);
+	int nterms = 0, all = r ? n * r->experts : n;
 	struct pt_k_lowrank *term;
 	struct linear_ctx *c;
-	int nterms = 0;
 	float drop = 0;
 
-	for (int i = 0; i < n; i++) {
-		y[i] = NULL;
+	for (int j = 0; j < n; j++)
+		y[j] = NULL;
+	for (int i = 0; i < all; i++)
 		nterms += lin[i].nterms;
-	}
 	if (!pt_op_in(run, "linear", x, 2) || !pt_op_act_type(run, "linear", x))
 		return run->err.status;
-	c = new_ctx(run, n, nterms, &term);
+	c = new_ctx(run, n, all, nterms, &term);
 	if (!c)
 		return run->err.status;
 	c->x = x;
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < all; i++) {
 		if (!pt_op_linear_copy(run, &lin[i], &c->host[i]) ||
 		    !pt_op_linear_fill(run, "linear", &c->host[i], x->shape[1], &c->lin[i], term))
 			return run->err.status;
@@ -271,6 +297,11 @@ int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_
 	}
 	c->g = (struct pt_k_linear_group){ .rows = x->shape[0], .k = x->shape[1], .x = x->data,
 		.type = x->type, .lin = c->lin, .n = n, .round_bf16 = run->round_bf16 };
+	if (r) {
+		c->g.experts = r->experts;
+		c->g.offset = r->offset;
+		c->index = r->index;
+	}
 	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c))
 		return run->err.status;
 	if (pt_op_scratch(run, run->dev->k->linear_scratch(run->dev, &c->g, false), &c->g.scratch))
@@ -281,6 +312,25 @@ int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_
 		return run->err.status;
 	memcpy(y, c->y, (size_t)n * sizeof(struct pt_tensor *));
 	return 0;
+}
+
+int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
+		       struct pt_tensor **y)
+{
+	return linears(run, x, NULL, lin, n, y);
+}
+
+int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
+		  struct pt_tensor **y)
+{
+	if (!r)
+		return pt_op_fail(run, PT_FAIL, "experts: no route");
+	if (!pt_op_in(run, "experts", r->index, 1) || !pt_op_in(run, "experts", x, 2))
+		return run->err.status;
+	if (x->shape[0] != r->rows.n)
+		return pt_op_fail(run, PT_FAIL, "experts: %lld rows, the route has %lld", (long long)x->shape[0],
+				  (long long)r->rows.n);
+	return linears(run, x, r, lin, n, y);
 }
 
 struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin)

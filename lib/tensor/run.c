@@ -89,8 +89,8 @@ void pt_tensor_init(struct pt_tensor *t, enum pt_dtype type, int ndim, const int
 	t->grad_type = PT_F32;
 }
 
-static struct pt_tensor *tensor_new(struct pt_run *run, enum pt_dtype type, int ndim, const int64_t *shape,
-				    const struct pt_rows *rows)
+struct pt_tensor *pt_tensor_new_as(struct pt_run *run, enum pt_dtype type, int ndim, const int64_t *shape,
+				   const struct pt_rows *rows)
 {
 	struct pt_tensor *t;
 	size_t bytes = pt_dtype_size(type);
@@ -119,13 +119,13 @@ static struct pt_tensor *tensor_new(struct pt_run *run, enum pt_dtype type, int 
 struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *shape,
 				const struct pt_rows *rows)
 {
-	return tensor_new(run, run->act_type, ndim, shape, rows);
+	return pt_tensor_new_as(run, run->act_type, ndim, shape, rows);
 }
 
 struct pt_tensor *pt_tensor_new_f32(struct pt_run *run, int ndim, const int64_t *shape,
 				    const struct pt_rows *rows)
 {
-	return tensor_new(run, PT_F32, ndim, shape, rows);
+	return pt_tensor_new_as(run, PT_F32, ndim, shape, rows);
 }
 
 void pt_tensor_done(struct pt_run *run, struct pt_tensor *t)

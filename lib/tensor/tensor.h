@@ -108,6 +108,9 @@ struct pt_tensor *pt_tensor_new(struct pt_run *run, int ndim, const int64_t *sha
 /* The same of f32, whatever activations are: losses. */
 struct pt_tensor *pt_tensor_new_f32(struct pt_run *run, int ndim, const int64_t *shape,
 				    const struct pt_rows *rows);
+/* The same of any type: bytes that an operation keeps, which need no gradient. */
+struct pt_tensor *pt_tensor_new_as(struct pt_run *run, enum pt_dtype type, int ndim, const int64_t *shape,
+				   const struct pt_rows *rows);
 
 /*
  * The formula reads t no more. Its memory is free at once unless a node keeps

@@ -88,10 +88,14 @@ static size_t ref_linear_scratch(struct pt_device *dev, const struct pt_k_linear
 	return (size_t)g->rows * (backward ? 24 : 8) * (size_t)g->n;
 }
 
+#include "ref_experts.h"
+
 static int ref_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
 	(void)err;
 	ref_scratch_fill(g->scratch, ref_linear_scratch(dev, g, false));
+	if (g->experts)
+		return ref_experts(dev, g, ref_linear_fwd, err);
 	for (int j = 0; j < g->n; j++) {
 		const struct pt_k_linear *l = &g->lin[j];
 		int64_t ranks = 0;
@@ -118,10 +122,12 @@ static int ref_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group 
 
 static int ref_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
-	double *dx = ref_new(g->k);
+	double *dx;
 
-	(void)err;
 	ref_scratch_fill(g->scratch, ref_linear_scratch(dev, g, true));
+	if (g->experts)
+		return ref_experts(dev, g, ref_linear_bwd, err);
+	dx = ref_new(g->k);
 	for (int64_t i = 0; i < g->rows; i++) {
 		const float *x = g->x ? (const float *)g->x + i * g->k : NULL;
 

@@ -96,6 +96,10 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_linear_scratch	PT_CPU_NAME(pt_cpu_linear_scratch)
 #define pt_cpu_linear_fwd	PT_CPU_NAME(pt_cpu_linear_fwd)
 #define pt_cpu_linear_bwd	PT_CPU_NAME(pt_cpu_linear_bwd)
+#define pt_cpu_route_fwd	PT_CPU_NAME(pt_cpu_route_fwd)
+#define pt_cpu_route_bwd	PT_CPU_NAME(pt_cpu_route_bwd)
+#define pt_cpu_combine_fwd	PT_CPU_NAME(pt_cpu_combine_fwd)
+#define pt_cpu_combine_bwd	PT_CPU_NAME(pt_cpu_combine_bwd)
 #define pt_cpu_norm_fwd		PT_CPU_NAME(pt_cpu_norm_fwd)
 #define pt_cpu_norm_bwd		PT_CPU_NAME(pt_cpu_norm_bwd)
 #define pt_cpu_rope		PT_CPU_NAME(pt_cpu_rope)
@@ -141,6 +145,10 @@ int pt_cpu_dropout(struct pt_device *dev, const struct pt_k_dropout *k, struct p
 size_t pt_cpu_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward);
 int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
 int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
+int pt_cpu_route_fwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err);
+int pt_cpu_route_bwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err);
+int pt_cpu_combine_fwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
+int pt_cpu_combine_bwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
 int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
 int pt_cpu_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
 int pt_cpu_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);

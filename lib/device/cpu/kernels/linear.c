@@ -7,6 +7,9 @@
  * then dx = sum over linears of [dy, du] [W; A] is one product, and the
  * gradients of all A come from one pass over x. Terms with dropout have products
  * of their own, since each drops x in its own way.
+ *
+ * With experts each has its rows and its linears; the products of all stand in
+ * one list.
  */
 #include <string.h>
 
@@ -31,42 +34,74 @@ static float *cut_floats(struct cutter *c, int64_t n)
 	return cut(c, (size_t)n * sizeof(float));
 }
 
-/* What a call works with. Columns of u and du, and rows of a and da, belong to terms in the order of term_at(). */
-struct plan {
+/*
+ * The group as one expert sees it, with its rows alone; the whole where there are no experts. Columns of u and du,
+ * and rows of a and da, belong to terms in the order of term_at().
+ */
+struct job {
+	struct pt_k_linear_group g;
+	int64_t at;			/* first row, in the y and dy of the linears */
 	int64_t ranks;			/* of all terms */
 	int64_t plain;			/* of those without dropout, which come first */
-	struct pt_mm *mm;
-	struct pt_mm_part *part;
-	int nmm, nparts;		/* used so far */
 	float *a;			/* [ranks, K] */
 	float *u;			/* [rows, ranks] */
 	float *bias;			/* forward: of all outputs, one linear after the other */
 	float *du, *da;			/* backward: [rows, ranks], [ranks, K] */
+};
+
+/* What a call works with. */
+struct plan {
+	struct job *job;
+	int njobs;			/* that have rows */
+	struct pt_mm *mm;
+	struct pt_mm_part *part;
+	int nmm, nparts;		/* used so far */
+	float *a, *u, *bias, *du, *da;	/* of all jobs, one after the other */
 	size_t size;
 };
 
+static int experts_of(const struct pt_k_linear_group *g)
+{
+	return g->experts ? g->experts : 1;
+}
+
+static int64_t ranks_of(const struct pt_k_linear_group *g, int e, bool plain)
+{
+	const struct pt_k_linear *l = g->lin + (int64_t)e * g->n;
+	int64_t ranks = 0;
+
+	for (int j = 0; j < g->n; j++)
+		for (int t = 0; t < l[j].nterms; t++)
+			ranks += plain && l[j].term[t].dropout > 0 ? 0 : l[j].term[t].r;
+	return ranks;
+}
+
+/* Sizes by shapes alone: whatever rows an expert gets, its u fits. */
 static struct plan layout(const struct pt_k_linear_group *g, bool backward, void *scratch)
 {
+	size_t experts = (size_t)experts_of(g), linears = experts * (size_t)g->n, terms = 0;
 	struct cutter c = { scratch, 0 };
-	struct plan p = { .ranks = 0 };
-	int64_t outputs = 0;
-	size_t terms = 0;
+	struct plan p = { .njobs = 0 };
+	int64_t outputs = 0, ranks = 0, widest = 0;
 
-	for (int j = 0; j < g->n; j++) {
+	for (size_t j = 0; j < linears; j++) {
 		outputs += g->lin[j].n;
 		terms += (size_t)g->lin[j].nterms;
-		for (int t = 0; t < g->lin[j].nterms; t++) {
-			p.ranks += g->lin[j].term[t].r;
-			p.plain += g->lin[j].term[t].dropout > 0 ? 0 : g->lin[j].term[t].r;
-		}
 	}
-	p.mm = cut(&c, ((size_t)g->n + 2 * terms + 2) * sizeof *p.mm);
-	p.part = cut(&c, (2 * (size_t)g->n + 3 * terms + 1) * sizeof *p.part);
-	p.a = cut_floats(&c, p.ranks * g->k);
-	p.u = cut_floats(&c, p.ranks * g->rows);
+	for (int e = 0; e < (int)experts; e++) {
+		int64_t r = ranks_of(g, e, false);
+
+		ranks += r;
+		widest = r > widest ? r : widest;
+	}
+	p.job = cut(&c, experts * sizeof *p.job);
+	p.mm = cut(&c, (linears + 2 * terms + 2 * experts) * sizeof *p.mm);
+	p.part = cut(&c, (2 * linears + 3 * terms + experts) * sizeof *p.part);
+	p.a = cut_floats(&c, ranks * g->k);
+	p.u = cut_floats(&c, widest * g->rows);
 	if (backward) {
-		p.du = cut_floats(&c, p.ranks * g->rows);
-		p.da = cut_floats(&c, p.ranks * g->k);
+		p.du = cut_floats(&c, widest * g->rows);
+		p.da = cut_floats(&c, ranks * g->k);
 	} else {
 		p.bias = cut_floats(&c, outputs);
 	}
@@ -78,6 +113,59 @@ size_t pt_cpu_linear_scratch(struct pt_device *dev, const struct pt_k_linear_gro
 {
 	(void)dev;
 	return layout(g, backward, NULL).size;
+}
+
+static void *shifted(void *p, int64_t n)
+{
+	return p ? (float *)p + n : NULL;
+}
+
+/* The next pieces of the buffers for the rows from..to of expert e. */
+static void add_job(const struct pt_k_linear_group *g, struct plan *p, struct plan *next, int e, int64_t from,
+		    int64_t to)
+{
+	int64_t ranks = ranks_of(g, e, false), outputs = 0;
+	struct job *w = &p->job[p->njobs];
+
+	for (int j = 0; j < g->n; j++)
+		outputs += g->lin[(int64_t)e * g->n + j].n;
+	if (to > from) {
+		*w = (struct job){ .g = *g, .at = from, .ranks = ranks, .plain = ranks_of(g, e, true), .a = next->a,
+			.u = next->u, .bias = next->bias, .du = next->du, .da = next->da };
+		w->g.rows = to - from;
+		w->g.lin = g->lin + (int64_t)e * g->n;
+		w->g.x = g->x ? (const float *)g->x + from * g->k : NULL;
+		w->g.dx = shifted(g->dx, from * g->k);
+		if (g->rng.key) {
+			w->g.rng.key = g->rng.key + from;
+			w->g.rng.pos = g->rng.pos + from;
+		}
+		p->njobs++;
+	}
+	next->a += ranks * g->k;
+	next->u += ranks * (to - from);
+	if (next->bias)
+		next->bias += outputs;
+	if (next->du) {
+		next->du += ranks * (to - from);
+		next->da += ranks * g->k;
+	}
+}
+
+static struct plan open_plan(const struct pt_k_linear_group *g, bool backward)
+{
+	struct plan p = layout(g, backward, g->scratch), next = p;
+
+	if (!g->experts)
+		add_job(g, &p, &next, 0, 0, g->rows);
+	for (int e = 0; e < g->experts; e++)
+		add_job(g, &p, &next, e, g->offset[e], g->offset[e + 1]);
+	return p;
+}
+
+static float *rows_of(const struct job *w, const void *y, int64_t n)
+{
+	return (float *)(uintptr_t)y + w->at * n;
 }
 
 /* First column of term i of linear j: terms without dropout come first. */
@@ -141,24 +229,28 @@ static void set_drop(struct pt_mm_part *part, enum pt_mm_drop where, const struc
 }
 
 /* A of the terms without dropout, one after the other. */
-static void gather_a(const struct pt_k_linear_group *g, const struct plan *p)
+static void gather_a(const struct job *w)
 {
+	const struct pt_k_linear_group *g = &w->g;
+
 	for (int j = 0; j < g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
 
 			if (t->dropout <= 0)
-				memcpy(p->a + term_at(g, j, i) * g->k, t->a, (size_t)(t->r * g->k) * sizeof *t->a);
+				memcpy(w->a + term_at(g, j, i) * g->k, t->a, (size_t)(t->r * g->k) * sizeof *t->a);
 		}
 	}
 }
 
 /* u = drop(x) A' of all terms. */
-static void compute_u(struct pt_device *dev, const struct pt_k_linear_group *g, struct plan *p)
+static void add_u(struct plan *p, const struct job *w)
 {
-	if (p->plain)
-		*add_mm(p, g, g->rows, p->plain, p->u, p->ranks, false) =
-			plain_part(g->k, g->x, g->k, false, p->a, PT_F32, g->k, true, 1);
+	const struct pt_k_linear_group *g = &w->g;
+
+	if (w->plain)
+		*add_mm(p, g, g->rows, w->plain, w->u, w->ranks, false) =
+			plain_part(g->k, g->x, g->k, false, w->a, PT_F32, g->k, true, 1);
 	for (int j = 0; j < g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
@@ -166,23 +258,24 @@ static void compute_u(struct pt_device *dev, const struct pt_k_linear_group *g, 
 
 			if (t->dropout <= 0)
 				continue;
-			part = add_mm(p, g, g->rows, t->r, p->u + term_at(g, j, i), p->ranks, false);
+			part = add_mm(p, g, g->rows, t->r, w->u + term_at(g, j, i), w->ranks, false);
 			*part = plain_part(g->k, g->x, g->k, false, t->a, PT_F32, g->k, true, 1);
 			set_drop(part, PT_MM_DROP_A, g, t);
 		}
 	}
-	run(dev, p);
 }
 
-static void keep_u(const struct pt_k_linear_group *g, const struct plan *p)
+static void keep_u(const struct job *w)
 {
+	const struct pt_k_linear_group *g = &w->g;
+
 	for (int j = 0; j < g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
-			const float *from = p->u + term_at(g, j, i);
+			const float *from = w->u + term_at(g, j, i);
 
 			for (int64_t row = 0; row < g->rows && t->u; row++)
-				memcpy((float *)t->u + row * t->r, from + row * p->ranks,
+				memcpy((float *)t->u + row * t->r, from + row * w->ranks,
 				       (size_t)t->r * sizeof *from);
 		}
 	}
@@ -207,38 +300,52 @@ static const float *sum_bias(const struct pt_k_linear *l, float *out)
 	return out;
 }
 
+static void add_y(struct plan *p, const struct job *w)
+{
+	const struct pt_k_linear_group *g = &w->g;
+	float *bias = w->bias;
+
+	for (int j = 0; j < g->n; bias += g->lin[j++].n) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		*add_mm(p, g, g->rows, l->n, rows_of(w, l->y, l->n), l->n, l->acc_y) =
+			plain_part(g->k, g->x, g->k, false, l->w, l->wtype, l->transposed ? l->n : g->k,
+				   !l->transposed, 1);
+		p->mm[p->nmm - 1].bias = sum_bias(l, bias);
+		for (int i = 0; i < l->nterms; i++)
+			*add_part(p) = plain_part(l->term[i].r, w->u + term_at(g, j, i), w->ranks, false, l->term[i].b,
+						  PT_F32, l->term[i].r, true, l->term[i].scale);
+	}
+}
+
 int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
-	struct plan p = layout(g, false, g->scratch);
-	float *bias = p.bias;
+	struct plan p;
 
 	if (g->type != PT_F32)
 		return pt_error(err, PT_DEVICE, "linear: the CPU computes in F32, not %s", pt_dtype_name(g->type));
 	if (!g->rows)
 		return 0;
-	if (p.ranks) {
-		gather_a(g, &p);
-		compute_u(dev, g, &p);
-		keep_u(g, &p);
+	p = open_plan(g, false);
+	for (int i = 0; i < p.njobs; i++) {
+		if (!p.job[i].ranks)
+			continue;
+		gather_a(&p.job[i]);
+		add_u(&p, &p.job[i]);
 	}
-	for (int j = 0; j < g->n; bias += g->lin[j++].n) {
-		const struct pt_k_linear *l = &g->lin[j];
-
-		*add_mm(&p, g, g->rows, l->n, l->y, l->n, l->acc_y) =
-			plain_part(g->k, g->x, g->k, false, l->w, l->wtype, l->transposed ? l->n : g->k,
-				   !l->transposed, 1);
-		p.mm[p.nmm - 1].bias = sum_bias(l, bias);
-		for (int i = 0; i < l->nterms; i++)
-			*add_part(&p) = plain_part(l->term[i].r, p.u + term_at(g, j, i), p.ranks, false, l->term[i].b,
-						   PT_F32, l->term[i].r, true, l->term[i].scale);
+	run(dev, &p);
+	for (int i = 0; i < p.njobs; i++) {
+		keep_u(&p.job[i]);
+		add_y(&p, &p.job[i]);
 	}
 	run(dev, &p);
 	return 0;
 }
 
 /* dx = sum of [dy, du] [W; A]. */
-static void add_dx(const struct pt_k_linear_group *g, struct plan *p)
+static void add_dx(struct plan *p, const struct job *w)
 {
+	const struct pt_k_linear_group *g = &w->g;
 	struct pt_mm_part *part = add_mm(p, g, g->rows, g->k, g->dx, g->k, g->acc_dx);
 
 	for (int j = 0; j < g->n; j++) {
@@ -246,11 +353,11 @@ static void add_dx(const struct pt_k_linear_group *g, struct plan *p)
 
 		if (j > 0)
 			part = add_part(p);
-		*part = plain_part(l->n, l->dy, l->n, false, l->w, l->wtype, l->transposed ? l->n : g->k,
+		*part = plain_part(l->n, rows_of(w, l->dy, l->n), l->n, false, l->w, l->wtype, l->transposed ? l->n : g->k,
 				   l->transposed, 1);
 	}
-	if (p->plain)
-		*add_part(p) = plain_part(p->plain, p->du, p->ranks, false, p->a, PT_F32, g->k, false, 1);
+	if (w->plain)
+		*add_part(p) = plain_part(w->plain, w->du, w->ranks, false, w->a, PT_F32, g->k, false, 1);
 	for (int j = 0; j < g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
@@ -258,15 +365,16 @@ static void add_dx(const struct pt_k_linear_group *g, struct plan *p)
 			if (t->dropout <= 0)
 				continue;
 			part = add_part(p);
-			*part = plain_part(t->r, p->du + term_at(g, j, i), p->ranks, false, t->a, PT_F32, g->k, false, 1);
+			*part = plain_part(t->r, w->du + term_at(g, j, i), w->ranks, false, t->a, PT_F32, g->k, false, 1);
 			set_drop(part, PT_MM_DROP_C, g, t);
 		}
 	}
 }
 
-/* Gradients of all A into p->da: those without dropout from one product. */
-static void add_da(const struct pt_k_linear_group *g, struct plan *p)
+/* Gradients of all A into w->da: those without dropout from one product. */
+static void add_da(struct plan *p, const struct job *w)
 {
+	const struct pt_k_linear_group *g = &w->g;
 	bool plain = false;
 
 	for (int j = 0; j < g->n; j++) {
@@ -278,69 +386,89 @@ static void add_da(const struct pt_k_linear_group *g, struct plan *p)
 			plain |= t->da && t->dropout <= 0;
 			if (!t->da || t->dropout <= 0)
 				continue;
-			part = add_mm(p, g, t->r, g->k, p->da + at * g->k, g->k, false);
-			*part = plain_part(g->rows, p->du + at, p->ranks, true, g->x, PT_F32, g->k, false, 1);
+			part = add_mm(p, g, t->r, g->k, w->da + at * g->k, g->k, false);
+			*part = plain_part(g->rows, w->du + at, w->ranks, true, g->x, PT_F32, g->k, false, 1);
 			set_drop(part, PT_MM_DROP_B, g, t);
 		}
 	}
 	if (plain)
-		*add_mm(p, g, p->plain, g->k, p->da, g->k, false) =
-			plain_part(g->rows, p->du, p->ranks, true, g->x, PT_F32, g->k, false, 1);
+		*add_mm(p, g, w->plain, g->k, w->da, g->k, false) =
+			plain_part(g->rows, w->du, w->ranks, true, g->x, PT_F32, g->k, false, 1);
 }
 
-static void add_weights(const struct pt_k_linear_group *g, struct plan *p, bool own_u)
+static void add_weights(struct plan *p, const struct job *w, bool own_u)
 {
+	const struct pt_k_linear_group *g = &w->g;
+
 	for (int j = 0; j < g->n; j++) {
 		const struct pt_k_linear *l = &g->lin[j];
+		const float *dy = rows_of(w, l->dy, l->n);
 
 		if (l->dw && l->transposed)
 			*add_mm(p, g, g->k, l->n, l->dw, l->n, true) =
-				plain_part(g->rows, g->x, g->k, true, l->dy, PT_F32, l->n, false, 1);
+				plain_part(g->rows, g->x, g->k, true, dy, PT_F32, l->n, false, 1);
 		else if (l->dw)
 			*add_mm(p, g, l->n, g->k, l->dw, g->k, true) =
-				plain_part(g->rows, l->dy, l->n, true, g->x, PT_F32, g->k, false, 1);
+				plain_part(g->rows, dy, l->n, true, g->x, PT_F32, g->k, false, 1);
 		for (int i = 0; i < l->nterms; i++) {
 			const struct pt_k_lowrank *t = &l->term[i];
 
 			if (!t->db)
 				continue;
 			*add_mm(p, g, l->n, t->r, t->db, t->r, true) =
-				plain_part(g->rows, l->dy, l->n, true, own_u ? p->u + term_at(g, j, i) : t->u, PT_F32,
-					   own_u ? p->ranks : t->r, false, t->scale);
+				plain_part(g->rows, dy, l->n, true, own_u ? w->u + term_at(g, j, i) : t->u, PT_F32,
+					   own_u ? w->ranks : t->r, false, t->scale);
 		}
 	}
 }
 
 /* What no product gives: sums of columns, and A's gradients from the scratch to their places. */
-static void finish(struct pt_device *dev, const struct pt_k_linear_group *g, const struct plan *p)
+static void finish(struct pt_device *dev, const struct job *w)
 {
+	const struct pt_k_linear_group *g = &w->g;
+
 	for (int j = 0; j < g->n; j++) {
 		const struct pt_k_linear *l = &g->lin[j];
+		const float *dy = rows_of(w, l->dy, l->n);
 
 		if (l->dbias)
-			pt_cpu_mm_colsum(dev, l->dy, g->rows, l->n, l->n, 1, l->dbias);
+			pt_cpu_mm_colsum(dev, dy, g->rows, l->n, l->n, 1, l->dbias);
 		for (int i = 0; i < l->nterms; i++) {
 			const struct pt_k_lowrank *t = &l->term[i];
-			const float *from = p->da + term_at(g, j, i) * g->k;
+			const float *from = w->da + term_at(g, j, i) * g->k;
 
 			if (t->dbias)
-				pt_cpu_mm_colsum(dev, l->dy, g->rows, l->n, l->n, t->scale, t->dbias);
+				pt_cpu_mm_colsum(dev, dy, g->rows, l->n, l->n, t->scale, t->dbias);
 			for (int64_t k = 0; k < t->r * g->k && t->da; k++)
 				t->da[k] += from[k];
 		}
 	}
 }
 
+static void add_du(struct plan *p, const struct job *w)
+{
+	const struct pt_k_linear_group *g = &w->g;
+
+	for (int j = 0; j < g->n; j++) {
+		const struct pt_k_linear *l = &g->lin[j];
+
+		for (int i = 0; i < l->nterms; i++)
+			*add_mm(p, g, g->rows, l->term[i].r, w->du + term_at(g, j, i), w->ranks, false) =
+				plain_part(l->n, rows_of(w, l->dy, l->n), l->n, false, l->term[i].b, PT_F32,
+					   l->term[i].r, false, l->term[i].scale);
+	}
+}
+
 int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
-	struct plan p = layout(g, true, g->scratch);
 	bool need_du = g->dx, need_u = false;
+	struct plan p;
 
 	if (g->type != PT_F32)
 		return pt_error(err, PT_DEVICE, "linear: the CPU computes in F32, not %s", pt_dtype_name(g->type));
 	if (!g->rows)
 		return 0;
-	for (int j = 0; j < g->n; j++) {
+	for (int j = 0; j < experts_of(g) * g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
 
@@ -348,23 +476,23 @@ int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, 
 			need_u |= t->db && !t->u;
 		}
 	}
-	gather_a(g, &p);
-	if (need_u)
-		compute_u(dev, g, &p);
-	for (int j = 0; j < g->n && need_du; j++) {
-		const struct pt_k_linear *l = &g->lin[j];
-
-		for (int i = 0; i < l->nterms; i++)
-			*add_mm(&p, g, g->rows, l->term[i].r, p.du + term_at(g, j, i), p.ranks, false) =
-				plain_part(l->n, l->dy, l->n, false, l->term[i].b, PT_F32, l->term[i].r, false,
-					   l->term[i].scale);
+	p = open_plan(g, true);
+	for (int i = 0; i < p.njobs; i++) {
+		gather_a(&p.job[i]);
+		if (need_u)
+			add_u(&p, &p.job[i]);
+		if (need_du)
+			add_du(&p, &p.job[i]);
 	}
 	run(dev, &p);
-	if (g->dx)
-		add_dx(g, &p);
-	add_da(g, &p);
-	add_weights(g, &p, need_u);
+	for (int i = 0; i < p.njobs; i++) {
+		if (g->dx)
+			add_dx(&p, &p.job[i]);
+		add_da(&p, &p.job[i]);
+		add_weights(&p, &p.job[i], need_u);
+	}
 	run(dev, &p);
-	finish(dev, g, &p);
+	for (int i = 0; i < p.njobs; i++)
+		finish(dev, &p.job[i]);
 	return 0;
 }
