@@ -121,7 +121,7 @@ test_that 'long texts in pieces; what a piece repeats is not learned again' '
 	head_has max_len 4 got.pts
 	printf "cd\n" | gives "0 0 1 : 0 5 6 1 : = = = =\n" -m m --chunk 4
 	exits 2 peft-tokenize -m m --chunk 4 --max-length 4 -o x x.pts 2>err
-	exits 2 peft-tokenize -m m --stride 4 -o x x.pts 2>err
+	echo a | exits 2 peft-tokenize -m m --stride 4 -o x 2>err
 	echo a | exits 2 peft-tokenize -m m --chunk 4 --stride 3 -o x 2>err
 	grep "nothing new in pieces" err
 	echo "{\"prompt\":\"a\",\"completion\":\"b\"}" | exits 3 peft-tokenize -m m --chunk 4 -o x 2>err

@@ -5,7 +5,8 @@
 #include "data/batch.h"
 #include "filter.h"
 
-static struct pt_batch_options o = { .accumulate = 1, .epochs = 1, .memory = (size_t)256 << 20 };
+static struct pt_batch_options o = { .accumulate = 1, .epochs = 1, .memory = (size_t)256 << 20,
+				    .mask = { .prob = 0.15, .replace = 0.8, .random = 0.1 } };
 static int64_t batch = 8, seed, split_seed, memory = (int64_t)256 << 20;
 static bool batch_given, split_given, part_given, zstd;
 static const char *output = "-";
@@ -28,6 +29,12 @@ static const struct pt_opt opts[] = {
 	  .given = &part_given, .help = "of --split: train or held" },
 	{ .name = "split-seed", .type = PT_OPT_INT, .arg = "SEED", .value = &split_seed, .max = 9e15,
 	  .help = "another split of the same share (0)" },
+	{ .name = "mask-prob", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.prob, .max = 1,
+	  .help = "mlm: share of the tokens that are learned (0.15)" },
+	{ .name = "mask-replace", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.replace, .max = 1,
+	  .help = "mlm: share of those that become a mask (0.8)" },
+	{ .name = "mask-random", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.random, .max = 1,
+	  .help = "mlm: share of those that become a random token (0.1)" },
 	{ .name = "stream", .type = PT_OPT_FLAG, .value = &o.stream,
 	  .help = "keep nothing: one epoch, in order, written while it is read" },
 	{ .name = "memory", .type = PT_OPT_INT, .arg = "BYTES", .value = &memory, .max = 9e15,
@@ -41,7 +48,7 @@ static const struct pt_opt opts[] = {
 };
 static const struct pt_opt_spec spec = {
 	"peft-batch", "[options] [FILE ...]",
-	"Makes micro-batches of examples: sizes, packing, shuffling, epochs, splits.", opts
+	"Makes micro-batches of examples: sizes, packing, shuffling, epochs, splits, masks.", opts
 };
 
 static int settings(struct pt_error *err)
@@ -51,6 +58,9 @@ static int settings(struct pt_error *err)
 	if (split_given != part_given)
 		return pt_error(err, PT_USAGE, split_given ? "--split wants --part train or --part held"
 				: "--part wants --split F, the share that is held out");
+	if (o.mask.replace + o.mask.random > 1 + 1e-9)
+		return pt_error(err, PT_USAGE, "--mask-replace and --mask-random are shares of one whole: %g and %g are more",
+				o.mask.replace, o.mask.random);
 	o.examples = o.tokens ? 0 : batch;
 	o.seed = (uint64_t)seed;
 	o.split_seed = (uint64_t)split_seed;

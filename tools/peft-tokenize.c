@@ -14,7 +14,7 @@
 
 static struct pt_tokenize_options o = { .record = 1 << 20 };
 static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output = "-";
-static int64_t max_length, reserve, threads, record = 1 << 20;
+static int64_t max_length, max_target, reserve, threads, record = 1 << 20;
 static int format;
 static bool chunk_given, length_given, stride_given, whole, zstd, eos = true;
 
@@ -30,15 +30,17 @@ static const struct pt_opt opts[] = {
 	{ .name = "whole", .type = PT_OPT_FLAG, .value = &whole,
 	  .help = "a text file is one text, not one a line" },
 	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
-	  .help = "auto, lm, class, regression, multilabel, token-class (auto)" },
+	  .help = "auto, lm, class, regression, multilabel, token-class, mlm, seq2seq, qa, contrastive (auto)" },
 	{ .name = "labels", .type = PT_OPT_STRING, .arg = "A,B|FILE", .value = &labels,
 	  .help = "names of the classes, in order; or a file with one a line" },
 	{ .name = "max-length", .type = PT_OPT_INT, .arg = "N", .value = &max_length, .min = 1, .max = 1e8,
 	  .given = &length_given, .help = "longest example; what is longer is cut (at most 1024)" },
+	{ .name = "max-target", .type = PT_OPT_INT, .arg = "N", .value = &max_target, .min = 1, .max = 1e8,
+	  .help = "seq2seq: longest target (as --max-length)" },
 	{ .name = "chunk", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.chunk, .min = 1, .max = 1e8,
 	  .given = &chunk_given, .help = "make examples of at most N tokens of a long text" },
 	{ .name = "stride", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.stride, .max = 1e8,
-	  .given = &stride_given, .help = "tokens that a chunk repeats of the one before, as context (0)" },
+	  .given = &stride_given, .help = "tokens that a piece repeats of the one before, as context (0; qa: 128)" },
 	{ .name = "reserve", .type = PT_OPT_INT, .arg = "N", .value = &reserve, .max = 1e8,
 	  .help = "leave room for N virtual tokens (0)" },
 	{ .name = "eos", .type = PT_OPT_FLAG, .value = &eos, .negatable = true,
@@ -81,8 +83,8 @@ static int read_adapter(struct setting *s, struct pt_error *err)
 	if (info.task == PT_TASK_NONE || t < 0)
 		t = PT_DATA_AUTO;
 	/* What a class head learns, one class or several or a number, the labels tell. */
-	if (o.maker.task == PT_DATA_AUTO && t == PT_DATA_LM)
-		o.maker.task = PT_DATA_LM;
+	if (o.maker.task == PT_DATA_AUTO && !pt_data_task_classes(t) && t != PT_DATA_REGRESSION)
+		o.maker.task = t;
 	if (t != PT_DATA_AUTO)
 		o.maker.fallback = t;
 	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
@@ -118,15 +120,16 @@ static int set_lengths(const struct setting *s, struct pt_error *err)
 
 	if (chunk_given && length_given)
 		return pt_error(err, PT_USAGE, "--chunk and --max-length both say how long an example is: give one");
-	if (stride_given && !chunk_given)
-		return pt_error(err, PT_USAGE, "--stride is for --chunk");
 	if (limit < 1)
 		return pt_error(err, PT_USAGE, "--reserve %lld leaves no room in %lld positions", (long long)reserve,
 				(long long)(limit + reserve));
 	if (positions && asked > positions - reserve)
 		tool_warn("examples of %lld tokens: the model has %lld positions%s", (long long)asked,
 			  (long long)positions, reserve ? ", less --reserve" : "");
+	if (!stride_given)
+		o.maker.stride = -1;
 	o.maker.max_length = chunk_given ? o.maker.chunk : length_given ? max_length : limit;
+	o.maker.max_target = max_target ? max_target : o.maker.max_length;
 	return 0;
 }
 
@@ -147,7 +150,7 @@ static int settings(struct setting *s, struct pt_error *err)
 	if (!model && !tokenizer)
 		return pt_error(err, PT_USAGE, "-m DIR names the model whose tokenizer is used");
 	if (t < 0)
-		return pt_error(err, PT_USAGE, "--task '%s': auto, lm, class, regression, multilabel or token-class", task);
+		return pt_error(err, PT_USAGE, "--task '%s': " PT_DATA_TASKS, task);
 	if (whole && format == PT_SOURCE_JSONL)
 		return pt_error(err, PT_USAGE, "--whole is for text, --format is jsonl");
 	o.maker.task = t;

@@ -35,6 +35,7 @@ struct batcher {
 	struct pt_store store;
 	struct pt_plan plan;
 	struct pt_gather gather;
+	struct pt_mask mask;
 	struct bounds bounds;
 	bool more;			/* kept: there are more steps than are wanted */
 	int64_t last;			/* stream: last example of the unit that may go on, -1: none */
@@ -53,7 +54,7 @@ static void put_int(struct pt_st_build *b, const char *key, int64_t v)
 }
 
 /* The options that change the result, in a fixed order and spelling. */
-static void canonical_options(const struct pt_batch_options *o, struct pt_buf *b)
+static void canonical_options(const struct pt_batch_options *o, bool masked, struct pt_buf *b)
 {
 	if (o->tokens)
 		pt_buf_printf(b, "--tokens %lld", (long long)o->tokens);
@@ -70,6 +71,9 @@ static void canonical_options(const struct pt_batch_options *o, struct pt_buf *b
 			      o->part == PT_PART_HELD ? "held" : "train", (unsigned long long)o->split_seed);
 	if (o->stream)
 		pt_buf_str(b, " --stream");
+	if (masked)
+		pt_buf_printf(b, " --mask-prob %.17g --mask-replace %.17g --mask-random %.17g", o->mask.prob,
+			      o->mask.replace, o->mask.random);
 	if (o->steps)
 		pt_buf_printf(b, " -n %lld", (long long)o->steps);
 }
@@ -88,7 +92,11 @@ static int write_head(struct batcher *b, struct pt_error *err)
 		if (v[i] >= 0)
 			put_int(&head, bound_name[i], v[i]);
 	}
-	canonical_options(b->o, &options);
+	if (b->mask.on) {
+		pt_st_build_drop_meta(&head, "mask_id");
+		pt_st_build_drop_meta(&head, "special_ids");
+	}
+	canonical_options(b->o, b->mask.on, &options);
 	if (!pt_buf_check(&options, err))
 		pt_writer_head(b->out, &head, &b->head, 1, options.data, err);
 	pt_buf_release(&options);
@@ -155,12 +163,30 @@ static int broken_promise(int64_t is, int64_t bound, const char *what, struct pt
 			"or no --stream", what, (long long)is, (long long)bound);
 }
 
-static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, struct pt_error *err)
+/* What is learned of a step that is masked: only the masks tell. */
+static int count_masks(struct batcher *b, const struct pt_plan_step *s, int64_t *learned, struct pt_error *err)
+{
+	struct pt_examples x;
+
+	*learned = 0;
+	for (size_t k = 0; k < s->end[s->nmicros - 1]; k++) {
+		pt_gather_clear(&b->gather);
+		if (pt_store_peek(&b->store, s->unit[k], &b->gather, err) || pt_gather_view(&b->gather, &x, err))
+			return err->status;
+		x.epoch = s->epoch;
+		for (int64_t i = 0; i < x.n; i++)
+			*learned += pt_mask_count(&b->mask, &x, i);
+	}
+	return 0;
+}
+
+static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, int64_t learned, struct pt_error *err)
 {
 	const struct pt_extent *e = &s->micro[i];
 	const struct bounds *m = &b->bounds;
 	struct pt_st_build rec;
 	struct pt_examples x;
+	int64_t here;
 	int status;
 
 	if (broken_promise(e->len, m->len, "sequence", err) ||
@@ -180,8 +206,10 @@ static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, s
 	x.micros = s->nmicros;
 	x.epoch = s->epoch;
 	x.step_examples = s->sum.examples;
-	x.step_tokens = s->sum.loss;
+	x.step_tokens = learned;
 	x.step_weight = s->sum.weight;
+	if (b->mask.on && pt_mask_apply(&b->mask, &x, &here, err))
+		return err->status;
 	pt_st_build_init(&rec);
 	pt_examples_build(&x, PT_KIND_BATCH, &rec);
 	status = pt_writer_data(b->out, &rec, err);
@@ -192,9 +220,12 @@ static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, s
 static int write_step(void *arg, const struct pt_plan_step *s, bool *stop, struct pt_error *err)
 {
 	struct batcher *b = arg;
+	int64_t learned = s->sum.loss;
 
+	if (b->mask.on && count_masks(b, s, &learned, err))
+		return err->status;
 	for (int i = 0; i < s->nmicros; i++)
-		if (write_micro(b, s, i, err))
+		if (write_micro(b, s, i, learned, err))
 			return err->status;
 	*stop = s->step == b->o->steps;
 	return 0;
@@ -372,9 +403,13 @@ int pt_batch_run(const struct pt_batch_options *o, struct pt_reader *in, struct 
 	struct batcher b = { .o = o, .in = in, .out = out, .last = -1 };
 	bool limited = false;
 
+	struct pt_mask_options mask = o->mask;
+
+	mask.seed = o->seed;
 	pt_join_init(&b.join, PT_KIND_EXAMPLES);
 	pt_st_build_init(&b.none);
-	if (check_options(o, err) || pt_reader_head(in, &b.head, err) || read_all(&b, err))
+	if (check_options(o, err) || pt_reader_head(in, &b.head, err) ||
+	    (b.head && pt_mask_init(&b.mask, &mask, &b.head->st, err)) || read_all(&b, err))
 		goto out;
 	if (!o->stream) {
 		write_kept(&b, &limited, err);
@@ -391,5 +426,6 @@ out:
 	pt_plan_release(&b.plan);
 	pt_store_release(&b.store);
 	pt_gather_release(&b.gather);
+	pt_mask_release(&b.mask);
 	return err->status;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * batch.h - a stream of examples to a stream of micro-batches: sizes, packing,
- * accumulation, shuffling, epochs, held-out splits.
+ * accumulation, shuffling, epochs, held-out splits, masks.
  */
 #ifndef PT_DATA_BATCH_H
 #define PT_DATA_BATCH_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "data/mask.h"
 #include "io/stream.h"
 
 enum pt_batch_part { PT_PART_ALL, PT_PART_TRAIN, PT_PART_HELD };
@@ -27,6 +28,7 @@ struct pt_batch_options {
 	uint64_t split_seed;
 	bool stream;		/* one epoch, as it comes */
 	int64_t steps;		/* stop after so many; 0: do not */
+	struct pt_mask_options mask;	/* of the task mlm; its seed is of no account: that above is taken */
 	size_t memory;		/* bytes kept out of the temporary file */
 };
 

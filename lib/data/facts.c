@@ -63,6 +63,12 @@ static int head(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 		f->task = PT_DATA_LM;
 	else if (strstr(name, "ForTokenClassification"))
 		f->task = PT_DATA_TOKEN_CLASS;
+	else if (strstr(name, "ForMaskedLM"))
+		f->task = PT_DATA_MLM;
+	else if (strstr(name, "ForQuestionAnswering"))
+		f->task = PT_DATA_QA;
+	else if (strstr(name, "ForConditionalGeneration"))
+		f->task = PT_DATA_SEQ2SEQ;
 	else if (strstr(name, "ForSequenceClassification"))
 		f->task = !strcmp(problem, "regression") ? PT_DATA_REGRESSION
 			: !strcmp(problem, "multi_label_classification") ? PT_DATA_MULTILABEL : PT_DATA_CLASS;

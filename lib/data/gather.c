@@ -16,7 +16,7 @@ static const size_t member[] = {
 	AT(decoder_ids), AT(decoder_offsets), AT(decoder_labels), AT(span), AT(group), AT(weight),
 	AT(adapter), AT(draw), AT(source), AT(row),
 };
-enum { TENSORS = sizeof member / sizeof *member };
+enum { TENSORS = sizeof member / sizeof *member, GROUP = 11 };
 
 static const void *get(const struct pt_examples *x, int t)
 {
@@ -143,6 +143,18 @@ void pt_gather_renumber(struct pt_gather *g, int64_t index)
 	/* The first tensor of the table. */
 	if (!g->col[0].failed)
 		memcpy(g->col[0].data + g->col[0].len - sizeof index, &index, sizeof index);
+}
+
+void pt_gather_regroup(struct pt_gather *g, int64_t index)
+{
+	struct pt_buf *b = &g->col[GROUP];
+	int64_t place;
+
+	if (b->failed)
+		return;
+	memcpy(&place, b->data + b->len - sizeof place, sizeof place);
+	index -= place;
+	memcpy(b->data + b->len - sizeof index, &index, sizeof index);
 }
 
 /* Packed: i64 tokens, decoder tokens, k; then the parts. */

@@ -36,6 +36,8 @@ void pt_gather_add(struct pt_gather *g, const struct pt_examples *x, int64_t i);
 
 /* Give the example that was appended last another index. */
 void pt_gather_renumber(struct pt_gather *g, int64_t index);
+/* Its group, a place in a set so far, becomes the index of the set's first: index less place. */
+void pt_gather_regroup(struct pt_gather *g, int64_t index);
 
 /* Append example i of x to out, packed. */
 void pt_gather_pack(struct pt_buf *out, uint32_t have, const struct pt_examples *x, int64_t i);

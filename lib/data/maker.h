@@ -7,6 +7,10 @@
  * learned. Of a prompt and its completion, tokenized as one string, learned
  * is what comes after the ids that the prompt alone has too (TRL's rule).
  * A text that is cut has no EOS where it was cut.
+ *
+ * A line may make a set: the texts of a contrastive example, the pieces of a
+ * document that is asked. Its examples are numbered 0, 1, ... in "group";
+ * whoever numbers the examples makes of it one number a set.
  */
 #ifndef PT_DATA_MAKER_H
 #define PT_DATA_MAKER_H
@@ -25,9 +29,13 @@
 enum pt_data_task {
 	PT_DATA_AUTO,		/* by the first line */
 	PT_DATA_LM, PT_DATA_CLASS, PT_DATA_REGRESSION, PT_DATA_MULTILABEL, PT_DATA_TOKEN_CLASS,
+	PT_DATA_MLM, PT_DATA_SEQ2SEQ, PT_DATA_QA, PT_DATA_CONTRASTIVE,
 };
+#define PT_DATA_TASKS "auto, lm, class, regression, multilabel, token-class, mlm, seq2seq, qa or contrastive"
 int pt_data_task_parse(const char *name);		/* -1: unknown */
 const char *pt_data_task_name(enum pt_data_task t);	/* NULL: AUTO */
+bool pt_data_task_labelled(enum pt_data_task t);	/* its lines may have a "label": a class, numbers, a score */
+bool pt_data_task_classes(enum pt_data_task t);		/* has names of classes: class, multilabel, token-class */
 
 /* The same for all lines, shared by all threads. */
 struct pt_maker_options {
@@ -36,7 +44,9 @@ struct pt_maker_options {
 	enum pt_data_task fallback;	/* what the model is for, where the line does not tell; or AUTO: lm */
 	const struct pt_classes *labels;	/* NULL: none are known */
 	int64_t max_length;		/* ids of an example, special tokens included */
-	int64_t chunk, stride;		/* 0: no pieces; ids that a piece shares with the one before */
+	int64_t max_target;		/* ids of a target, seq2seq */
+	int64_t chunk, stride;		/* chunk 0: texts make no pieces; ids that a piece shares with the one before,
+					 * -1: as the task has it */
 	int32_t eos;			/* -1: none is added */
 	bool replace;			/* invalid UTF-8 by U+FFFD */
 	bool split_special;		/* special tokens typed in a text are text */
@@ -45,8 +55,11 @@ struct pt_maker_options {
 	uint32_t have;			/* tensors (pt_gather_have()) */
 	int64_t k;			/* columns of target */
 	bool labelled;			/* lines have a "label" */
-	bool ids_labels, types, weights, groups;	/* there are such tensors */
+	bool ids_labels, types, weights, groups, spans, decoder;	/* there are such tensors */
+	bool sets;			/* a line makes a set */
+	bool word_space;		/* words that come one by one want a space before them */
 	int special, before;		/* tokens that the template adds, before the text */
+	int pair_before, pair_between;	/* of a pair: before the first text, and between the two */
 };
 
 /*
@@ -69,8 +82,9 @@ struct pt_maker {
 	struct pt_encoder *enc;
 	struct pt_encoding text, pair, wrapped;
 	struct pt_buf utf8, joined, name, what;
-	int32_t *labels;
-	size_t cap;
+	struct pt_encoding decoder;	/* seq2seq: the target */
+	int32_t *labels, *decoder_labels;
+	size_t cap, decoder_cap;
 	float *target;
 	struct pt_maker_counts counts;
 };

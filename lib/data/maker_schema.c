@@ -5,25 +5,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/maker.h"
+#include "data/maker_priv.h"
 
-static const char *const names[] = {
-	[PT_DATA_AUTO] = "auto", [PT_DATA_LM] = "lm", [PT_DATA_CLASS] = "class",
-	[PT_DATA_REGRESSION] = "regression", [PT_DATA_MULTILABEL] = "multilabel",
-	[PT_DATA_TOKEN_CLASS] = "token-class",
+static const struct {
+	const char *name;
+	bool labelled, classes;
+} tasks[] = {
+	[PT_DATA_AUTO] = { "auto", false, false },
+	[PT_DATA_LM] = { "lm", false, false },
+	[PT_DATA_CLASS] = { "class", true, true },
+	[PT_DATA_REGRESSION] = { "regression", true, false },
+	[PT_DATA_MULTILABEL] = { "multilabel", true, true },
+	[PT_DATA_TOKEN_CLASS] = { "token-class", false, true },
+	[PT_DATA_MLM] = { "mlm", false, false },
+	[PT_DATA_SEQ2SEQ] = { "seq2seq", false, false },
+	[PT_DATA_QA] = { "qa", false, false },
+	[PT_DATA_CONTRASTIVE] = { "contrastive", true, false },
 };
 
 int pt_data_task_parse(const char *name)
 {
-	for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
-		if (!strcmp(names[i], name))
+	for (int i = 0; i < (int)(sizeof tasks / sizeof *tasks); i++)
+		if (!strcmp(tasks[i].name, name))
 			return i;
 	return -1;
 }
 
 const char *pt_data_task_name(enum pt_data_task t)
 {
-	return t == PT_DATA_AUTO ? NULL : names[t];
+	return t == PT_DATA_AUTO ? NULL : tasks[t].name;
+}
+
+bool pt_data_task_labelled(enum pt_data_task t)
+{
+	return tasks[t].labelled;
+}
+
+bool pt_data_task_classes(enum pt_data_task t)
+{
+	return tasks[t].classes;
 }
 
 /* A number that is written as one of a continuous quantity: 0.5, 1.0, 1e3. */
@@ -49,13 +69,33 @@ static int task_of_label(const cJSON *label, enum pt_data_task *task, struct pt_
 	return 0;
 }
 
+/* What only one task has; AUTO: a text, a pair, ids. */
+static enum pt_data_task task_of_form(const struct pt_sample *s)
+{
+	if (s->question.s || s->has_span)
+		return PT_DATA_QA;
+	if (s->nset)
+		return PT_DATA_CONTRASTIVE;
+	return s->words && !s->text.s ? PT_DATA_TOKEN_CLASS : PT_DATA_AUTO;
+}
+
 int pt_maker_task(struct pt_maker_options *o, const struct pt_sample *s, struct pt_error *err)
 {
+	enum pt_data_task form = task_of_form(s);
+	bool prompt = s->prompt.s || (s->labels && o->fallback != PT_DATA_TOKEN_CLASS && o->fallback != PT_DATA_MLM);
+
 	if (o->task != PT_DATA_AUTO)
 		return 0;
-	if (s->label)
+	if (form != PT_DATA_AUTO)
+		o->task = form;
+	else if (o->fallback == PT_DATA_CONTRASTIVE)
+		o->task = o->fallback;
+	else if (s->label)
 		return task_of_label(s->label, &o->task, err);
-	o->task = s->prompt.s || s->labels || o->fallback == PT_DATA_AUTO ? PT_DATA_LM : o->fallback;
+	else if (o->fallback == PT_DATA_SEQ2SEQ)
+		o->task = o->fallback;
+	else
+		o->task = prompt || o->fallback == PT_DATA_AUTO ? PT_DATA_LM : o->fallback;
 	return 0;
 }
 
@@ -72,8 +112,10 @@ static int find_template(struct pt_maker_options *o, struct pt_error *err)
 		i++;
 	o->before = (int)i;
 	o->special = pt_tokenizer_added(o->tok, false);
-	/* A tokenizer that ends its texts itself needs no other end. */
+	/* A tokenizer that ends its texts itself needs no other end; nor does what is not generated. */
 	if (e[0].n && (int)e[0].n > o->before + 1 && e[0].ids[e[0].n - 1] == o->eos)
+		o->eos = -1;
+	if (o->task != PT_DATA_LM && o->task != PT_DATA_SEQ2SEQ)
 		o->eos = -1;
 out:
 	pt_encoding_release(&e[0]);
@@ -81,19 +123,27 @@ out:
 	return err->status;
 }
 
-/* Does a pair have other token types than 0? */
-static int pair_types(const struct pt_maker_options *o, bool *types, struct pt_error *err)
+/* The template of a pair: where the texts stand, and whether it has other token types than 0. */
+static int find_pair(struct pt_maker_options *o, const char *what, bool *types, struct pt_error *err)
 {
-	struct pt_encoding e = PT_ENCODING_INIT;
-	int32_t id = 0;
+	static const int32_t a[3] = { 0, 1, 0 }, b[3] = { 0, 0, 1 };
+	struct pt_encoding e[3] = { PT_ENCODING_INIT, PT_ENCODING_INIT, PT_ENCODING_INIT };
+	size_t at[3] = { 0, 0, 0 };
 
 	*types = false;
 	if (pt_tokenizer_added(o->tok, true) == 0)
-		return pt_error(err, PT_DATA, "\"text_pair\": this tokenizer has no template for pairs");
-	if (!pt_wrap(o->tok, &id, 1, &id, 1, PT_ENCODE_SPECIAL, &e, err))
-		for (size_t i = 0; i < e.n; i++)
-			*types |= e.types[i] != 0;
-	pt_encoding_release(&e);
+		return pt_error(err, PT_DATA, "\"%s\": this tokenizer has no template for pairs", what);
+	for (int i = 0; i < 3 && !err->status; i++)
+		pt_wrap(o->tok, &a[i], 1, &b[i], 1, PT_ENCODE_SPECIAL, &e[i], err);
+	for (size_t i = 0; i < e[0].n && !err->status; i++)
+		*types |= e[0].types[i] != 0;
+	for (int i = 1; i < 3 && !err->status; i++)
+		while (at[i] < e[0].n && e[0].ids[at[i]] == e[i].ids[at[i]])
+			at[i]++;
+	o->pair_before = (int)at[1];
+	o->pair_between = (int)at[2] - (int)at[1] - 1;
+	for (int i = 0; i < 3; i++)
+		pt_encoding_release(&e[i]);
 	return err->status;
 }
 
@@ -107,7 +157,43 @@ static int check_room(const struct pt_maker_options *o, struct pt_error *err)
 	if (o->chunk && o->stride >= o->chunk - o->special)
 		return pt_error(err, PT_USAGE, "--stride %lld leaves nothing new in pieces of %lld, of which %d are "
 				"special tokens", (long long)o->stride, (long long)o->chunk, o->special);
+	if (o->task == PT_DATA_SEQ2SEQ && o->max_target <= o->special)
+		return pt_error(err, PT_USAGE, "--max-target %lld leaves no room beside the tokenizer's %d special tokens",
+				(long long)o->max_target, o->special);
 	return 0;
+}
+
+/* Pieces of a context share 128 tokens (HF's doc_stride), less where they are short. */
+static int find_stride(struct pt_maker_options *o, struct pt_error *err)
+{
+	if (o->task != PT_DATA_QA) {
+		if (o->stride > 0 && !o->chunk)
+			return pt_error(err, PT_USAGE, "--stride is for --chunk, and for --task qa");
+		if (o->stride < 0)
+			o->stride = 0;
+		return 0;
+	}
+	if (o->chunk)
+		return pt_error(err, PT_USAGE, "--chunk is for texts; the pieces of a context are as long as --max-length");
+	if (o->stride < 0)
+		o->stride = o->max_length / 3 < 128 ? o->max_length / 3 : 128;
+	return 0;
+}
+
+/* Which tensors there are, by task and first line. */
+static void find_tensors(struct pt_maker_options *o, const struct pt_sample *first, bool types)
+{
+	bool contrastive = o->task == PT_DATA_CONTRASTIVE, tags = o->task == PT_DATA_TOKEN_CLASS;
+
+	o->labelled = pt_data_task_labelled(o->task) && first->label;
+	o->ids_labels = o->task == PT_DATA_LM || (tags && (first->ids ? first->labels : first->tags)) ||
+			(o->task == PT_DATA_MLM && first->labels);
+	o->spans = o->task == PT_DATA_QA && (first->ids ? first->has_span : first->answers != NULL);
+	o->decoder = o->task == PT_DATA_SEQ2SEQ && (first->ids ? first->labels != NULL : first->completion.s != NULL);
+	o->types = types || first->types;
+	o->sets = !first->ids && (contrastive || o->task == PT_DATA_QA);
+	o->groups = o->sets || first->has_group;
+	o->weights = contrastive || first->has_weight;
 }
 
 int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err)
@@ -116,22 +202,23 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	struct pt_examples x = { .index = zero, .offsets = zero, .source = zero, .row = zero };
 	static const int32_t ids[1];
 	static const float numbers[1];
-	bool types = false;
+	bool types = false, classes = o->task == PT_DATA_CLASS;
+	bool pair = first->pair.s && o->task != PT_DATA_CONTRASTIVE, question = o->task == PT_DATA_QA && first->question.s;
 
-	if (find_template(o, err) || check_room(o, err) ||
-	    (first->pair.s && pair_types(o, &types, err)))
+	if (find_template(o, err) || find_stride(o, err) || check_room(o, err) ||
+	    ((pair || question) && find_pair(o, pair ? "text_pair" : "question", &types, err)) ||
+	    (o->task == PT_DATA_TOKEN_CLASS && pt_maker_words_schema(o, err)))
 		return err->status;
-	o->labelled = o->task != PT_DATA_LM && o->task != PT_DATA_TOKEN_CLASS && first->label;
+	find_tensors(o, first, types);
 	x.input_ids = ids;
-	o->ids_labels = o->task == PT_DATA_LM || (o->task == PT_DATA_TOKEN_CLASS && first->labels);
-	o->types = types || first->types;
-	o->groups = first->has_group;
-	o->weights = first->has_weight;
 	x.labels = o->ids_labels ? ids : NULL;
 	x.token_type_ids = o->types ? ids : NULL;
+	x.decoder_ids = x.decoder_labels = o->decoder ? ids : NULL;
+	x.decoder_offsets = o->decoder ? zero : NULL;
+	x.span = o->spans ? zero : NULL;
 	x.group = o->groups ? zero : NULL;
 	x.weight = o->weights ? numbers : NULL;
-	if (o->labelled && o->task == PT_DATA_CLASS)
+	if (o->labelled && classes)
 		x.cls = ids;
 	else if (o->labelled)
 		x.target = numbers;
@@ -139,7 +226,7 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	o->k = o->task == PT_DATA_REGRESSION && cJSON_IsArray(first->label) ? cJSON_GetArraySize(first->label) : 1;
 	if (o->task == PT_DATA_MULTILABEL)
 		o->k = o->labels ? (int64_t)o->labels->n : 0;
-	if (!o->labelled || o->task == PT_DATA_CLASS)
+	if (!o->labelled || classes)
 		o->k = 0;
 	return 0;
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sample.h - what one line of a source holds: a text, or the fields of a JSON
- * object that name a text, a prompt and its completion, a pair, or ready ids.
+ * object that name texts, words and their tags, a question, or ready ids.
  *
  *     {"text": T}  {"text": T, "text_pair": T}  {"prompt": T, "completion": T}
- *     {"input_ids": [..], "labels": [..], "token_type_ids": [..]}
- *     (what generates needs no completion) and with any of them "label", "weight", "group"
+ *     {"tokens": [W..], "ner_tags": [..]}       {"question": T, "context": T, "answers": {..}}
+ *     {"anchor": T, "positive": T, "negative": T}
+ *     {"input_ids": [..], "labels": [..], "token_type_ids": [..], "start_positions": N, "end_positions": N}
+ *     and with any of them "label", "weight", "group"
+ *
+ * Fields of the data sets that people have go by their own names, too
+ * (sample.c has the list); what generates needs no completion.
  */
 #ifndef PT_DATA_SAMPLE_H
 #define PT_DATA_SAMPLE_H
@@ -17,6 +22,8 @@
 #include "base/error.h"
 #include "base/json.h"
 
+#define PT_SAMPLE_SET 64	/* texts of a contrastive set, at most */
+
 struct pt_sample_text {
 	const char *s;		/* NULL: absent */
 	size_t n;
@@ -25,8 +32,15 @@ struct pt_sample_text {
 struct pt_sample {
 	cJSON *json;		/* owned; NULL: a plain text */
 	struct pt_sample_text text, pair, prompt, completion;
+	struct pt_sample_text question, context;
+	struct pt_sample_text set[PT_SAMPLE_SET];	/* anchor, positive, negatives */
+	int nset;
+	const cJSON *words, *tags;		/* arrays, or NULL */
+	const cJSON *answers;			/* {"text": [..], "answer_start": [..]}, or NULL */
 	const cJSON *ids, *labels, *types;	/* arrays, or NULL */
 	const cJSON *label;	/* any value, or NULL */
+	bool has_span;		/* ready ids: where an answer stands */
+	int64_t span[2];
 	bool has_weight, has_group;
 	float weight;
 	int64_t group;

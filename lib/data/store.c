@@ -194,20 +194,23 @@ void pt_store_extent(const struct pt_store *s, int64_t unit, struct pt_extent *e
 	}
 }
 
-int pt_store_take(struct pt_store *s, int64_t unit, struct pt_gather *g, struct pt_error *err)
+int pt_store_peek(struct pt_store *s, int64_t unit, struct pt_gather *g, struct pt_error *err)
 {
-	for (int64_t i = unit, next; i >= 0; i = next) {
-		const void *data;
+	for (int64_t i = unit; i >= 0; i = s->next ? s->next[i] : -1) {
+		const void *data = s->keep ? NULL : s->blob[i].data;
 
-		next = s->next ? s->next[i] : -1;
-		if (!s->keep) {
-			pt_gather_unpack(g, s->blob[i].data);
-			s->unused[s->nunused++] = i;
-			continue;
-		}
-		if (pt_spool_get(&s->spool, s->at[i], (size_t)(s->at[i + 1] - s->at[i]), &data, &s->scratch, err))
+		if (s->keep && pt_spool_get(&s->spool, s->at[i], (size_t)(s->at[i + 1] - s->at[i]), &data, &s->scratch, err))
 			return err->status;
 		pt_gather_unpack(g, data);
 	}
+	return 0;
+}
+
+int pt_store_take(struct pt_store *s, int64_t unit, struct pt_gather *g, struct pt_error *err)
+{
+	if (pt_store_peek(s, unit, g, err))
+		return err->status;
+	for (int64_t i = unit; !s->keep && i >= 0; i = s->next ? s->next[i] : -1)
+		s->unused[s->nunused++] = i;
 	return 0;
 }

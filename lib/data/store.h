@@ -67,7 +67,9 @@ int pt_store_group(struct pt_store *s, int64_t **units, int64_t *nunits, struct 
 void pt_store_extent(const struct pt_store *s, int64_t unit, struct pt_extent *e);
 void pt_extent_add(struct pt_extent *sum, const struct pt_extent *e);
 
-/* Append a unit's examples to g; not keep: they are forgotten. */
+/* Append a unit's examples to g. */
+int pt_store_peek(struct pt_store *s, int64_t unit, struct pt_gather *g, struct pt_error *err);
+/* The same; not keep: they are forgotten. */
 int pt_store_take(struct pt_store *s, int64_t unit, struct pt_gather *g, struct pt_error *err);
 
 #endif

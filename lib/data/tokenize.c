@@ -65,9 +65,10 @@ static int find_first(struct run *r, struct pt_maker *m, const struct pt_block *
 
 static int add_labels(struct run *r, const struct pt_sample *s, struct pt_buf *scratch, struct pt_error *err)
 {
-	bool list = cJSON_IsArray(s->label);
+	const cJSON *label = r->maker.task == PT_DATA_TOKEN_CLASS ? s->tags : s->label;
+	bool list = cJSON_IsArray(label);
 
-	for (const cJSON *v = list ? s->label->child : s->label; v; v = list ? v->next : NULL) {
+	for (const cJSON *v = list ? label->child : label; v; v = list ? v->next : NULL) {
 		const char *name = pt_classes_name(v, scratch);
 
 		if (name && pt_classes_add(&r->found, name, err))
@@ -122,7 +123,11 @@ static void canonical_options(const struct run *r, struct pt_buf *b)
 		pt_buf_printf(b, " --chunk %lld --stride %lld", (long long)m->chunk, (long long)m->stride);
 	else
 		pt_buf_printf(b, " --max-length %lld", (long long)m->max_length);
-	if (m->task == PT_DATA_LM && r->o->maker.eos < 0)
+	if (m->task == PT_DATA_QA)
+		pt_buf_printf(b, " --stride %lld", (long long)m->stride);
+	if (m->task == PT_DATA_SEQ2SEQ)
+		pt_buf_printf(b, " --max-target %lld", (long long)m->max_target);
+	if ((m->task == PT_DATA_LM || m->task == PT_DATA_SEQ2SEQ) && r->o->maker.eos < 0)
 		pt_buf_str(b, " --no-eos");
 	if (m->replace)
 		pt_buf_str(b, " --replace");
@@ -144,16 +149,40 @@ static void put_int(struct pt_st_build *b, const char *key, int64_t v)
 	pt_st_build_meta(b, key, text);
 }
 
+/* What a mask is, and what is never masked: peft-batch has no tokenizer. */
+static void put_masks(struct pt_st_build *head, const struct pt_tokenizer *tok, struct pt_error *err)
+{
+	int32_t mask = pt_tokenizer_named(tok, PT_TOKEN_MASK), top = pt_tokenizer_max_id(tok);
+	struct pt_buf list = PT_BUF_INIT;
+
+	if (mask < 0) {
+		pt_error(err, PT_USAGE, "this tokenizer has no mask token: --task mlm is not for its model");
+		return;
+	}
+	for (int32_t id = 0; id <= top; id++) {
+		bool special = pt_tokenizer_is_special(tok, id);
+
+		for (int k = 0; k < PT_TOKEN_NAMES && !special; k++)
+			special = pt_tokenizer_named(tok, (enum pt_token_name)k) == id;
+		if (special)
+			pt_buf_printf(&list, "%s%d", list.len ? "," : "[", (int)id);
+	}
+	pt_buf_char(&list, ']');
+	put_int(head, "mask_id", mask);
+	if (!pt_buf_check(&list, err))
+		pt_st_build_meta(head, "special_ids", list.data);
+	pt_buf_release(&list);
+}
+
 static int write_head(struct run *r, struct pt_error *err)
 {
 	const struct pt_maker_options *m = &r->maker;
 	struct pt_buf options = PT_BUF_INIT, labels = PT_BUF_INIT;
-	bool classes = m->task == PT_DATA_CLASS || m->task == PT_DATA_MULTILABEL || m->task == PT_DATA_TOKEN_CLASS;
 	struct pt_st_build head;
 
 	pt_st_build_init(&head);
 	canonical_options(r, &options);
-	if (classes && m->labels)
+	if (pt_data_task_classes(m->task) && m->labels)
 		pt_classes_json(m->labels, &labels);
 	if (!pt_buf_check(&options, err) && !pt_buf_check(&labels, err)) {
 		pt_st_build_meta(&head, "tokenizer", pt_hex64(pt_tokenizer_digest(m->tok)).s);
@@ -162,7 +191,12 @@ static int write_head(struct run *r, struct pt_error *err)
 		if (labels.len)
 			pt_st_build_meta(&head, "labels", labels.data);
 		put_int(&head, "max_len", m->chunk ? m->chunk : m->max_length);
-		pt_writer_head(r->out, &head, NULL, 0, options.data, err);
+		if (m->decoder)
+			put_int(&head, "max_decoder_len", m->max_target);
+		if (m->task == PT_DATA_MLM && !m->ids_labels)
+			put_masks(&head, m->tok, err);
+		if (!err->status)
+			pt_writer_head(r->out, &head, NULL, 0, options.data, err);
 	}
 	pt_st_build_release(&head);
 	pt_buf_release(&options);
@@ -188,12 +222,12 @@ static int make_threads(struct run *r, struct pt_error *err)
 static int start(struct run *r, struct pt_maker *m, const struct pt_sample *s, const char *const *paths, int npaths,
 		 struct pt_error *err)
 {
-	bool classes;
+	bool named;
 
 	if (pt_maker_task(&r->maker, s, err))
 		return err->status;
-	classes = r->maker.task == PT_DATA_CLASS || r->maker.task == PT_DATA_MULTILABEL;
-	if (classes && s->label && !r->maker.labels && collect_labels(r, m, paths, npaths, err))
+	named = r->maker.task == PT_DATA_TOKEN_CLASS ? s->tags : s->label;
+	if (pt_data_task_classes(r->maker.task) && named && !r->maker.labels && collect_labels(r, m, paths, npaths, err))
 		return err->status;
 	if (pt_maker_schema(&r->maker, s, err) || make_threads(r, err))
 		return err->status;
@@ -240,6 +274,12 @@ static int write_record(struct run *r, struct pt_error *err)
 	return status;
 }
 
+/* Is example i of the set that the one before is of? */
+static bool goes_on(const struct run *r, const struct pt_examples *x, int64_t i)
+{
+	return r->maker.sets && i < x->n && x->group[i] > 0;
+}
+
 /* The task's examples behind those before it. */
 static int join_task(struct run *r, const struct task *t, struct pt_error *err)
 {
@@ -249,9 +289,11 @@ static int join_task(struct run *r, const struct task *t, struct pt_error *err)
 		return err->status;
 	for (int64_t i = 0; i < x.n && !r->done; i++) {
 		pt_gather_add(&r->record, &x, i);
+		if (r->maker.sets)
+			pt_gather_regroup(&r->record, r->counts->examples);
 		pt_gather_renumber(&r->record, r->counts->examples++);
 		r->counts->tokens += x.offsets[i + 1] - x.offsets[i];
-		r->done = r->counts->examples == r->o->limit;
+		r->done = r->o->limit && r->counts->examples >= r->o->limit && !goes_on(r, &x, i + 1);
 		if (r->record.bytes >= r->o->record && write_record(r, err))
 			return err->status;
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * show.c - the examples or micro-batches of a stream, one example a line, for
- * tests: index source row [class] [target] : ids : labels : types. A label
- * that equals its id is "=", one of -100 is "-".
+ * tests: index source row [class] [target] [group] [weight] [span] : ids : labels
+ * : types -> : decoder's ids : its labels. A label that equals its id is "=", one
+ * of -100 is "-".
  */
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,8 @@ static void show(const struct pt_examples *x, int64_t i)
 		printf(" group %lld", (long long)x->group[i]);
 	if (x->weight)
 		printf(" weight %g", (double)x->weight[i]);
+	if (x->span)
+		printf(" span %lld %lld", (long long)x->span[2 * i], (long long)x->span[2 * i + 1]);
 	numbers(x->input_ids, from, to);
 	if (x->labels)
 		printf(" :");
@@ -49,6 +52,12 @@ static void show(const struct pt_examples *x, int64_t i)
 	}
 	if (x->token_type_ids)
 		numbers(x->token_type_ids, from, to);
+	if (x->decoder_ids) {
+		printf(" ->");
+		numbers(x->decoder_ids, x->decoder_offsets[i], x->decoder_offsets[i + 1]);
+	}
+	if (x->decoder_labels)
+		numbers(x->decoder_labels, x->decoder_offsets[i], x->decoder_offsets[i + 1]);
 	putchar('\n');
 }
 
