@@ -122,7 +122,7 @@ test_that 'a file and directories' '
 	grep "^  model_type  *\"llama\"$" out
 	grep "^model.layers.0.self_attn.q_proj.weight  *F32\[16,16\]" out
 	tail -n 1 out | grep -x "20 tensors, 9808 values, 39232 bytes"
-	peft-view --json base | head -n 1 | grep "^{\"config\":{\"architectures\""
+	peft-view --json base | grep "^{\"config\":{\"architectures\""
 	peft-view base e.pts | grep -c "^==> " | grep -x 2'
 test_that 'text with what is learned marked' '
 	cp "$DATA"/examples/*.jsonl "$DATA"/examples/notes.txt .
@@ -140,6 +140,33 @@ test_that 'text with what is learned marked' '
 	grep "^peft-view: warning: the stream was made with another tokenizer (0123456789abcdef) than this" err
 	! peft-view -m nowhere e.pts 2>err
 	grep "^peft-view: nowhere" err'
+test_that 'a model directory is described from its configuration, with weights and without' '
+	peft-view base | sed "/^sites/,\$d" >with
+	grep "^  family  *llama$" with
+	grep "^  attention  *causal, scale 0.5$" with
+	grep "^  head  *lm_head, tied to the embeddings$" with
+	grep "^  parameters  *9808, linear 4608, embedding 5120, norm 80$" with
+	peft-view --sites base | grep "^  model.layers.\*.mlp.down_proj  *linear  *32 -> 16  *F32  *x 2$"
+	peft-view --sites --tsv base >sites
+	head -n 1 sites | grep "^site	kind	module	layer	in	out	dtype	bias	parameters$"
+	grep -c "	linear	Linear	1	" sites | grep -x 7
+	peft-view --sites --json base | grep -c "\"kind\":\"linear\",\"module\":\"Linear\",\"layer\":0" | grep -x 7
+	mkdir bare && cp base/config.json bare/
+	peft-view bare | sed "/^sites/,\$d" | cmp with
+	peft-view --sites bare | grep -c "x 2$" | grep -x 12'
+test_that 'a model that is not supported says why, and its files are shown' '
+	cp -R base odd && chmod -R u+w odd
+	sed "s/\"silu\"/\"gelu_odd\"/" base/config.json >odd/config.json
+	peft-view odd >out
+	grep "^  not supported  *odd: config.json: hidden_act \"gelu_odd\" is not supported$" out
+	grep "^model.norm.weight " out
+	exits 3 peft-view --sites odd 2>err
+	grep "hidden_act \"gelu_odd\"" err
+	sed "s/\"intermediate_size\": 32/\"intermediate_size\": 33/" base/config.json >odd/config.json
+	peft-view odd | grep "^  not supported  *model.layers.0.mlp.*_proj.weight has the shape"
+	exits 2 peft-view --sites e.pts 2>err
+	grep "e.pts is no model directory" err
+	exits 2 peft-view --sites --stats base 2>err'
 test_that 'names with control characters do not reach the terminal' '
 	sample --options "$(printf "\033[31mred\nline")" -o x.pts examples
 	peft-view x.pts >out

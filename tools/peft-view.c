@@ -16,6 +16,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .help = "JSON lines" },
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "decode ids with this model's tokenizer" },
+	{ .name = "sites", .type = PT_OPT_FLAG, .value = &v.sites, .help = "of a model: its sites, not its tensors" },
 	{ .name = "stats", .type = PT_OPT_FLAG, .value = &v.stats,
 	  .help = "min, max, mean, NaN and infinities of each tensor" },
 	{ .name = "tensor", .type = PT_OPT_LIST, .arg = "NAME", .value = &v.only, .help = "only this one; repeatable" },
@@ -34,7 +35,9 @@ static int show(const char *path, struct pt_error *err)
 
 	if (operand_open(&o, path, err))
 		return err->status;
-	if (o.type == OPERAND_STREAM)
+	if (v.sites && o.type != OPERAND_MODEL)
+		pt_error(err, PT_USAGE, "%s is no model directory: it has no sites", o.name);
+	else if (o.type == OPERAND_STREAM)
 		view_stream(&v, &o, err);
 	else
 		view_tensors(&v, &o, err);
@@ -48,6 +51,8 @@ static int run(const struct pt_tool *t, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "--tsv and --json exclude each other");
 	if (v.stats && v.values)
 		return pt_error(err, PT_USAGE, "--stats and --values exclude each other");
+	if (v.sites && (v.stats || v.values || v.only.n))
+		return pt_error(err, PT_USAGE, "--sites shows no tensors: --stats, --values and --tensor are not for it");
 	if (tool_check_input(t->operand, t->noperands, err) || (model && decode_open(&v.decode, model, err)))
 		return err->status;
 	v.format = tsv ? VIEW_TSV : json ? VIEW_JSON : VIEW_TEXT;

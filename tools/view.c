@@ -196,7 +196,7 @@ static void show_config(struct view *v, const struct operand *o)
 		pt_json_print(&v->out, o->config, 0);
 		pt_buf_str(&v->out, "}\n");
 	} else if (v->format == VIEW_TEXT) {
-		pt_buf_str(&v->out, o->type == OPERAND_ADAPTER ? "adapter\n" : "model\n");
+		pt_buf_str(&v->out, o->type == OPERAND_ADAPTER ? "adapter\n" : "config.json\n");
 		cJSON_ArrayForEach(e, o->config) {
 			pt_buf_clear(&b);
 			pt_json_print(&b, e, 0);
@@ -213,11 +213,19 @@ static int show_dir(struct view *v, const struct operand *o, struct pt_error *er
 	struct pt_prov prov = PT_PROV_INIT;
 	uint64_t id;
 
-	show_config(v, o);
-	if (path && !pt_prov_read(&prov, path, &id, err) && prov.n && v->format == VIEW_TEXT) {
+	if (o->type == OPERAND_MODEL) {
+		if (v->format == VIEW_TEXT)
+			pt_buf_str(&v->out, "model\n");
+		if (view_model(v, &o->model, err))
+			goto out;
+	}
+	if (!v->sites)
+		show_config(v, o);
+	if (!v->sites && path && !pt_prov_read(&prov, path, &id, err) && prov.n && v->format == VIEW_TEXT) {
 		pt_buf_str(&v->out, "provenance\n");
 		pt_prov_tree(&prov, id, &v->out, err);
 	}
+out:
 	pt_prov_release(&prov);
 	free(path);
 	return err->status;
@@ -230,6 +238,8 @@ int view_tensors(struct view *v, struct operand *o, struct pt_error *err)
 	if (o->type != OPERAND_FILE) {
 		if (show_dir(v, o, err))
 			return err->status;
+		if (v->sites)
+			return view_flush(v, err);
 	} else if (v->format == VIEW_TEXT) {
 		pt_buf_str(&v->out, "safetensors\n");
 		for (size_t i = 0; i < o->file->nmeta; i++)

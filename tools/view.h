@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/opt.h"
 #include "io/kinds.h"
+#include "io/modeldir.h"
 #include "operand.h"
 #include "values.h"
 
@@ -21,7 +22,7 @@ struct decode;
 
 struct view {
 	enum view_format format;
-	bool stats, values;
+	bool stats, values, sites;
 	int64_t limit;			/* examples, micro-batches, steps, predictions; -1: all */
 	struct pt_opt_list only;	/* names of tensors; none: all */
 	struct decode *decode;	/* NULL: ids are not decoded */
@@ -36,6 +37,8 @@ bool view_wanted(const struct view *v, const char *name);
 
 int view_stream(struct view *v, struct operand *o, struct pt_error *err);
 int view_tensors(struct view *v, struct operand *o, struct pt_error *err);
+/* A model's description and sites, or that it is not supported and why. */
+int view_model(struct view *v, const struct pt_modeldir *dir, struct pt_error *err);
 
 const char *view_label(const struct view *v, int32_t cls);	/* name of a class, or NULL */
 

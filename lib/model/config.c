@@ -17,24 +17,33 @@
 #define MAX_LAYERS 4096
 #define MAX_WIDTH (1 << 24)
 
+static const struct {
+	const char *name;
+	enum pt_act act;
+} acts[] = {
+	{ "gelu", PT_ACT_GELU }, { "gelu_python", PT_ACT_GELU },
+	{ "gelu_new", PT_ACT_GELU_TANH }, { "gelu_pytorch_tanh", PT_ACT_GELU_TANH },
+	{ "gelu_fast", PT_ACT_GELU_TANH }, { "silu", PT_ACT_SILU }, { "swish", PT_ACT_SILU },
+	{ "relu", PT_ACT_RELU }, { "relu2", PT_ACT_RELU2 }, { "tanh", PT_ACT_TANH },
+	{ "quick_gelu", PT_ACT_QUICK_GELU }, { "sigmoid", PT_ACT_SIGMOID },
+};
+
 int pt_act_parse(const char *name)
 {
-	static const struct {
-		const char *name;
-		enum pt_act act;
-	} acts[] = {
-		{ "gelu", PT_ACT_GELU }, { "gelu_python", PT_ACT_GELU },
-		{ "gelu_new", PT_ACT_GELU_TANH }, { "gelu_pytorch_tanh", PT_ACT_GELU_TANH },
-		{ "gelu_fast", PT_ACT_GELU_TANH }, { "silu", PT_ACT_SILU }, { "swish", PT_ACT_SILU },
-		{ "relu", PT_ACT_RELU }, { "relu2", PT_ACT_RELU2 }, { "tanh", PT_ACT_TANH },
-		{ "quick_gelu", PT_ACT_QUICK_GELU }, { "sigmoid", PT_ACT_SIGMOID },
-	};
-
 	for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
 		if (!strcmp(acts[i].name, name))
 			return (int)acts[i].act;
 	}
 	return -1;
+}
+
+const char *pt_act_name(enum pt_act act)
+{
+	for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+		if (acts[i].act == act)
+			return acts[i].name;
+	}
+	return "none";
 }
 
 /* Present, though perhaps null: null and absent differ for some keys. */

@@ -104,5 +104,8 @@ int pt_config_stack(struct pt_config *c, int stack, const struct pt_part *part, 
 
 /* Activation by its name in config.json; -1: unknown. */
 int pt_act_parse(const char *name);
+const char *pt_act_name(enum pt_act act);	/* the first of its names; "none" */
+/* As rope_type has it. */
+const char *pt_rope_type_name(enum pt_rope_type type);
 
 #endif

@@ -15,6 +15,11 @@ static const char *const type_names[] = {
 	[PT_ROPE_LLAMA3] = "llama3", [PT_ROPE_YARN] = "yarn",
 };
 
+const char *pt_rope_type_name(enum pt_rope_type type)
+{
+	return type_names[type];
+}
+
 static int read_type(struct pt_rope_config *r, const cJSON *dict, const char *key,
 		     struct pt_error *err)
 {

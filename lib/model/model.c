@@ -48,7 +48,7 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 	int st;
 
 	*out = NULL;
-	if (!dir->weights && !o->random)
+	if (!dir->weights && !o->random && !o->structure)
 		return pt_error(err, PT_DATA, "%s has no weights; peft-init -t full makes a model of it",
 				dir->given);
 	m = pt_calloc(1, sizeof *m, err);
@@ -63,8 +63,9 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		goto fail;
 	}
 	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
-	    (st = pt_body_build(m, err)) || (st = pt_weights_load(m, o, err)) ||
-	    (st = pt_body_slopes(m, err)))
+	    (st = pt_body_build(m, err)))
+		goto fail;
+	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_slopes(m, err))))
 		goto fail;
 	m->digest = pt_modeldir_digest(dir);
 	*out = m;

@@ -22,6 +22,7 @@ struct pt_model_options {
 	int num_labels;		/* of a head that the checkpoint lacks; 0: from config.json */
 	bool head_may_lack;	/* a missing task head is created (initialised under seed), not an error */
 	uint64_t seed;
+	bool structure;		/* sites and shapes alone: weights have no values */
 	bool random;		/* all weights initialised as transformers does, from config.json alone */
 };
 

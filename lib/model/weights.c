@@ -190,19 +190,22 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 {
 	const struct pt_site *embed = m->body->stack[0].part[PT_ROLE_EMBED];
 	const struct pt_site *out = m->body->part[PT_ROLE_HEAD_OUT];
-	const struct pt_st_tensor *t = o->random ? NULL : resolve(m, w->path);
+	const bool file = !o->random && !o->structure;
+	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w->path);
 	const struct pt_st_tensor *twin;
 	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE];
 	int st;
 
 	if (s->output && m->cfg.tie && !w->bias) {
-		twin = o->random ? NULL : resolve(m, embed->weight->path);
+		twin = !file ? NULL : resolve(m, embed->weight->path);
 		if (!t || !twin || equal(t, twin)) {
 			tie(w, embed->weight);
 			return 0;
 		}
 	}
-	if (!t && !o->random && m->cfg.tie && s == embed && out && out->output)
+	if (o->structure)
+		return 0;
+	if (!t && file && m->cfg.tie && s == embed && out && out->output)
 		t = resolve(m, out->weight->path);
 	if (t) {
 		st = check_shape(w, t, err);
