@@ -34,7 +34,7 @@ else
 BUILD ?= build/san
 endif
 
-PKGS := libzstd libcjson libarchive libpcre2-8 libutf8proc libxxhash
+PKGS := libzstd zlib libcjson libarchive libpcre2-8 libutf8proc libxxhash
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

@@ -132,9 +132,9 @@ test_that 'an empty input is an error' '
 	grep "but for bad lines" err
 	test ! -e out'
 test_that 'wrong inputs are named for what they are' '
-	gzip -c good.jsonl >good.gz
-	exits 3 peft-tokenize -m "$M" -o out good.gz 2>err
-	grep "good.gz: this is gzip" err
+	printf "\211PNG\r\n" >good.png
+	exits 3 peft-tokenize -m "$M" -o out good.png 2>err
+	grep "good.png: this is a PNG picture, not text" err
 	peft-tokenize -m "$M" -o t.pts good.jsonl
 	exits 3 peft-tokenize -m "$M" -o out t.pts 2>err
 	grep "t.pts: this is a tensor stream, not text" err

@@ -161,20 +161,16 @@ static int one(struct job *j, const struct pt_sample_text *prompt, const struct 
 	return json ? print_json(j, prompt, want, end, err) : 0;
 }
 
-static int from_line(struct job *j, const struct pt_block *b, const struct pt_line *l, struct pt_error *err)
+static int from_line(struct job *j, const struct pt_line *l, struct pt_error *err)
 {
 	struct pt_sample s;
 	const struct pt_sample_text *prompt;
 	char what[300];
 	int st = 0;
 
-	snprintf(what, sizeof what, "%.250s:%lld", b->name, (long long)l->row);
-	if (b->json)
-		st = pt_sample_parse(&s, l->text, l->n, what, err);
-	else
-		pt_sample_plain(&s, l->text, l->n);
-	if (st)
-		return st;
+	snprintf(what, sizeof what, "%.250s:%lld", l->of->name, (long long)l->row);
+	if (pt_sample_line(&s, l->of, l->text, l->n, what, err))
+		return err->status;
 	prompt = s.prompt.s ? &s.prompt : &s.text;
 	if (!prompt->s)
 		st = pt_error(err, PT_DATA, "%s: no \"prompt\" and no \"text\"", what);
@@ -188,16 +184,17 @@ static int from_line(struct job *j, const struct pt_block *b, const struct pt_li
 
 static int from_files(struct job *j, const struct pt_tool *t, struct pt_error *err)
 {
+	static const struct pt_source_options plain;
 	struct pt_source src;
 	struct pt_block b;
-	int st = pt_source_open(&src, (const char *const *)t->operand, t->noperands, PT_SOURCE_AUTO, err);
+	int st = pt_source_open(&src, (const char *const *)t->operand, t->noperands, &plain, err);
 
 	while (!st && (count < 0 || j->done < count)) {
 		st = pt_source_block(&src, &b, err);
 		if (st || !b.n)
 			break;
 		for (size_t i = 0; i < b.n && !st && (count < 0 || j->done < count); i++)
-			st = from_line(j, &b, &b.line[i], err);
+			st = from_line(j, &b.line[i], err);
 	}
 	pt_source_close(&src);
 	return st;

@@ -14,6 +14,7 @@
 
 static struct pt_tokenize_options o = { .record = 1 << 20 };
 static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output = "-";
+static struct pt_opt_list paths;
 static int64_t max_length, max_target, reserve, threads, record = 1 << 20;
 static int format;
 static bool chunk_given, length_given, stride_given, whole, zstd, eos = true;
@@ -25,8 +26,14 @@ static const struct pt_opt opts[] = {
 	  .help = "adapter that knows the task and its labels" },
 	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "DIR|FILE", .value = &tokenizer,
 	  .help = "another tokenizer than the model's" },
-	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text",
-	  .help = "of the input: auto, jsonl, text (auto)" },
+	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text|tsv",
+	  .help = "of the input: auto, jsonl, text, tsv (auto)" },
+	{ .name = "columns", .type = PT_OPT_STRING, .arg = "A,B", .value = &o.source.columns,
+	  .help = "names of the columns of TSV files that have no header" },
+	{ .name = "path", .type = PT_OPT_LIST, .arg = "PATTERN", .value = &paths,
+	  .help = "read only these files and members; {label} in it is the class" },
+	{ .name = "unpacked", .type = PT_OPT_INT, .arg = "BYTES", .value = &o.source.unpacked, .min = 1, .max = 9e18,
+	  .help = "what a file may unpack to (256Mi, or 200 times its size)" },
 	{ .name = "whole", .type = PT_OPT_FLAG, .value = &whole,
 	  .help = "a text file is one text, not one a line" },
 	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
@@ -62,7 +69,7 @@ static const struct pt_opt opts[] = {
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
-	"peft-tokenize", "-m DIR [options] [FILE ...]", "Makes examples of text or JSON lines.", opts
+	"peft-tokenize", "-m DIR [options] [FILE ...]", "Makes examples of text, JSON lines, TSV, and archives of them.", opts
 };
 
 /* Where task and labels come from: options, then the adapter, then the model. */
@@ -151,10 +158,12 @@ static int settings(struct setting *s, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "-m DIR names the model whose tokenizer is used");
 	if (t < 0)
 		return pt_error(err, PT_USAGE, "--task '%s': " PT_DATA_TASKS, task);
-	if (whole && format == PT_SOURCE_JSONL)
-		return pt_error(err, PT_USAGE, "--whole is for text, --format is jsonl");
+	if (whole && (format == PT_SOURCE_JSONL || format == PT_SOURCE_TSV))
+		return pt_error(err, PT_USAGE, "--whole is for text, --format is %s", format == PT_SOURCE_TSV ? "tsv" : "jsonl");
 	o.maker.task = t;
-	o.format = whole ? PT_SOURCE_WHOLE : (enum pt_source_format)format;
+	o.source.format = whole ? PT_SOURCE_WHOLE : (enum pt_source_format)format;
+	if (pt_patterns_init(&o.source.path, paths.item, paths.n, err))
+		return err->status;
 	o.record = (size_t)record;
 	o.threads = threads ? (int)threads : omp_get_max_threads();
 	if (model) {
@@ -212,5 +221,7 @@ int main(int argc, char **argv)
 	pt_tokenizer_close(s.tok);
 	pt_classes_release(&s.given);
 	pt_facts_release(&s.facts);
+	pt_patterns_release(&o.source.path);
+	pt_opt_list_release(&paths);
 	return status;
 }

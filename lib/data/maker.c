@@ -35,15 +35,14 @@ void pt_maker_release(struct pt_maker *m)
 	memset(m, 0, sizeof *m);
 }
 
-int pt_maker_parse(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_sample *s,
-		   struct pt_error *err)
+int pt_maker_parse(struct pt_maker *m, const struct pt_line *l, struct pt_sample *s, struct pt_error *err)
 {
 	const char *text = l->text;
 	size_t n = l->n, bad = pt_utf8_valid(text, n);
 
 	memset(s, 0, sizeof *s);
 	pt_buf_clear(&m->what);
-	pt_buf_printf(&m->what, "%s:%lld", b->name, (long long)l->row);
+	pt_buf_printf(&m->what, "%s:%lld", l->of->name, (long long)l->row);
 	if (pt_buf_check(&m->what, err))
 		return err->status;
 	if (bad < n && !m->o->replace)
@@ -58,10 +57,7 @@ int pt_maker_parse(struct pt_maker *m, const struct pt_block *b, const struct pt
 		n = m->utf8.len;
 		m->counts.replaced++;
 	}
-	if (b->json)
-		return pt_sample_parse(s, text, n, m->what.data, err);
-	pt_sample_plain(s, text, n);
-	return 0;
+	return pt_sample_line(s, l->of, text, n, m->what.data, err);
 }
 
 int pt_maker_put(struct pt_maker *m, const struct pt_maker_row *r, const int32_t *ids, const int32_t *types, size_t n,
@@ -153,12 +149,11 @@ static int make(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err
 			s->nset ? "texts that are near or far are for contrastive" : "words are for token-class");
 }
 
-int pt_maker_line(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_gather *g,
-		  struct pt_error *err)
+int pt_maker_line(struct pt_maker *m, const struct pt_line *l, struct pt_gather *g, struct pt_error *err)
 {
 	struct pt_sample s;
-	struct pt_maker_row r = { .s = &s, .source = b->source, .row = l->row, .g = g, .span = { -1, -1 } };
-	int status = pt_maker_parse(m, b, l, &s, err);
+	struct pt_maker_row r = { .s = &s, .source = l->of->source, .row = l->row, .g = g, .span = { -1, -1 } };
+	int status = pt_maker_parse(m, l, &s, err);
 
 	if (status)
 		return status;

@@ -93,14 +93,12 @@ int pt_maker_init(struct pt_maker *m, const struct pt_maker_options *o, struct p
 void pt_maker_release(struct pt_maker *m);
 
 /* Parse a line; *what names it ("file:3"), valid until the next one. replace counts here. */
-int pt_maker_parse(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_sample *s,
-		   struct pt_error *err);
+int pt_maker_parse(struct pt_maker *m, const struct pt_line *l, struct pt_sample *s, struct pt_error *err);
 
 /*
  * Append the examples of one line to g, indices 0. PT_DATA, with file and line: a bad line; then g is
  * as it was.
  */
-int pt_maker_line(struct pt_maker *m, const struct pt_block *b, const struct pt_line *l, struct pt_gather *g,
-		  struct pt_error *err);
+int pt_maker_line(struct pt_maker *m, const struct pt_line *l, struct pt_gather *g, struct pt_error *err);
 
 #endif

@@ -228,15 +228,11 @@ static int check_form(const struct pt_sample *s, struct pt_error *err)
 	return 0;
 }
 
-int pt_sample_parse(struct pt_sample *s, const char *line, size_t n, const char *what, struct pt_error *err)
+int pt_sample_take(struct pt_sample *s, const char *what, struct pt_error *err)
 {
 	static const char *const chat[] = { "messages", "conversations" };
 	int status = 0;
 
-	memset(s, 0, sizeof *s);
-	s->json = pt_json_parse(line, n, 0, what, err);
-	if (!s->json)
-		return err->status;
 	if (!cJSON_IsObject(s->json))
 		status = pt_error(err, PT_DATA, "not a JSON object");
 	for (int i = 0; i < 2 && !status; i++)
@@ -252,4 +248,11 @@ int pt_sample_parse(struct pt_sample *s, const char *line, size_t n, const char 
 		pt_sample_release(s);
 	}
 	return status;
+}
+
+int pt_sample_parse(struct pt_sample *s, const char *line, size_t n, const char *what, struct pt_error *err)
+{
+	memset(s, 0, sizeof *s);
+	s->json = pt_json_parse(line, n, 0, what, err);
+	return s->json ? pt_sample_take(s, what, err) : err->status;
 }

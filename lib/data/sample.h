@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "data/source.h"
 
 #define PT_SAMPLE_SET 64	/* texts of a contrastive set, at most */
 
@@ -30,7 +31,7 @@ struct pt_sample_text {
 };
 
 struct pt_sample {
-	cJSON *json;		/* owned; NULL: a plain text */
+	cJSON *json;		/* owned; NULL: a plain text without label */
 	struct pt_sample_text text, pair, prompt, completion;
 	struct pt_sample_text question, context;
 	struct pt_sample_text set[PT_SAMPLE_SET];	/* anchor, positive, negatives */
@@ -50,6 +51,11 @@ struct pt_sample {
 void pt_sample_plain(struct pt_sample *s, const char *text, size_t n);
 /* One JSON object; what names it in messages. PT_DATA: not JSON, or fields that make no sense. */
 int pt_sample_parse(struct pt_sample *s, const char *line, size_t n, const char *what, struct pt_error *err);
+/* The fields of s->json, which was set; on failure s is released. */
+int pt_sample_take(struct pt_sample *s, const char *what, struct pt_error *err);
+/* A line of the file f, its bytes at text: in its format, with the label of its path. PT_DATA as above. */
+int pt_sample_line(struct pt_sample *s, const struct pt_text_file *f, const char *text, size_t n, const char *what,
+		   struct pt_error *err);
 void pt_sample_release(struct pt_sample *s);
 
 #endif

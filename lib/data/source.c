@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * source.c - see source.h. Where blocks end depends on how the bytes come;
- * nothing that is made of the lines may depend on it.
+ * nothing that is made of the lines may depend on it. A block may hold many
+ * small files, so that threads have enough to do.
  */
 #include "data/source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -21,14 +19,14 @@ enum { BLOCK = 1 << 20, SNIFF = 512 };
 
 static const char *const standard_input[] = { "-" };
 
-int pt_source_open(struct pt_source *s, const char *const *paths, int npaths, enum pt_source_format format,
+int pt_source_open(struct pt_source *s, const char *const *paths, int npaths, const struct pt_source_options *o,
 		   struct pt_error *err)
 {
 	memset(s, 0, sizeof *s);
+	s->o = o;
 	s->path = npaths ? paths : standard_input;
 	s->npaths = npaths ? npaths : 1;
-	s->format = format;
-	s->fd = -1;
+	s->late = (struct pt_error)PT_ERROR_INIT;
 	s->digest = pt_malloc((size_t)s->npaths, sizeof *s->digest, err);
 	if (!s->digest)
 		return err->status;
@@ -42,21 +40,29 @@ int pt_source_open(struct pt_source *s, const char *const *paths, int npaths, en
 	return 0;
 }
 
-static void close_file(struct pt_source *s)
+static void free_origins(struct pt_text_file *f)
 {
-	if (s->fd > STDIN_FILENO)
-		close(s->fd);
-	s->fd = -1;
+	for (struct pt_text_file *next; f; f = next) {
+		next = f->next;
+		for (char **c = f->column; c && *c; c++)
+			free(*c);
+		free(f->column);
+		free(f->name);
+		free(f->label);
+		free(f);
+	}
 }
 
 void pt_source_close(struct pt_source *s)
 {
-	close_file(s);
+	if (s->opened)
+		pt_files_close(&s->in);
+	free_origins(s->file);
 	pt_buf_release(&s->buf);
 	free(s->line);
+	free(s->at);
 	free(s->digest);
 	memset(s, 0, sizeof *s);
-	s->fd = -1;
 }
 
 bool pt_source_regular(const char *const *paths, int npaths)
@@ -67,55 +73,7 @@ bool pt_source_regular(const char *const *paths, int npaths)
 	return npaths > 0;
 }
 
-static const char *name_of(const struct pt_source *s)
-{
-	const char *p = s->path[s->cur];
-
-	return strcmp(p, "-") ? p : "standard input";
-}
-
-static int open_file(struct pt_source *s, struct pt_error *err)
-{
-	const char *path = s->path[s->cur];
-
-	s->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-	if (s->fd < 0)
-		return pt_error_errno(err, "%s", path);
-	s->opened = true;
-	s->begun = s->eof = false;
-	pt_buf_clear(&s->buf);
-	s->done = s->seen = 0;
-	s->row = 0;
-	pt_hash_init(&s->hash);
-	return 0;
-}
-
-static int read_more(struct pt_source *s, struct pt_error *err)
-{
-	char *p;
-	ssize_t k;
-
-	if (s->done) {
-		memmove(s->buf.data, s->buf.data + s->done, s->buf.len - s->done);
-		s->buf.len -= s->done;
-		s->seen -= s->done < s->seen ? s->done : s->seen;
-		s->done = 0;
-	}
-	if (s->buf.len > LINE_MAX_BYTES)
-		return pt_error(err, PT_DATA, "%s:%lld: a line of more than 1 GiB", name_of(s), (long long)s->row + 1);
-	p = pt_buf_reserve(&s->buf, BLOCK);
-	if (!p)
-		return pt_buf_check(&s->buf, err);
-	k = pt_read_some(s->fd, p, BLOCK);
-	if (k < 0 && errno == EINTR)
-		return pt_error(err, PT_STOPPED, "stopped while reading");
-	if (k < 0)
-		return pt_error_errno(err, "%s", name_of(s));
-	pt_hash_add(&s->hash, p, (size_t)k);
-	s->buf.len += (size_t)k;
-	s->eof = k == 0;
-	return 0;
-}
+/* --- files --- */
 
 static bool ends_in(const char *s, const char *end)
 {
@@ -129,93 +87,223 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* The first bytes of a file: what is it? */
-static int begin(struct pt_source *s, struct pt_error *err)
+static int read_more(struct pt_source *s, struct pt_error *err)
 {
-	const char *path = s->path[s->cur], *what, *hint;
-	bool named_json = ends_in(path, ".jsonl") || ends_in(path, ".ndjson") || ends_in(path, ".json");
-	size_t i = 0;
+	char *p;
+	ssize_t k;
 
-	while (!s->eof && s->buf.len < SNIFF && !memchr(s->buf.data ? s->buf.data : "", '\n', s->buf.len))
-		if (read_more(s, err))
-			return err->status;
-	s->begun = true;
-	what = pt_sniff(s->buf.data, s->buf.len < SNIFF ? s->buf.len : SNIFF, &hint);
-	if (strcmp(what, "text") && strcmp(what, "JSON") && strcmp(what, "unknown data") && s->buf.len)
-		return pt_error(err, PT_DATA, "%s: this is %s, not text", name_of(s), what);
-	if (s->buf.len >= 3 && !memcmp(s->buf.data, "\xef\xbb\xbf", 3))
-		s->done = 3;
-	for (i = s->done; i < s->buf.len && is_space(s->buf.data[i]); i++)
-		;
-	s->json = s->format == PT_SOURCE_JSONL;
-	if (s->format == PT_SOURCE_AUTO || s->format == PT_SOURCE_WHOLE)
-		s->json = named_json || (!ends_in(path, ".txt") && i < s->buf.len && s->buf.data[i] == '{');
-	if (s->json && i < s->buf.len && s->buf.data[i] == '[')
-		return pt_error(err, PT_DATA, "%s: this is a JSON array, not one object a line: jq -c '.[]' makes lines of it",
-				name_of(s));
-	s->whole = s->format == PT_SOURCE_WHOLE && !s->json;
+	if (s->buf.len - s->done > LINE_MAX_BYTES)
+		return pt_error(err, PT_DATA, "%s:%lld: a line of more than 1 GiB", s->file->name,
+				(long long)s->row + 1);
+	p = pt_buf_reserve(&s->buf, BLOCK);
+	if (!p)
+		return pt_buf_check(&s->buf, err);
+	k = pt_files_read(&s->in, p, BLOCK, err);
+	if (k < 0)
+		return err->status;
+	s->buf.len += (size_t)k;
+	s->eof = k == 0;
 	return 0;
 }
 
-static int add_line(struct pt_source *s, struct pt_block *b, const char *text, size_t n, struct pt_error *err)
+/* By its name and its first bytes. */
+static int find_format(struct pt_source *s, struct pt_error *err)
 {
+	const char *name = s->in.plain.data, *start = s->buf.data + s->done, *what, *hint;
+	size_t n = s->buf.len - s->done, i = 0;
+	enum pt_source_format format = s->o->format;
+	bool json = ends_in(name, ".jsonl") || ends_in(name, ".ndjson") || ends_in(name, ".json");
+
+	what = pt_sniff(start, n < SNIFF ? n : SNIFF, &hint);
+	if (n && strcmp(what, "text") && strcmp(what, "JSON") &&
+	    (strcmp(what, "unknown data") || memchr(start, '\0', n < SNIFF ? n : SNIFF)))
+		return pt_error(err, PT_DATA, "%s: this is %s, not text", s->file->name, what);
+	if (n >= 3 && !memcmp(start, "\xef\xbb\xbf", 3))
+		i = 3;
+	s->done += i;
+	while (i < n && is_space(start[i]))
+		i++;
+	if (format == PT_SOURCE_AUTO || format == PT_SOURCE_WHOLE) {
+		if (json || (!ends_in(name, ".txt") && !ends_in(name, ".tsv") && i < n && start[i] == '{'))
+			format = PT_SOURCE_JSONL;
+		else if (ends_in(name, ".tsv"))
+			format = PT_SOURCE_TSV;
+		else if (format == PT_SOURCE_AUTO)
+			format = PT_SOURCE_TEXT;
+	}
+	if (format == PT_SOURCE_JSONL && i < n && start[i] == '[')
+		return pt_error(err, PT_DATA, "%s: this is a JSON array, not one object a line: jq -c '.[]' makes lines of it",
+				s->file->name);
+	s->file->format = format;
+	return 0;
+}
+
+static int begin(struct pt_source *s, struct pt_error *err)
+{
+	while (!s->eof && s->buf.len - s->done < SNIFF &&
+	       (s->buf.len == s->done || !memchr(s->buf.data + s->done, '\n', s->buf.len - s->done)))
+		if (read_more(s, err))
+			return err->status;
+	s->begun = true;
+	s->seen = s->done;
+	return s->buf.len == s->done ? 0 : find_format(s, err);
+}
+
+/* The next file of the operand, or none: then the operand is done. */
+static int next_file(struct pt_source *s, struct pt_error *err)
+{
+	struct pt_text_file *f;
+	bool more;
+
+	if (!s->opened) {
+		s->opened = true;
+		if (pt_files_open(&s->in, s->path[s->cur], &s->o->path, s->o->unpacked, err))
+			return err->status;
+	}
+	if (pt_files_next(&s->in, &more, err))
+		return err->status;
+	if (!more) {
+		s->digest[s->cur++] = pt_hash_value(&s->in.hash);
+		pt_files_close(&s->in);
+		s->opened = false;
+		return 0;
+	}
+	f = pt_calloc(1, sizeof *f, err);
+	if (!f)
+		return err->status;
+	f->next = s->file;
+	s->file = f;
+	f->name = pt_strdup(s->in.name.data, err);
+	f->label = s->in.label;
+	s->in.label = NULL;
+	f->source = s->files++;
+	s->in_file = true;
+	s->begun = s->eof = false;
+	s->row = 0;
+	return err->status;
+}
+
+/* --- lines --- */
+
+/* Names between commas or tabs. */
+static int set_columns(struct pt_source *s, const char *text, size_t n, char between, struct pt_error *err)
+{
+	size_t count = 2, i = 0;
+	char **column;
+
+	for (size_t k = 0; k < n; k++)
+		count += text[k] == between;
+	column = s->file->column = pt_calloc(count, sizeof *column, err);
+	if (!column)
+		return err->status;
+	for (const char *p = text, *end = text + n, *q; p <= end; p = q + 1) {
+		q = memchr(p, between, (size_t)(end - p));
+		q = q ? q : end;
+		column[i] = pt_strndup(p, (size_t)(q - p), err);
+		if (!column[i++])
+			return err->status;
+	}
+	return 0;
+}
+
+static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *err)
+{
+	const char *text = s->buf.data + at;
+	enum pt_source_format format = s->file->format;
 	size_t i = 0;
 
 	s->row++;
-	if (n && text[n - 1] == '\r' && !s->whole)
+	if (n && text[n - 1] == '\r' && format != PT_SOURCE_WHOLE)
 		n--;
-	while (s->json && i < n && is_space(text[i]))
+	while (format == PT_SOURCE_JSONL && i < n && is_space(text[i]))
 		i++;
 	if (i == n)
 		return 0;
-	if (pt_grow(&s->line, &s->cap, b->n + 1, sizeof *s->line, err))
+	if (format == PT_SOURCE_TSV && !s->file->column) {
+		const char *given = s->o->columns;
+
+		if (!given)
+			return set_columns(s, text, n, '\t', err);
+		if (set_columns(s, given, strlen(given), ',', err))
+			return err->status;
+	}
+	if (pt_grow(&s->line, &s->cap, s->n + 1, sizeof *s->line, err) ||
+	    pt_grow(&s->at, &s->cap_at, s->n + 1, sizeof *s->at, err))
 		return err->status;
-	s->line[b->n++] = (struct pt_line){ text, n, s->row };
+	s->line[s->n] = (struct pt_line){ NULL, n, s->row, s->file };
+	s->at[s->n++] = at;
 	return 0;
 }
 
 /* The complete lines of buf; at the end of the file what is left, too. */
-static int split(struct pt_source *s, struct pt_block *b, struct pt_error *err)
+static int split(struct pt_source *s, struct pt_error *err)
 {
-	const char *p = s->buf.data + s->done, *end = s->buf.data + s->buf.len, *newline;
-	const char *from = s->buf.data + (s->seen > s->done ? s->seen : s->done);
+	const char *newline;
+	size_t from = s->seen;
 
-	while (from < end && !s->whole && (newline = memchr(from, '\n', (size_t)(end - from))) != NULL) {
-		if (add_line(s, b, p, (size_t)(newline - p), err))
+	while (s->file->format != PT_SOURCE_WHOLE && from < s->buf.len &&
+	       (newline = memchr(s->buf.data + from, '\n', s->buf.len - from)) != NULL) {
+		from = (size_t)(newline - s->buf.data) + 1;
+		if (add_line(s, s->done, from - 1 - s->done, err))
 			return err->status;
-		from = p = newline + 1;
+		s->done = from;
+	}
+	if (s->eof && s->done < s->buf.len) {
+		if (add_line(s, s->done, s->buf.len - s->done, err))
+			return err->status;
+		s->done = s->buf.len;
 	}
 	s->seen = s->buf.len;
-	if (p < end && s->eof) {
-		if (add_line(s, b, p, (size_t)(end - p), err))
-			return err->status;
-		p = end;
-	}
-	s->done = (size_t)(p - s->buf.data);
 	return 0;
+}
+
+/* The lines of the last block are gone, and the files but for one that goes on. */
+static void forget(struct pt_source *s)
+{
+	if (s->file) {
+		free_origins(s->file->next);
+		s->file->next = NULL;
+	}
+	if (s->done) {
+		memmove(s->buf.data, s->buf.data + s->done, s->buf.len - s->done);
+		s->buf.len -= s->done;
+		s->seen -= s->done < s->seen ? s->done : s->seen;
+		s->done = 0;
+	}
+	s->n = 0;
+}
+
+/* One step on the way to lines. */
+static int advance(struct pt_source *s, struct pt_error *err)
+{
+	if (!s->in_file)
+		return next_file(s, err);
+	if (s->begun && s->eof) {
+		s->in_file = false;
+		return 0;
+	}
+	if (s->begun ? read_more(s, err) : begin(s, err))
+		return err->status;
+	return split(s, err);
+}
+
+/* With lines in hand, only what comes at once is read. */
+static bool comes_at_once(const struct pt_source *s)
+{
+	return s->opened ? s->in.regular : pt_is_file(s->path[s->cur]);
 }
 
 int pt_source_block(struct pt_source *s, struct pt_block *b, struct pt_error *err)
 {
-	b->n = 0;
-	while (!b->n && s->cur < s->npaths) {
-		if (!s->opened && open_file(s, err))
-			return err->status;
-		if (s->begun && s->eof) {
-			s->digest[s->cur++] = pt_hash_value(&s->hash);
-			close_file(s);
-			s->opened = false;
-			continue;
-		}
-		if ((s->begun ? read_more(s, err) : begin(s, err)))
-			return err->status;
-		b->name = name_of(s);
-		b->source = s->cur;
-		b->json = s->json;
-		b->live = isatty(s->fd);
-		if (s->buf.len && split(s, b, err))
-			return err->status;
-	}
-	b->line = s->line;
-	return 0;
+	forget(s);
+	while (s->cur < s->npaths && !s->late.status && (!s->n || (s->buf.len < BLOCK && comes_at_once(s))))
+		advance(s, &s->late);
+	for (size_t i = 0; i < s->n; i++)
+		s->line[i].text = s->buf.data + s->at[i];
+	*b = (struct pt_block){ .live = s->opened && s->in.live, .line = s->line, .n = s->n };
+	/* What is wrong behind these lines is told when they have been used. */
+	if (s->n || !s->late.status)
+		return 0;
+	*err = s->late;
+	return err->status;
 }

@@ -50,7 +50,7 @@ static int find_first(struct run *r, struct pt_maker *m, const struct pt_block *
 	for (size_t i = 0; i < b->n; i++) {
 		struct pt_error e = PT_ERROR_INIT;
 
-		*found = !pt_maker_parse(m, b, &b->line[i], s, &e);
+		*found = !pt_maker_parse(m, &b->line[i], s, &e);
 		if (*found)
 			break;
 		if (!skipped(r, &e)) {
@@ -88,14 +88,14 @@ static int collect_labels(struct run *r, struct pt_maker *m, const char *const *
 	if (!pt_source_regular(paths, npaths))
 		return pt_error(err, PT_USAGE, "the labels are not known, and a pipe cannot be read twice: give --labels "
 				"A,B,... or -a ADAPTER, or name the files");
-	if (pt_source_open(&src, paths, npaths, r->o->format, err))
+	if (pt_source_open(&src, paths, npaths, &r->o->source, err))
 		goto out;
 	while (!err->status && !pt_source_block(&src, &b, err) && b.n)
 		for (size_t i = 0; i < b.n && !err->status; i++) {
 			struct pt_error e = PT_ERROR_INIT;
 			struct pt_sample s;
 
-			if (pt_maker_parse(m, &b, &b.line[i], &s, &e)) {
+			if (pt_maker_parse(m, &b.line[i], &s, &e)) {
 				if (!skipped(r, &e))
 					*err = e;
 				continue;
@@ -111,6 +111,21 @@ out:
 	pt_source_close(&src);
 	pt_buf_release(&scratch);
 	return err->status;
+}
+
+static void source_options(const struct pt_source_options *o, struct pt_buf *b)
+{
+	static const char *const formats[] = {
+		[PT_SOURCE_JSONL] = " --format jsonl", [PT_SOURCE_TEXT] = " --format text",
+		[PT_SOURCE_TSV] = " --format tsv", [PT_SOURCE_WHOLE] = " --whole",
+	};
+
+	if (o->format != PT_SOURCE_AUTO)
+		pt_buf_str(b, formats[o->format]);
+	if (o->columns)
+		pt_buf_printf(b, " --columns %s", o->columns);
+	for (int i = 0; i < o->path.n; i++)
+		pt_buf_printf(b, " --path %s", o->path.p[i].text);
 }
 
 /* The options that change the result, as they were resolved. */
@@ -133,8 +148,7 @@ static void canonical_options(const struct run *r, struct pt_buf *b)
 		pt_buf_str(b, " --replace");
 	if (m->split_special)
 		pt_buf_str(b, " --split-special");
-	if (r->o->format == PT_SOURCE_WHOLE)
-		pt_buf_str(b, " --whole");
+	source_options(&r->o->source, b);
 	if (r->o->skip_bad)
 		pt_buf_str(b, " --skip-bad");
 	if (r->o->limit)
@@ -245,7 +259,7 @@ static void run_task(struct run *r, struct pt_maker *m, const struct pt_block *b
 	for (size_t i = k * TASK_LINES; i < end; i++) {
 		struct pt_error e = PT_ERROR_INIT;
 
-		if (!pt_maker_line(m, b, &b->line[i], &t->g, &e))
+		if (!pt_maker_line(m, &b->line[i], &t->g, &e))
 			continue;
 		if (!skipped(r, &e)) {
 			t->err = e;
@@ -382,7 +396,7 @@ int pt_tokenize_run(const struct pt_tokenize_options *o, const char *const *path
 
 	memset(counts, 0, sizeof *counts);
 	pt_classes_init(&r.found);
-	if (pt_source_open(&src, paths, npaths, o->format, err) || pt_maker_init(&one, &r.maker, err))
+	if (pt_source_open(&src, paths, npaths, &o->source, err) || pt_maker_init(&one, &r.maker, err))
 		goto out;
 	while (!r.done) {
 		if (pt_source_block(&src, &b, err) || !b.n)

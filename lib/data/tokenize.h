@@ -18,7 +18,7 @@
 
 struct pt_tokenize_options {
 	struct pt_maker_options maker;	/* labels NULL: collected where the task has classes */
-	enum pt_source_format format;
+	struct pt_source_options source;
 	bool skip_bad;			/* count bad lines instead of failing */
 	int64_t limit;			/* stop after so many examples; 0: do not */
 	size_t record;			/* bytes after which a record ends */

@@ -65,6 +65,46 @@ static bool is_skippable(const unsigned char *d, size_t n)
 	return n >= 4 && (d[0] & 0xf0) == 0x50 && d[1] == 0x2a && d[2] == 0x4d && d[3] == 0x18;
 }
 
+/* The magic number, or, before 1988, only a checksum: the sum of the header's bytes with its own field blank. */
+static bool is_tar(const unsigned char *d, size_t n)
+{
+	unsigned long sum = 0, said = 0;
+	size_t i = 148;
+
+	if (n >= 262 && !memcmp(d + 257, "ustar", 5))
+		return true;
+	if (n < 512 || !d[0])
+		return false;
+	for (size_t k = 0; k < 512; k++)
+		sum += k >= 148 && k < 156 ? ' ' : d[k];
+	while (i < 156 && d[i] == ' ')
+		i++;
+	for (; i < 156 && d[i] >= '0' && d[i] <= '7'; i++)
+		said = said * 8 + (d[i] - '0');
+	return said == sum;
+}
+
+enum pt_packed pt_sniff_packed(const void *data, size_t n)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+		enum pt_packed how;
+	} table[] = {
+		{ "\x1f\x8b", 2, PT_PACKED_GZIP }, { "BZh", 3, PT_PACKED_BZIP2 }, { "\xfd" "7zXZ", 6, PT_PACKED_XZ },
+		{ "\x28\xb5\x2f\xfd", 4, PT_PACKED_ZSTD },
+		{ "PK\x03\x04", 4, PT_PACKED_ZIP }, { "PK\x05\x06", 4, PT_PACKED_ZIP },
+	};
+
+	for (size_t k = 0; k < sizeof table / sizeof *table; k++)
+		if (n >= table[k].n && !memcmp(data, table[k].bytes, table[k].n))
+			return table[k].how;
+	/* pzstd begins with a skippable frame. */
+	if (is_skippable(data, n))
+		return PT_PACKED_ZSTD;
+	return is_tar(data, n) ? PT_PACKED_TAR : PT_PACKED_NOT;
+}
+
 const char *pt_sniff(const void *data, size_t n, const char **hint)
 {
 	const unsigned char *d = data;
@@ -87,7 +127,7 @@ const char *pt_sniff(const void *data, size_t n, const char **hint)
 		}
 	if (is_skippable(d, n))
 		return "a skippable zstd frame";
-	if (n >= 262 && !memcmp(d + 257, "ustar", 5)) {
+	if (is_tar(d, n)) {
 		*hint = "unpack it first";
 		return "a tar archive";
 	}

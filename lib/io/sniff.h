@@ -14,4 +14,9 @@
 /* Never NULL: "unknown data" when nothing fits. *hint is what to run or NULL. */
 const char *pt_sniff(const void *data, size_t n, const char **hint);
 
+/* What must be unpacked before there is text (unpack.h, archive.h). */
+enum pt_packed { PT_PACKED_NOT, PT_PACKED_GZIP, PT_PACKED_BZIP2, PT_PACKED_XZ, PT_PACKED_ZSTD, PT_PACKED_ZIP, PT_PACKED_TAR };
+enum { PT_PACKED_SNIFF = 512 };		/* bytes that tell for certain */
+enum pt_packed pt_sniff_packed(const void *data, size_t n);
+
 #endif

@@ -29,15 +29,17 @@ static const char *write_as(const char *ending, const char *text, size_t n)
 static int slurp(const char *const *paths, int n, enum pt_source_format format, struct pt_buf *out,
 		 struct pt_error *err)
 {
+	const struct pt_source_options o = { .format = format };
 	struct pt_source s;
 	struct pt_block b;
 
 	*err = (struct pt_error)PT_ERROR_INIT;
 	pt_buf_clear(out);
-	if (!pt_source_open(&s, paths, n, format, err))
+	if (!pt_source_open(&s, paths, n, &o, err))
 		while (!pt_source_block(&s, &b, err) && b.n)
 			for (size_t i = 0; i < b.n; i++) {
-				pt_buf_printf(out, "%s%lld.%lld=", b.json ? "J" : "", (long long)b.source,
+				pt_buf_printf(out, "%s%lld.%lld=", b.line[i].of->format == PT_SOURCE_JSONL ? "J" : "",
+					      (long long)b.line[i].of->source,
 					      (long long)b.line[i].row);
 				pt_buf_add(out, b.line[i].text, b.line[i].n);
 				pt_buf_char(out, '|');
@@ -115,7 +117,7 @@ static void test_wrong(void **state)
 {
 	(void)state;
 	refused(".jsonl", "[\n{}]\n", 6, "jq -c '.[]'");
-	refused(".gz", "\x1f\x8b\x08\0\0\0\0\0\0\0", 10, "this is gzip");
+	refused(".gz", "\x1f\x8b\x08\0\0\0\0\0\0\0", 10, "the gzip data is cut short");
 	refused("", "PAR1xxxxxxxx", 12, "Parquet");
 	refused("", "GGUF\3\0\0\0", 8, "GGUF");
 }

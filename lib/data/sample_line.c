@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sample_line.c - a line of a source as a sample: text as it stands, JSON, or
+ * the fields of a TSV file, which become the JSON object that they would be;
+ * with the class that the path names.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "data/sample.h"
+
+/* Whose fields may be numbers; all others are text. */
+static bool may_be_number(const char *column)
+{
+	return !strcmp(column, "label") || !strcmp(column, "labels") || !strcmp(column, "weight") ||
+	       !strcmp(column, "group");
+}
+
+/* Text, or a number as JSON spells it. */
+static cJSON *value(const char *s, size_t n, bool number, struct pt_error *err)
+{
+	struct pt_error none = PT_ERROR_INIT;
+	cJSON *v = NULL;
+	char *copy;
+
+	if (number && n && strchr("-0123456789", *s))
+		v = pt_json_parse(s, n, 0, "", &none);
+	if (v)
+		return v;
+	copy = pt_strndup(s, n, err);
+	if (copy)
+		v = cJSON_CreateString(copy);
+	if (copy && !v)
+		pt_error(err, PT_FAIL, "out of memory");
+	free(copy);
+	return v;
+}
+
+static int add(cJSON *object, const char *key, const char *s, size_t n, struct pt_error *err)
+{
+	cJSON *v;
+
+	if (pt_json_get(object, key))
+		return pt_error(err, PT_DATA, "two columns of \"%s\"", key);
+	if (memchr(s, '\0', n))
+		return pt_error(err, PT_DATA, "NUL in \"%s\"", key);
+	v = value(s, n, may_be_number(key), err);
+	if (!v)
+		return err->status;
+	if (cJSON_AddItemToObject(object, key, v))
+		return 0;
+	cJSON_Delete(v);
+	return pt_error(err, PT_FAIL, "out of memory");
+}
+
+static int add_fields(cJSON *object, char *const *column, const char *text, size_t n, struct pt_error *err)
+{
+	const char *end = text + n, *tab;
+	size_t columns = 0, fields = 1;
+
+	while (column[columns])
+		columns++;
+	for (const char *p = text; p < end; p++)
+		fields += *p == '\t';
+	if (fields != columns)
+		return pt_error(err, PT_DATA, "%zu fields, the header has %zu", fields, columns);
+	for (size_t i = 0; i < columns; i++, text = tab + 1) {
+		tab = memchr(text, '\t', (size_t)(end - text));
+		tab = tab ? tab : end;
+		if (strcmp(column[i], "-") && add(object, column[i], text, (size_t)(tab - text), err))
+			return err->status;
+	}
+	return 0;
+}
+
+static int read_fields(struct pt_sample *s, const struct pt_text_file *f, const char *text, size_t n, const char *what,
+		       struct pt_error *err)
+{
+	memset(s, 0, sizeof *s);
+	s->json = cJSON_CreateObject();
+	if (!s->json)
+		return pt_error(err, PT_FAIL, "out of memory");
+	if (!add_fields(s->json, f->column, text, n, err))
+		return pt_sample_take(s, what, err);
+	pt_sample_release(s);
+	return pt_error_prefix(err, "%s", what);
+}
+
+static int add_label(struct pt_sample *s, const char *label, struct pt_error *err)
+{
+	if (s->label)
+		return pt_error(err, PT_DATA, "a \"label\" in the line and one in the path");
+	if (!s->json)
+		s->json = cJSON_CreateObject();
+	if (!s->json)
+		return pt_error(err, PT_FAIL, "out of memory");
+	if (add(s->json, "label", label, strlen(label), err))
+		return err->status;
+	s->label = pt_json_get(s->json, "label");
+	return 0;
+}
+
+int pt_sample_line(struct pt_sample *s, const struct pt_text_file *f, const char *text, size_t n, const char *what,
+		   struct pt_error *err)
+{
+	int status = 0;
+
+	if (f->format == PT_SOURCE_JSONL)
+		status = pt_sample_parse(s, text, n, what, err);
+	else if (f->format == PT_SOURCE_TSV)
+		status = read_fields(s, f, text, n, what, err);
+	else
+		pt_sample_plain(s, text, n);
+	if (!status && f->label && add_label(s, f->label, err)) {
+		pt_sample_release(s);
+		status = pt_error_prefix(err, "%s", what);
+	}
+	return status;
+}

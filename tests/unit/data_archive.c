@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * data_archive.c - texts out of archives and compressed files. A file that is
+ * cut anywhere, or of which a bit is wrong, gives the same texts or an error:
+ * never some of the texts. Archives are written by libarchive.
+ */
+#include "test.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "data/source.h"
+#include "io/zst.h"
+
+static char path[64];
+
+struct member {
+	const char *name, *text;	/* text NULL: a directory; "->X": a link to X; "=>X": a hard link */
+};
+
+static const struct member few[] = {
+	{ "set", NULL },
+	{ "set/README", "What this is.\n" },
+	{ "set/pos/0_9.txt", "Good,\nand long.\n" },
+	{ "set/neg/1_2.txt", "Bad" },
+	{ "set/neg/._1_2.txt", "\0Mac" },
+	{ "set/neg/empty.txt", "" },
+	{ "set/neg/2_3.txt", "no no no no no no no no no no no no no no no no no no no no no no no no no no no no\n" },
+	{ 0 },
+};
+static const char few_texts[] = "0:set/README=What this is.\n|1:set/pos/0_9.txt=Good,\nand long.\n|2:set/neg/1_2.txt=Bad|"
+	"4:set/neg/2_3.txt=no no no no no no no no no no no no no no no no no no no no no no no no no no no no\n|";
+
+enum pack { TAR, TAR_GZ, TAR_BZ2, TAR_XZ, TAR_ZST, ZIP, PACKS };
+static const char *const suffix[PACKS] = { ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip" };
+
+static void add_member(struct archive *a, const struct member *m)
+{
+	struct archive_entry *e = archive_entry_new();
+	size_t n = m->text ? strlen(m->text) : 0;
+
+	archive_entry_set_pathname(e, m->name);
+	archive_entry_set_mtime(e, 1000000000, 0);
+	archive_entry_set_mode(e, m->text ? S_IFREG | 0644 : S_IFDIR | 0755);
+	if (m->text && !strncmp(m->text, "->", 2)) {
+		archive_entry_set_mode(e, S_IFLNK | 0777);
+		archive_entry_set_symlink(e, m->text + 2);
+		n = 0;
+	} else if (m->text && !strncmp(m->text, "=>", 2)) {
+		archive_entry_set_hardlink(e, m->text + 2);
+		n = 0;
+	} else if (m->text && !strcmp(m->text, "|")) {
+		archive_entry_set_mode(e, S_IFIFO | 0600);
+		n = 0;
+	}
+	archive_entry_set_size(e, (la_int64_t)n);
+	assert_true(archive_write_header(a, e) >= ARCHIVE_WARN);		/* it warns of names that are not UTF-8 */
+	if (n)
+		assert_int_equal(archive_write_data(a, m->text, n), n);
+	archive_entry_free(e);
+}
+
+static void pack_to(struct pt_buf *out, enum pack how, const struct member *m, const char *options)
+{
+	struct archive *a = archive_write_new();
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_zst_writer *w;
+	struct pt_buf plain = PT_BUF_INIT;
+	size_t used = 0;
+	char *to;
+
+	pt_buf_clear(out);
+	to = pt_buf_reserve(out, 1 << 20);
+	if (how == ZIP)
+		archive_write_set_format_zip(a);
+	else
+		archive_write_set_format_pax_restricted(a);
+	if (how == TAR_GZ)
+		archive_write_add_filter_gzip(a);
+	if (how == TAR_BZ2)
+		archive_write_add_filter_bzip2(a);
+	if (how == TAR_XZ)
+		archive_write_add_filter_xz(a);
+	if (how == TAR_XZ)
+		assert_int_equal(archive_write_set_options(a, "compression-level=0"), ARCHIVE_OK);
+	archive_write_set_bytes_per_block(a, how == TAR ? 512 : 0);
+	archive_write_set_bytes_in_last_block(a, 1);
+	if (options)
+		assert_int_equal(archive_write_set_options(a, options), ARCHIVE_OK);
+	if (options && strstr(options, "encryption"))
+		archive_write_set_passphrase(a, "secret");
+	assert_int_equal(archive_write_open_memory(a, to, 1 << 20, &used), ARCHIVE_OK);
+	for (; m->name; m++)
+		add_member(a, m);
+	assert_int_equal(archive_write_close(a), ARCHIVE_OK);
+	archive_write_free(a);
+	out->len = used;
+	if (how != TAR_ZST)
+		return;
+	pt_buf_add(&plain, out->data, out->len);
+	assert_ok(pt_zst_writer_new(&w, &err), &err);
+	assert_ok(pt_zst_compress(w, plain.data, plain.len, out, &err), &err);
+	pt_zst_writer_free(w);
+	pt_buf_release(&plain);
+}
+
+static const char *name_as(const char *ending)
+{
+	static char name[96];
+
+	snprintf(name, sizeof name, "%s%s", path, ending);
+	return name;
+}
+
+static void put(const char *name, const void *data, size_t n)
+{
+	struct pt_error err = PT_ERROR_INIT;
+
+	assert_ok(pt_file_write(name, data, n, &err), &err);
+}
+
+/* All texts as "source:member=text|"; with labels "source:member[label]=text|". */
+static int slurp(const char *name, const struct pt_source_options *o, struct pt_buf *out, struct pt_error *err)
+{
+	struct pt_source s;
+	struct pt_block b;
+
+	*err = (struct pt_error)PT_ERROR_INIT;
+	pt_buf_clear(out);
+	if (!pt_source_open(&s, &name, 1, o, err))
+		while (!pt_source_block(&s, &b, err) && b.n)
+			for (size_t i = 0; i < b.n; i++) {
+				const char *member = strchr(b.line[i].of->name, ':');
+
+				pt_buf_printf(out, "%lld:%s", (long long)b.line[i].of->source, member ? member + 1 : "");
+				if (b.line[i].of->label)
+					pt_buf_printf(out, "[%s]", b.line[i].of->label);
+				pt_buf_char(out, '=');
+				pt_buf_add(out, b.line[i].text, b.line[i].n);
+				pt_buf_char(out, '|');
+			}
+	pt_source_close(&s);
+	return err->status;
+}
+
+static const struct pt_source_options whole = { .format = PT_SOURCE_WHOLE };
+
+static void test_formats(void **state)
+{
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err;
+
+	(void)state;
+	for (int how = 0; how < PACKS; how++) {
+		const char *name = name_as(suffix[how]);
+
+		pack_to(&b, how, few, NULL);
+		put(name, b.data, b.len);
+		assert_ok(slurp(name, &whole, &out, &err), &err);
+		assert_string_equal(out.data, few_texts);
+		unlink(name);
+		/* By its bytes, whatever it is called. */
+		name = name_as("");
+		put(name, b.data, b.len);
+		assert_ok(slurp(name, &whole, &out, &err), &err);
+		assert_string_equal(out.data, few_texts);
+		unlink(name);
+	}
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+/* In a plain tar archive the bytes of texts, of names in extended headers and of padding have no checksum. */
+static bool unguarded(enum pack how, const struct pt_buf *b, size_t at)
+{
+	return how == TAR && !(at / 512 * 512 + 262 < b->len && !memcmp(b->data + at / 512 * 512 + 257, "ustar", 5));
+}
+
+static void compare(const char *name, const char *what, size_t at, bool free, struct pt_buf *out)
+{
+	struct pt_error err;
+	int status = slurp(name, &whole, out, &err);
+
+	if (!status && !free && strcmp(out->len ? out->data : "", few_texts))
+		fail_msg("%s, %s %zu: other texts and no error: %s", name, what, at, out->len ? out->data : "");
+	if (status && status != PT_DATA)
+		fail_msg("%s, %s %zu: status %d: %s", name, what, at, status, err.msg);
+}
+
+static void faults(enum pack how)
+{
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	const char *name = name_as(suffix[how]);
+	bool all = getenv("FAULTS") != NULL;
+	struct pt_error err;
+	int fd;
+
+	pack_to(&b, how, few, NULL);
+	put(name, b.data, b.len);
+	fd = open(name, O_RDWR);
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < b.len; i++)
+		for (size_t bit = all ? 0 : i % 8; bit < (all ? 8 : i % 8 + 1); bit++) {
+			char wrong = (char)(b.data[i] ^ 1 << bit);
+
+			if (how == TAR && !all && unguarded(how, &b, i))
+				continue;
+			assert_int_equal(pwrite(fd, &wrong, 1, (off_t)i), 1);
+			compare(name, "bit flipped at", i, unguarded(how, &b, i), &out);
+			assert_int_equal(pwrite(fd, &b.data[i], 1, (off_t)i), 1);
+		}
+	for (size_t i = b.len - 1; i > 0; i--) {
+		assert_int_equal(ftruncate(fd, (off_t)i), 0);
+		/* What is missing of the file is always noticed. */
+		if (!slurp(name, &whole, &out, &err))
+			fail_msg("%s cut at %zu of %zu: no error", name, i, b.len);
+	}
+	close(fd);
+	/* Something behind the end. */
+	pt_buf_str(&b, "more");
+	put(name, b.data, b.len);
+	assert_fails(slurp(name, &whole, &out, &err), PT_DATA, name, &err);
+	unlink(name);
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+#define FAULTS(HOW) static void test_faults_##HOW(void **state) { (void)state; faults(HOW); }
+FAULTS(TAR) FAULTS(TAR_GZ) FAULTS(TAR_BZ2) FAULTS(TAR_XZ) FAULTS(TAR_ZST) FAULTS(ZIP)
+
+/* Cut where one member ends and the next begins, then compressed: nothing but the marker tells. */
+static void test_boundary(void **state)
+{
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT, z = PT_BUF_INIT;
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_zst_writer *w;
+	const char *name;
+
+	(void)state;
+	pack_to(&b, TAR, few, NULL);
+	assert_ok(pt_zst_writer_new(&w, &err), &err);
+	for (size_t end = 512; end <= b.len; end += 512) {
+		name = name_as(".tar.zst");
+		assert_ok(pt_zst_compress(w, b.data, end, &z, &err), &err);
+		put(name, z.data, z.len);
+		if (end < b.len)
+			assert_fails(slurp(name, &whole, &out, &err), PT_DATA, "cut short", &err);
+		else
+			assert_ok(slurp(name, &whole, &out, &err), &err);
+		unlink(name);
+	}
+	/* A second archive behind the first would go unread. */
+	pt_buf_add(&b, b.data, b.len);
+	name = name_as(".tar");
+	put(name, b.data, b.len);
+	assert_fails(slurp(name, &whole, &out, &err), PT_DATA, "stand behind the end", &err);
+	/* Padding, as tapes have it, is none. */
+	b.len /= 2;
+	pt_buf_zero(&b, 10240);
+	put(name, b.data, b.len);
+	assert_ok(slurp(name, &whole, &out, &err), &err);
+	assert_string_equal(out.data, few_texts);
+	unlink(name);
+	pt_zst_writer_free(w);
+	pt_buf_release(&b);
+	pt_buf_release(&z);
+	pt_buf_release(&out);
+}
+
+static void refuses(enum pack how, const char *name, const char *text, const char *options, const char *part)
+{
+	const struct member m[] = { { "a.txt", "ok" }, { name, text }, { 0 } };
+	struct pt_source_options o = whole;
+	const char *only = "a.txt", *file = name_as(suffix[how]);
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err = PT_ERROR_INIT;
+
+	pack_to(&b, how, m, options);
+	file = name_as(suffix[how]);
+	put(file, b.data, b.len);
+	assert_fails(slurp(file, &whole, &out, &err), PT_DATA, part, &err);
+	/* What is not chosen does no harm. */
+	err = (struct pt_error)PT_ERROR_INIT;
+	assert_ok(pt_patterns_init(&o.path, &only, 1, &err), &err);
+	if (!options) {
+		assert_ok(slurp(file, &o, &out, &err), &err);
+		assert_string_equal(out.data, "0:a.txt=ok|");
+	}
+	pt_patterns_release(&o.path);
+	unlink(file);
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+static void test_refused(void **state)
+{
+	char name[5000];
+
+	(void)state;
+	refuses(TAR_GZ, "b.txt", "->a.txt", NULL, "'b.txt' is a symbolic link");
+	refuses(TAR, "b.txt", "=>a.txt", NULL, "'b.txt' is a hard link");
+	refuses(TAR_BZ2, "b.txt", "|", NULL, "'b.txt' is a device, FIFO or socket");
+	refuses(ZIP, "b.txt", "->a.txt", NULL, "a symbolic link");
+	refuses(TAR, "/etc/b.txt", "x", NULL, "an absolute path");
+	refuses(ZIP, "../b.txt", "x", NULL, "a path with '..'");
+	refuses(TAR_ZST, "d/../b.txt", "x", NULL, "a path with '..'");
+	refuses(TAR, "d/..", "x", NULL, "a path with '..'");
+	refuses(TAR, "b\n.txt", "x", NULL, "'b\\x0A.txt' is of a name with control characters");
+	refuses(TAR, "b\xff.txt", "x", NULL, "a name that is not UTF-8");
+	memset(name, 'x', sizeof name);
+	name[sizeof name - 1] = '\0';
+	refuses(TAR_XZ, name, "x", NULL, "of too long a name");
+	refuses(ZIP, "b.txt", "secret", "zip:encryption=traditional", "is encrypted");
+	refuses(TAR_GZ, "b.bin", "\x7f" "ELF", "hdrcharset=UTF-8", "b.bin: this is an ELF program");
+	/* Dots in names are names. */
+	const struct member fine[] = { { "./d/..b.txt", "x" }, { "d/b..", "y" }, { "\xc3\xa9.txt", "z" }, { 0 } };
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err;
+
+	for (int how = 0; how < PACKS; how += ZIP) {
+		const char *file = name_as(suffix[how]);
+
+		pack_to(&b, how, fine, NULL);
+		put(file, b.data, b.len);
+		assert_ok(slurp(file, &whole, &out, &err), &err);
+		assert_string_equal(out.data, "0:d/..b.txt=x|1:d/b..=y|2:\xc3\xa9.txt=z|");
+		unlink(file);
+	}
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+static void test_bounds(void **state)
+{
+	const struct pt_unpack_bound small = { 0, 100, 256 << 20 }, large = { 0, 2 << 20, (int64_t)400 << 20 };
+	struct pt_unpack_bound more;
+	struct pt_source_options o = whole;
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err = PT_ERROR_INIT;
+
+	(void)state;
+	assert_ok(pt_unpack_bound_check(&small, &err), &err);
+	more = small;
+	more.out++;
+	assert_fails(pt_unpack_bound_check(&more, &err), PT_DATA, "--unpacked", &err);
+	assert_ok(pt_unpack_bound_check(&large, &err), &err);
+	more = large;
+	more.out += 1 << 20;
+	assert_fails(pt_unpack_bound_check(&more, &err), PT_DATA, "--unpacked", &err);
+	more.given = INT64_MAX;
+	assert_ok(pt_unpack_bound_check(&more, &err), &err);
+	for (int how = 0; how < PACKS; how++) {
+		const char *name = name_as(suffix[how]);
+
+		pack_to(&b, how, few, NULL);
+		put(name, b.data, b.len);
+		o.unpacked = 100;
+		assert_fails(slurp(name, &o, &out, &err), PT_DATA, "unpack to more than 100", &err);
+		o.unpacked = 100000;
+		assert_ok(slurp(name, &o, &out, &err), &err);
+		unlink(name);
+	}
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+static void test_single(void **state)
+{
+	static const char text[] = "{\"text\":\"a\"}\n{\"text\":\"b\"}\n";
+	struct pt_buf z = PT_BUF_INIT, out = PT_BUF_INIT;
+	const struct pt_source_options o = { 0 };
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_zst_writer *w;
+	const char *name = name_as(".jsonl.zst");
+
+	(void)state;
+	assert_ok(pt_zst_writer_new(&w, &err), &err);
+	assert_ok(pt_zst_compress(w, text, sizeof text - 1, &z, &err), &err);
+	put(name, z.data, z.len);
+	assert_ok(slurp(name, &o, &out, &err), &err);
+	assert_string_equal(out.data, "0:={\"text\":\"a\"}|0:={\"text\":\"b\"}|");
+	/* Frames one behind the other are one; an empty one is nothing. */
+	pt_buf_add(&z, z.data, z.len);
+	put(name, z.data, z.len);
+	assert_ok(slurp(name, &o, &out, &err), &err);
+	assert_int_equal(out.len, 2 * strlen("0:={\"text\":\"a\"}|0:={\"text\":\"b\"}|"));
+	assert_ok(pt_zst_compress(w, "", 0, &z, &err), &err);
+	put(name, z.data, z.len);
+	assert_ok(slurp(name, &o, &out, &err), &err);
+	assert_int_equal(out.len, 0);
+	unlink(name);
+	/* Its name promises an archive. */
+	name = name_as(".tzst");
+	assert_ok(pt_zst_compress(w, text, sizeof text - 1, &z, &err), &err);
+	put(name, z.data, z.len);
+	assert_fails(slurp(name, &o, &out, &err), PT_DATA, "no tar archive", &err);
+	unlink(name);
+	pt_zst_writer_free(w);
+	pt_buf_release(&z);
+	pt_buf_release(&out);
+}
+
+static void test_chosen(void **state)
+{
+	static const char *const by[] = { "set/{label:pos}/*.txt", "set/{label}/1_*.txt" }, *const none = "train/{label}/*";
+	struct pt_source_options o = whole;
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err = PT_ERROR_INIT;
+	const char *name = name_as(".zip");
+
+	(void)state;
+	pack_to(&b, ZIP, few, NULL);
+	put(name, b.data, b.len);
+	assert_ok(pt_patterns_init(&o.path, by, 2, &err), &err);
+	assert_ok(slurp(name, &o, &out, &err), &err);
+	assert_string_equal(out.data, "0:set/pos/0_9.txt[pos]=Good,\nand long.\n|1:set/neg/1_2.txt[neg]=Bad|");
+	pt_patterns_release(&o.path);
+	assert_ok(pt_patterns_init(&o.path, &none, 1, &err), &err);
+	assert_fails(slurp(name, &o, &out, &err), PT_DATA, "no member matches --path; the first is set/README", &err);
+	pt_patterns_release(&o.path);
+	unlink(name);
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+/* tar needs no file. */
+static void test_pipe(void **state)
+{
+	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
+	struct pt_error err;
+
+	(void)state;
+	for (int how = 0; how < PACKS; how++) {
+		const char *name = name_as(".fifo");
+		pid_t pid;
+
+		pack_to(&b, how, few, NULL);
+		assert_int_equal(mkfifo(name, 0600), 0);
+		pid = fork();
+		if (!pid) {
+			int fd = open(name, O_WRONLY);
+
+			signal(SIGPIPE, SIG_IGN);
+			for (size_t at = 0; at < b.len && write(fd, b.data + at, 1) == 1; at++)
+				;
+			_exit(0);
+		}
+		if (how == ZIP) {
+			assert_fails(slurp(name, &whole, &out, &err), PT_DATA, "name it as a file", &err);
+		} else {
+			assert_ok(slurp(name, &whole, &out, &err), &err);
+			assert_string_equal(out.data, few_texts);
+		}
+		waitpid(pid, NULL, 0);
+		unlink(name);
+	}
+	pt_buf_release(&b);
+	pt_buf_release(&out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_formats), cmocka_unit_test(test_faults_TAR), cmocka_unit_test(test_faults_TAR_GZ),
+		cmocka_unit_test(test_faults_TAR_BZ2), cmocka_unit_test(test_faults_TAR_XZ),
+		cmocka_unit_test(test_faults_TAR_ZST), cmocka_unit_test(test_faults_ZIP),
+		cmocka_unit_test(test_boundary), cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_single), cmocka_unit_test(test_chosen),
+		cmocka_unit_test(test_pipe),
+	};
+
+	snprintf(path, sizeof path, "/tmp/peft-archive.%ld", (long)getpid());
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
