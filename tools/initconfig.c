@@ -10,30 +10,118 @@
 
 #include "base/mem.h"
 
-struct builder {
-	cJSON *config;			/* what is made */
-	cJSON *defaults;		/* the keys that the method knows */
-	const struct pt_method *method;
-	struct pt_error *err;
-};
+#define DEFAULT_METHOD "lora"
 
-/* Sets the first of these keys that the method has; takes v. */
-static void set(struct builder *b, const char *option, const char *const *key, cJSON *v)
+static const struct pt_option *option_of(const struct pt_method *m, const char *name)
 {
-	for (; *key && !b->err->status; key++) {
-		if (!cJSON_GetObjectItemCaseSensitive(b->defaults, *key))
-			continue;
-		cJSON_DeleteItemFromObjectCaseSensitive(b->config, *key);
-		if (v && cJSON_AddItemToObject(b->config, *key, v))
-			return;
-		pt_error(b->err, PT_FAIL, "out of memory");
+	for (const struct pt_option *o = m->options; o && o->key; o++) {
+		if (o->name && !strcmp(o->name, name))
+			return o;
 	}
-	cJSON_Delete(v);
-	if (!b->err->status)
-		pt_error(b->err, PT_USAGE, "--%s is not an option of the method %s", option, b->method->name);
+	return NULL;
 }
 
-#define KEYS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+/* The help of an option that the default method lacks begins with the methods that have it. */
+static char *help_of(const struct pt_option *o, struct pt_error *err)
+{
+	struct pt_buf b = PT_BUF_INIT;
+	char *text = NULL;
+
+	for (int i = 0; pt_method_at(i) && !option_of(pt_method_find(DEFAULT_METHOD), o->name); i++) {
+		if (option_of(pt_method_at(i), o->name))
+			pt_buf_printf(&b, "%s%s", b.len ? ", " : "", pt_method_at(i)->name);
+	}
+	pt_buf_printf(&b, "%s%s", b.len ? ": " : "", o->help);
+	if (!pt_buf_check(&b, err))
+		text = pt_strdup(b.data, err);
+	pt_buf_release(&b);
+	return text;
+}
+
+static struct pt_opt as_opt(struct init_value *v)
+{
+	const struct pt_option *o = v->o;
+	struct pt_opt opt = { .name = o->name, .letter = o->letter, .arg = o->arg, .given = &v->given, .help = v->help };
+
+	switch (o->kind) {
+	case PT_OPTION_FLAG:
+		opt.type = PT_OPT_FLAG;
+		opt.negatable = true;
+		opt.value = &v->flag;
+		break;
+	case PT_OPTION_INT_BY:
+	case PT_OPTION_FLOAT_BY:
+		opt.type = PT_OPT_LIST;
+		opt.value = &v->list;
+		break;
+	default:
+		opt.type = PT_OPT_STRING;
+		opt.value = &v->text;
+	}
+	return opt;
+}
+
+static bool joined(const struct init_options *o, const char *name)
+{
+	for (int i = 0; i < o->n; i++) {
+		if (!strcmp(o->value[i].o->name, name))
+			return true;
+	}
+	return false;
+}
+
+int init_options_join(struct init_options *o, const struct pt_opt *own, struct pt_opt **all, struct pt_error *err)
+{
+	const struct pt_method *m;
+	size_t n = 0, most = 0;
+
+	*all = NULL;
+	while (own[n].name)
+		n++;
+	for (int i = 0; (m = pt_method_at(i)); i++) {
+		for (const struct pt_option *p = m->options; p && p->key; p++)
+			most++;
+	}
+	o->value = pt_calloc(most + 1, sizeof *o->value, err);
+	*all = o->value ? pt_calloc(n + most + 1, sizeof **all, err) : NULL;
+	if (!*all)
+		return err->status;
+	memcpy(*all, own, n * sizeof **all);
+	for (int i = 0; (m = pt_method_at(i)); i++) {
+		for (const struct pt_option *p = m->options; p && p->key; p++) {
+			struct init_value *v = &o->value[o->n];
+
+			if (!p->name || joined(o, p->name))
+				continue;
+			v->o = p;
+			v->help = help_of(p, err);
+			if (!v->help)
+				return err->status;
+			(*all)[n++] = as_opt(v);
+			o->n++;
+		}
+	}
+	return 0;
+}
+
+void init_options_release(struct init_options *o)
+{
+	for (int i = 0; i < o->n; i++) {
+		free(o->value[i].help);
+		pt_opt_list_release(&o->value[i].list);
+	}
+	free(o->value);
+	o->value = NULL;
+	o->n = 0;
+}
+
+int init_method_names(struct pt_buf *out, struct pt_error *err)
+{
+	for (int i = 0; pt_method_at(i); i++)
+		pt_buf_printf(out, "%s%s", i ? ", " : "", pt_method_at(i)->name);
+	pt_buf_str(out, " or full");
+	return pt_buf_check(out, err);
+}
 
 int init_names(const char *text, const char ***names, int *n, char **store, struct pt_error *err)
 {
@@ -58,14 +146,14 @@ int init_names(const char *text, const char ***names, int *n, char **store, stru
 	return err->status;
 }
 
-static cJSON *name_list(struct builder *b, const char *text)
+static cJSON *name_list(const char *text, struct pt_error *err)
 {
 	const char **names;
 	char *store;
 	int n;
 	cJSON *list = NULL;
 
-	if (!init_names(text, &names, &n, &store, b->err))
+	if (!init_names(text, &names, &n, &store, err))
 		list = cJSON_CreateStringArray(names, n);
 	free(names);
 	free(store);
@@ -73,15 +161,15 @@ static cJSON *name_list(struct builder *b, const char *text)
 }
 
 /* Names, or a regular expression: what has one of its signs other than the dot. */
-static cJSON *names_or_expression(struct builder *b, const char *text)
+static cJSON *names_or_expression(const char *text, struct pt_error *err)
 {
 	if (strpbrk(text, "()[]{}*+?|^$\\") || !strcmp(text, "all-linear"))
 		return cJSON_CreateString(text);
-	return name_list(b, text);
+	return name_list(text, err);
 }
 
 /* "0-3,7" as a list of numbers. */
-static cJSON *number_list(struct builder *b, const char *text)
+static cJSON *number_list(const char *text, struct pt_error *err)
 {
 	cJSON *list = cJSON_CreateArray();
 
@@ -105,22 +193,22 @@ static cJSON *number_list(struct builder *b, const char *text)
 	}
 	return list;
 bad:
-	pt_error(b->err, PT_USAGE, "--layers: '%s' is not numbers like 0-3,7", text);
+	pt_error(err, PT_USAGE, "'%s' is not numbers like 0-3,7", text);
 	cJSON_Delete(list);
 	return NULL;
 }
 
-static cJSON *pattern_object(struct builder *b, const struct pt_opt_list *l, const char *option, bool whole)
+static cJSON *pattern_object(const struct pt_opt_list *l, bool whole, struct pt_error *err)
 {
 	cJSON *obj = cJSON_CreateObject();
 
 	for (int i = 0; obj && i < l->n; i++) {
 		const char *eq = strrchr(l->item[i], '=');
-		char *key = eq ? pt_strndup(l->item[i], (size_t)(eq - l->item[i]), b->err) : NULL, *end = NULL;
+		char *key = eq ? pt_strndup(l->item[i], (size_t)(eq - l->item[i]), err) : NULL, *end = NULL;
 		double v = eq ? strtod(eq + 1, &end) : 0;
 
 		if (!key || !*key || end == eq + 1 || *end || !isfinite(v) || (whole && (v < 1 || v != floor(v))))
-			pt_error(b->err, PT_USAGE, "--%s: '%s' is not EXPRESSION=NUMBER", option, l->item[i]);
+			pt_error(err, PT_USAGE, "'%s' is not EXPRESSION=NUMBER", l->item[i]);
 		else
 			cJSON_AddNumberToObject(obj, key, v);
 		free(key);
@@ -128,114 +216,167 @@ static cJSON *pattern_object(struct builder *b, const struct pt_opt_list *l, con
 	return obj;
 }
 
-static cJSON *init_value(int word)
+/* One of "a|b=true|c" as what it stands for. */
+static cJSON *word_value(const char *words, const char *text, struct pt_error *err)
 {
-	static const char *const name[] = { NULL, NULL, "gaussian", "orthogonal" };
+	size_t n = strlen(text);
+	const char *p = words, *to = text;
+	char *value;
+	cJSON *v;
 
-	return name[word] ? cJSON_CreateString(name[word]) : cJSON_CreateBool(word == 0);
+	for (; p; p = strchr(p, '|')) {
+		p += *p == '|';
+		if (!strncmp(p, text, n) && (!p[n] || strchr("|=", p[n])))
+			break;
+	}
+	if (!p) {
+		pt_error(err, PT_USAGE, "'%s' is none of %s", text, words);
+		return NULL;
+	}
+	if (p[n] == '=')
+		to = p + n + 1;
+	value = pt_strndup(to, strcspn(to, "|"), err);
+	if (!value)
+		return NULL;
+	v = !strcmp(value, "true") ? cJSON_CreateTrue() : !strcmp(value, "false") ? cJSON_CreateFalse() :
+	    !strcmp(value, "null") ? cJSON_CreateNull() : cJSON_CreateString(value);
+	free(value);
+	return v;
 }
 
-static void apply(struct builder *b, const struct init_options *o)
+/* The value of the configuration's key; NULL with err filled. */
+static cJSON *value_of(const struct pt_option *o, const struct init_value *given, const char *text, struct pt_error *err)
 {
-	static const char *const bias[] = { "none", "all", "lora_only" };
+	int64_t whole;
+	double x;
 
-	/* Twice the default rank: the scale of 2 that most recipes use. */
-	if (!o->config && !o->given.alpha && cJSON_GetObjectItemCaseSensitive(b->defaults, "lora_alpha"))
-		set(b, "alpha", KEYS("lora_alpha"), cJSON_CreateNumber(o->alpha));
-	if (o->given.r)
-		set(b, "rank", KEYS("r"), cJSON_CreateNumber((double)o->r));
-	if (o->given.alpha)
-		set(b, "alpha", KEYS("lora_alpha", "alpha"), cJSON_CreateNumber(o->alpha));
-	if (o->given.dropout)
-		set(b, "dropout", KEYS("lora_dropout"), cJSON_CreateNumber(o->dropout));
-	if (o->targets)
-		set(b, "targets", KEYS("target_modules"), names_or_expression(b, o->targets));
-	if (o->exclude)
-		set(b, "exclude", KEYS("exclude_modules"), names_or_expression(b, o->exclude));
-	if (o->layers)
-		set(b, "layers", KEYS("layers_to_transform"), number_list(b, o->layers));
-	if (o->layers_pattern)
-		set(b, "layers-pattern", KEYS("layers_pattern"), cJSON_CreateString(o->layers_pattern));
-	if (o->save_modules)
-		set(b, "save-modules", KEYS("modules_to_save"), name_list(b, o->save_modules));
-	if (o->given.init)
-		set(b, "init", KEYS("init_lora_weights"), init_value(o->init));
-	if (o->given.bias)
-		set(b, "bias", KEYS("bias"), cJSON_CreateString(bias[o->bias]));
-	if (o->given.rslora)
-		set(b, "rslora", KEYS("use_rslora"), cJSON_CreateBool(o->rslora));
-	if (o->rank_pattern.n)
-		set(b, "rank-pattern", KEYS("rank_pattern"), pattern_object(b, &o->rank_pattern, "rank-pattern", true));
-	if (o->alpha_pattern.n)
-		set(b, "alpha-pattern", KEYS("alpha_pattern"),
-		    pattern_object(b, &o->alpha_pattern, "alpha-pattern", false));
+	switch (o->kind) {
+	case PT_OPTION_INT:
+		return pt_parse_int(text, (int64_t)o->min, (int64_t)o->max, &whole, err) ? NULL :
+			cJSON_CreateNumber((double)whole);
+	case PT_OPTION_FLOAT:
+		return pt_parse_double(text, o->min, o->max, &x, err) ? NULL : cJSON_CreateNumber(x);
+	case PT_OPTION_FLAG:
+		return cJSON_CreateBool(given ? given->flag : !strcmp(text, "true"));
+	case PT_OPTION_WORD:
+		return word_value(o->words, text, err);
+	case PT_OPTION_TEXT:
+		return cJSON_CreateString(text);
+	case PT_OPTION_NAMES:
+		return name_list(text, err);
+	case PT_OPTION_TARGETS:
+		return names_or_expression(text, err);
+	case PT_OPTION_NUMBERS:
+		return number_list(text, err);
+	default:
+		return pattern_object(&given->list, o->kind == PT_OPTION_INT_BY, err);
+	}
 }
 
-static int find_method(struct builder *b, const struct init_options *o)
+static int set(cJSON *config, const struct pt_option *o, const struct init_value *given, struct pt_error *err)
+{
+	cJSON *v = value_of(o, given, given ? given->text : o->preset, err);
+
+	if (err->status) {
+		cJSON_Delete(v);
+		return o->name ? pt_error_prefix(err, "--%s", o->name) : err->status;
+	}
+	cJSON_DeleteItemFromObjectCaseSensitive(config, o->key);
+	if (v && cJSON_AddItemToObject(config, o->key, v))
+		return 0;
+	cJSON_Delete(v);
+	return pt_error(err, PT_FAIL, "out of memory");
+}
+
+static const struct init_value *value_given(const struct init_options *o, const char *name)
+{
+	for (int i = 0; name && i < o->n; i++) {
+		if (o->value[i].given && !strcmp(o->value[i].o->name, name))
+			return &o->value[i];
+	}
+	return NULL;
+}
+
+static int apply(const struct init_options *o, const struct pt_method *m, cJSON *config, struct pt_error *err)
+{
+	for (int i = 0; i < o->n; i++) {
+		if (o->value[i].given && !option_of(m, o->value[i].o->name))
+			return pt_error(err, PT_USAGE, "--%s is not an option of the method %s", o->value[i].o->name, m->name);
+	}
+	for (const struct pt_option *p = m->options; p && p->key; p++) {
+		const struct init_value *given = value_given(o, p->name);
+
+		if ((given || (p->preset && !o->config)) && set(config, p, given, err))
+			return err->status;
+	}
+	return 0;
+}
+
+static int find_method(const struct init_options *o, const cJSON *config, const struct pt_method **m,
+		       struct pt_error *err)
 {
 	const struct pt_method *named = NULL;
 	struct pt_buf known = PT_BUF_INIT;
 
 	if (o->method || !o->config) {
-		named = pt_method_find(o->method ? o->method : "lora");
-		for (int i = 0; !named && pt_method_at(i); i++)
-			pt_buf_printf(&known, "%s, ", pt_method_at(i)->name);
-		if (!named && !known.failed)
-			pt_error(b->err, PT_USAGE, "method '%s': %sfull are known", o->method, known.data);
+		named = pt_method_find(o->method ? o->method : DEFAULT_METHOD);
+		if (!named && !init_method_names(&known, err))
+			pt_error(err, PT_USAGE, "method '%s': %s are known", o->method, known.data);
 		pt_buf_release(&known);
-		b->method = named;
+		*m = named;
 	}
-	if (!b->err->status && o->config && pt_method_of_config(b->config, &b->method, b->err))
-		return pt_error_prefix(b->err, "%s", o->config);
-	if (!b->err->status && named && named != b->method)
-		pt_error(b->err, PT_USAGE, "%s is of the method %s, not %s", o->config, b->method->name, named->name);
-	return b->err->status;
+	if (!err->status && o->config && pt_method_of_config(config, m, err))
+		return pt_error_prefix(err, "%s", o->config);
+	if (!err->status && named && named != *m)
+		pt_error(err, PT_USAGE, "%s is of the method %s, not %s", o->config, (*m)->name, named->name);
+	return err->status;
+}
+
+/* What makes a configuration this method's. */
+static int start_config(const struct pt_method *m, cJSON *config, struct pt_error *err)
+{
+	cJSON *sets = m->sets ? pt_json_parse(m->sets, strlen(m->sets), 0, m->name, err) : cJSON_CreateObject();
+	cJSON *v;
+
+	while (sets && (v = sets->child)) {
+		cJSON_DetachItemViaPointer(sets, v);
+		if (!cJSON_AddItemToObject(config, v->string, v))
+			cJSON_Delete(v);
+	}
+	if (!sets || !cJSON_AddStringToObject(config, "peft_type", m->peft_type))
+		pt_error(err, PT_FAIL, "out of memory");
+	pt_json_free(sets);
+	return err->status;
 }
 
 /* Full training has no configuration: its options are --modules and the task's. */
 static int check_full(const struct init_options *o, struct pt_error *err)
 {
-	const struct {
-		const char *name;
-		bool given;
-	} option[] = {
-		{ "config", o->config }, { "rank", o->given.r }, { "alpha", o->given.alpha },
-		{ "dropout", o->given.dropout }, { "rslora", o->given.rslora }, { "targets", o->targets },
-		{ "exclude", o->exclude }, { "layers", o->layers }, { "layers-pattern", o->layers_pattern },
-		{ "rank-pattern", o->rank_pattern.n }, { "alpha-pattern", o->alpha_pattern.n },
-		{ "init", o->given.init }, { "bias", o->given.bias }, { "save-modules", o->save_modules },
-	};
-
-	for (size_t i = 0; i < sizeof option / sizeof option[0]; i++) {
-		if (option[i].given)
-			return pt_error(err, PT_USAGE, "--%s is not an option of the method full", option[i].name);
+	if (o->config)
+		return pt_error(err, PT_USAGE, "--config is not an option of the method full");
+	for (int i = 0; i < o->n; i++) {
+		if (o->value[i].given)
+			return pt_error(err, PT_USAGE, "--%s is not an option of the method full", o->value[i].o->name);
 	}
 	return 0;
 }
 
 int init_config(const struct init_options *o, cJSON **out, bool *full, struct pt_error *err)
 {
-	struct builder b = { .err = err };
+	const struct pt_method *m = NULL;
+	cJSON *config;
 
 	*out = NULL;
 	*full = o->method && !strcmp(o->method, "full");
 	if (*full)
 		return check_full(o, err);
-	b.config = o->config ? pt_json_read(o->config, 0, err) : cJSON_CreateObject();
-	if (!b.config)
+	config = o->config ? pt_json_read(o->config, 0, err) : cJSON_CreateObject();
+	if (!config)
 		return err->status ? err->status : pt_error(err, PT_FAIL, "out of memory");
-	if (!find_method(&b, o)) {
-		b.defaults = pt_json_parse(b.method->defaults, strlen(b.method->defaults), 0, b.method->name, err);
-		if (b.defaults && !o->config)
-			cJSON_AddStringToObject(b.config, "peft_type", b.method->peft_type);
-		if (b.defaults)
-			apply(&b, o);
-	}
-	pt_json_free(b.defaults);
-	if (err->status) {
-		pt_json_free(b.config);
+	if (find_method(o, config, &m, err) || (!o->config && start_config(m, config, err)) || apply(o, m, config, err)) {
+		pt_json_free(config);
 		return err->status;
 	}
-	*out = b.config;
+	*out = config;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * initconfig.h - peft-init's options about a method as the keys of
- * adapter_config.json.
+ * adapter_config.json: the tables that the methods have, joined.
  */
 #ifndef PT_TOOLS_INITCONFIG_H
 #define PT_TOOLS_INITCONFIG_H
@@ -12,23 +12,29 @@
 #include "base/opt.h"
 #include "peft/method.h"
 
-/* Each with whether it was given; what was not stays as --config has it, else as the method's default. */
+/* An option of any method, and what was given. */
+struct init_value {
+	const struct pt_option *o;	/* the first method's that has it */
+	char *help;
+	bool given, flag;
+	const char *text;
+	struct pt_opt_list list;
+};
+
+/* What was not given stays as --config has it, else as the method's default. */
 struct init_options {
 	const char *config;		/* --config FILE */
 	const char *method;		/* -t; NULL: that of --config, else lora */
-	int64_t r;
-	double alpha, dropout;
-	const char *targets, *exclude, *layers, *layers_pattern, *save_modules;
-	int init, bias;			/* of the words below */
-	bool rslora;
-	struct pt_opt_list rank_pattern, alpha_pattern;	/* KEY=NUMBER */
-	struct {
-		bool r, alpha, dropout, init, bias, rslora;
-	} given;
+	struct init_value *value;
+	int n;
 };
 
-#define INIT_WORDS "default|false|gaussian|orthogonal"
-#define BIAS_WORDS "none|all|lora_only"
+/* The tool's own options (ending in a zeroed one) and those of all methods behind them, into *all on the heap. */
+int init_options_join(struct init_options *o, const struct pt_opt *own, struct pt_opt **all, struct pt_error *err);
+void init_options_release(struct init_options *o);
+
+/* "lora, dora, ... or full" */
+int init_method_names(struct pt_buf *out, struct pt_error *err);
 
 /*
  * The configuration, to be completed by pt_adapter_new(); freed by

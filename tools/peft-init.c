@@ -15,50 +15,26 @@
 #include "peft/adapter.h"
 #include "tool.h"
 
-static struct init_options init = { .r = 8, .alpha = 16 };
+static struct init_options init;
+static struct pt_buf method_help = PT_BUF_INIT;
 static const char *model, *output, *task, *labels, *base_name, *modules;
 static int64_t num_labels, seed;
 static bool force;
 
-static const struct pt_opt opts[] = {
+/* Its own; those of the methods come behind them. */
+static struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "the base: a model directory or a name in the hub cache" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "DIR", .value = &output,
 	  .help = "the directory to make" },
 	{ .name = "method", .letter = 't', .type = PT_OPT_STRING, .arg = "NAME", .value = &init.method,
-	  .help = "lora or full (lora)" },
+	  .help = "" },
 	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
 	  .help = "lm, class, regression or multilabel (that of the model)" },
 	{ .name = "labels", .type = PT_OPT_STRING, .arg = "A,B|FILE", .value = &labels,
 	  .help = "class names, or a file with one a line" },
 	{ .name = "num-labels", .type = PT_OPT_INT, .arg = "N", .value = &num_labels, .min = 1, .max = 1 << 20,
 	  .help = "number of classes without names, or of values" },
-	{ .name = "rank", .letter = 'r', .type = PT_OPT_INT, .arg = "N", .value = &init.r, .min = 1, .max = 1 << 20,
-	  .given = &init.given.r, .help = "rank of the update (8)" },
-	{ .name = "alpha", .type = PT_OPT_FLOAT, .arg = "X", .value = &init.alpha, .min = -1e9, .max = 1e9,
-	  .given = &init.given.alpha, .help = "the update is scaled by alpha/rank (16)" },
-	{ .name = "dropout", .type = PT_OPT_FLOAT, .arg = "P", .value = &init.dropout, .min = 0, .max = 0.999,
-	  .given = &init.given.dropout, .help = "dropout of the adapter's input (0)" },
-	{ .name = "rslora", .type = PT_OPT_FLAG, .value = &init.rslora, .negatable = true, .given = &init.given.rslora,
-	  .help = "scale by alpha/sqrt(rank)" },
-	{ .name = "targets", .type = PT_OPT_STRING, .arg = "LIST|REGEX", .value = &init.targets,
-	  .help = "modules to adapt by the ends of their names, or all-linear (by model)" },
-	{ .name = "exclude", .type = PT_OPT_STRING, .arg = "LIST|REGEX", .value = &init.exclude,
-	  .help = "targets to leave out" },
-	{ .name = "layers", .type = PT_OPT_STRING, .arg = "LIST", .value = &init.layers,
-	  .help = "adapt only these layers, as in 0-3,7" },
-	{ .name = "layers-pattern", .type = PT_OPT_STRING, .arg = "NAME", .value = &init.layers_pattern,
-	  .help = "name before a layer's number, where it is not the first number" },
-	{ .name = "rank-pattern", .type = PT_OPT_LIST, .arg = "REGEX=N", .value = &init.rank_pattern,
-	  .help = "another rank for some targets; may be repeated" },
-	{ .name = "alpha-pattern", .type = PT_OPT_LIST, .arg = "REGEX=X", .value = &init.alpha_pattern,
-	  .help = "another alpha for some targets; may be repeated" },
-	{ .name = "init", .type = PT_OPT_CHOICE, .arg = "HOW", .value = &init.init, .choices = INIT_WORDS,
-	  .given = &init.given.init, .help = "default, false, gaussian or orthogonal" },
-	{ .name = "bias", .type = PT_OPT_CHOICE, .arg = "WHICH", .value = &init.bias, .choices = BIAS_WORDS,
-	  .given = &init.given.bias, .help = "biases that train: none, all or lora_only" },
-	{ .name = "save-modules", .type = PT_OPT_STRING, .arg = "LIST", .value = &init.save_modules,
-	  .help = "modules that train whole and are saved with the adapter" },
 	{ .name = "modules", .type = PT_OPT_STRING, .arg = "LIST", .value = &modules,
 	  .help = "full: modules that train (all)" },
 	{ .name = "config", .type = PT_OPT_STRING, .arg = "FILE", .value = &init.config,
@@ -71,8 +47,8 @@ static const struct pt_opt opts[] = {
 	  .help = "replace a directory that holds something else" },
 	{ 0 }
 };
-static const struct pt_opt_spec spec = {
-	"peft-init", "[options] -m DIR -o DIR", "Makes a fresh adapter for a model, or a model directory to be trained.", opts
+static struct pt_opt_spec spec = {
+	"peft-init", "[options] -m DIR -o DIR", "Makes a fresh adapter for a model, or a model directory to be trained.", NULL
 };
 
 /* All that is open. */
@@ -275,13 +251,36 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	return st;
 }
 
+/* The table of options, with those of the methods. */
+static int join_options(struct pt_opt **all, struct pt_error *err)
+{
+	if (init_method_names(&method_help, err))
+		return err->status;
+	pt_buf_str(&method_help, " (lora)");
+	if (pt_buf_check(&method_help, err))
+		return err->status;
+	for (struct pt_opt *o = opts; o->name; o++) {
+		if (!strcmp(o->name, "method"))
+			o->help = method_help.data;
+	}
+	if (init_options_join(&init, opts, all, err))
+		return err->status;
+	spec.opts = *all;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct pt_error err = PT_ERROR_INIT;
+	struct pt_opt *all = NULL;
 	struct job j = { 0 };
 	struct pt_tool t;
 	int st;
 
+	if (join_options(&all, &err)) {
+		fprintf(stderr, "%s: %s\n", spec.tool, err.msg);
+		return err.status;
+	}
 	tool_init(&t, &spec, argc, argv);
 	/* So that no half-made directory stays. */
 	tool_catch_signals();
@@ -296,8 +295,9 @@ int main(int argc, char **argv)
 	if (j.dev)
 		pt_device_close(j.dev);
 	labels_free(j.labels, j.labels ? j.nlabels : 0);
-	pt_opt_list_release(&init.rank_pattern);
-	pt_opt_list_release(&init.alpha_pattern);
+	init_options_release(&init);
+	pt_buf_release(&method_help);
+	free(all);
 	if (tool_signal())
 		tool_die_of(tool_signal());
 	return st;

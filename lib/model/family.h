@@ -148,7 +148,11 @@ struct pt_family {
 
 	const struct pt_part *part;	/* ends in a NULL path */
 	const struct pt_head *head;	/* ends in PT_TASK_NONE */
-	const char *lora_targets;	/* PEFT's default target_modules, separated by commas; NULL: it has none */
+	/* PEFT's default modules of each method, separated by commas; NULL: it has none. Others take LoRA's */
+	const char *lora_targets;
+	const char *adalora_targets;
+	const char *ia3_targets, *ia3_feedforward;	/* the second "": none of the first is a feed-forward module */
+	const char *ln_targets;
 };
 
 /* The rows, one table a kin; each ends in a NULL model_type. */

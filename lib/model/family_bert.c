@@ -51,7 +51,8 @@ const struct pt_family pt_families_bert[] = {
 		.form = PT_BLOCK_POST, .norm = PT_NORM_LAYER, .position = PT_POS_LEARNED,
 		.ffn = PT_FFN_PLAIN, .bias_qkv = true, .bias_o = true, .bias_ffn = true,
 		.pad_row = true, .part = bert_parts, .head = bert_heads,
-		.lora_targets = "query,value",
+		.lora_targets = "query,value", .adalora_targets = "query,value",
+		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
 	},
 	{ 0 }
 };

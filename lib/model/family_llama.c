@@ -57,7 +57,9 @@ const struct pt_family pt_families_llama[] = {
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED,
 		.pad_row = true, .part = llama_parts, .head = llama_heads,
-		.lora_targets = "q_proj,v_proj",
+		.lora_targets = "q_proj,v_proj", .adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "k_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{
 		.model_type = "mistral", .stem = "Mistral", .prefix = "model",
@@ -69,6 +71,8 @@ const struct pt_family pt_families_llama[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_ALL,
 		.pad_row = true, .part = llama_parts, .head = llama_heads,
 		.lora_targets = "q_proj,v_proj",
+		.ia3_targets = "k_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{
 		.model_type = "qwen2", .stem = "Qwen2", .prefix = "model", .keys = &mistral_keys,
@@ -79,7 +83,9 @@ const struct pt_family pt_families_llama[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .bias_qkv = true,
 		.window = PT_WINDOW_FROM,
 		.pad_row = true, .part = llama_parts, .head = llama_heads,
-		.lora_targets = "q_proj,v_proj",
+		.lora_targets = "q_proj,v_proj", .adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "post_attention_layernorm",
 	},
 	{ 0 }
 };

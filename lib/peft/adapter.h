@@ -89,6 +89,12 @@ int pt_adapter_new_full(struct pt_adapter **a, struct pt_model *m, const char *c
 int pt_adapter_open(struct pt_adapter **a, struct pt_model *m, const char *dir, bool trainable,
 		    struct pt_error *err);
 void pt_adapter_close(struct pt_adapter *a);
+/*
+ * A run goes on from the directory dir that pt_adapter_save() made of a: the
+ * values of its state that does not train. What trains is restored by whoever
+ * keeps the moments with it.
+ */
+int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *err);
 
 /* Class names by id: copied. */
 int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n, struct pt_error *err);

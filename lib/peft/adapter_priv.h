@@ -33,8 +33,6 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err);
 
 /* weights.c: weights of the base that the adapter replaces. */
-int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *key, int flags,
-		       struct pt_error *err);
 int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err);	/* modules_to_save, bias */
 struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w);
 /*

@@ -37,6 +37,28 @@ static const char defaults[] =
 	"\"task_type\":null,\"trainable_token_indices\":null,\"use_bdlora\":null,\"use_dora\":false,"
 	"\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}";
 
+static const struct pt_option options[] = {
+	{ .name = "rank", .letter = 'r', .key = "r", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
+	  .help = "rank of the update (8)" },
+	/* Twice the default rank: the scale of 2 that most recipes use. */
+	{ .name = "alpha", .key = "lora_alpha", .kind = PT_OPTION_FLOAT, .arg = "X", .min = -1e9, .max = 1e9,
+	  .preset = "16", .help = "the update is scaled by alpha/rank (16)" },
+	{ .name = "dropout", .key = "lora_dropout", .kind = PT_OPTION_FLOAT, .arg = "P", .max = 0.999,
+	  .help = "dropout of the adapter's input (0)" },
+	{ .name = "rslora", .key = "use_rslora", .kind = PT_OPTION_FLAG, .help = "scale by alpha/sqrt(rank)" },
+	PT_OPTIONS_TARGETS,
+	PT_OPTIONS_LAYERS,
+	{ .name = "rank-pattern", .key = "rank_pattern", .kind = PT_OPTION_INT_BY, .arg = "REGEX=N",
+	  .help = "another rank for some targets; may be repeated" },
+	{ .name = "alpha-pattern", .key = "alpha_pattern", .kind = PT_OPTION_FLOAT_BY, .arg = "REGEX=X",
+	  .help = "another alpha for some targets; may be repeated" },
+	{ .name = "init", .key = "init_lora_weights", .kind = PT_OPTION_WORD, .arg = "HOW",
+	  .words = "default=true|false|gaussian|orthogonal", .help = "default, false, gaussian or orthogonal" },
+	{ .name = "bias", .key = "bias", .kind = PT_OPTION_WORD, .arg = "WHICH", .words = "none|all|lora_only",
+	  .help = "biases that train: none, all or lora_only" },
+	{ 0 }
+};
+
 static const char *targets(const struct pt_model *m)
 {
 	return m->cfg.family->lora_targets;
@@ -428,6 +450,7 @@ const struct pt_method pt_method_lora = {
 	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING,
 	.merges = true,
 	.defaults = defaults,
+	.options = options,
 	.targets = targets,
 	.parse = parse,
 	.create = create,

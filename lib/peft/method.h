@@ -39,15 +39,65 @@ struct pt_adapter_site {
 	void *state;			/* the method's */
 };
 
+/* What text an option of peft-init takes, and what becomes of it in the configuration. */
+enum pt_option_kind {
+	PT_OPTION_INT,			/* a whole number, min..max */
+	PT_OPTION_FLOAT,		/* a number, min..max */
+	PT_OPTION_FLAG,			/* true; --no-NAME: false */
+	PT_OPTION_WORD,			/* one of .words; WORD=VALUE stands for true, false, null or another word */
+	PT_OPTION_TEXT,
+	PT_OPTION_NAMES,		/* a,b: a list */
+	PT_OPTION_TARGETS,		/* names, or one regular expression, or all-linear */
+	PT_OPTION_NUMBERS,		/* 0-3,7: a list */
+	PT_OPTION_INT_BY,		/* EXPRESSION=N, may be repeated: an object */
+	PT_OPTION_FLOAT_BY,
+};
+
+/* An option of peft-init: the key of the configuration that it sets. A name means one kind in all methods. */
+struct pt_option {
+	const char *name;		/* NULL with a key: only preset */
+	char letter;
+	const char *key;		/* NULL: the end of a table */
+	enum pt_option_kind kind;
+	const char *arg;		/* placeholder in the help */
+	double min, max;
+	const char *words;
+	const char *preset;		/* what peft-init takes unless it is given, or a configuration is; NULL: the default */
+	const char *help;
+};
+
+/* Which modules are targets, and what trains whole beside them. */
+#define PT_OPTIONS_TARGETS \
+	{ .name = "targets", .key = "target_modules", .kind = PT_OPTION_TARGETS, .arg = "LIST|REGEX", \
+	  .help = "modules to adapt by the ends of their names, or all-linear (by model)" }, \
+	{ .name = "exclude", .key = "exclude_modules", .kind = PT_OPTION_TARGETS, .arg = "LIST|REGEX", \
+	  .help = "targets to leave out" }, \
+	PT_OPTION_SAVE_MODULES
+#define PT_OPTION_SAVE_MODULES \
+	{ .name = "save-modules", .key = "modules_to_save", .kind = PT_OPTION_NAMES, .arg = "LIST", \
+	  .help = "modules that train whole and are saved with the adapter" }
+/* Of which layers. */
+#define PT_OPTIONS_LAYERS \
+	{ .name = "layers", .key = "layers_to_transform", .kind = PT_OPTION_NUMBERS, .arg = "LIST", \
+	  .help = "adapt only these layers, as in 0-3,7" }, \
+	{ .name = "layers-pattern", .key = "layers_pattern", .kind = PT_OPTION_TEXT, .arg = "NAME", \
+	  .help = "name before a layer's number, where it is not the first number" }
+
 struct pt_method {
 	const char *name;		/* -t NAME: "lora" */
-	const char *peft_type;		/* "LORA" */
+	const char *peft_type;		/* "LORA"; several methods may share one */
+	/*
+	 * The keys that tell it from others of its peft_type, a JSON object: a configuration is the first method's
+	 * all of whose keys it has, as given or by default. NULL: none are needed; such a method comes last.
+	 */
+	const char *sets;
 	const char *paper;
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
 
 	/* Its adapter_config.json with all defaults, as PEFT writes it: a JSON text. */
 	const char *defaults;
+	const struct pt_option *options;	/* peft-init's, ending in a zeroed one */
 	/* Default target_modules of a model, separated by commas; NULL: there are none. */
 	const char *(*targets)(const struct pt_model *m);
 	/* Optional: the sites it acts on, instead of those that the configuration's target_modules name. */
@@ -81,7 +131,7 @@ struct pt_method {
 	void (*release)(struct pt_adapter *a);
 };
 
-/* By -t name; by the peft_type of a configuration (PT_DATA: none, unknown). i-th of all; NULL past the end. */
+/* By -t name; by the keys of a configuration (PT_DATA: no peft_type, unknown). i-th of all; NULL past the end. */
 const struct pt_method *pt_method_find(const char *name);
 int pt_method_of_config(const cJSON *config, const struct pt_method **out, struct pt_error *err);
 const struct pt_method *pt_method_at(int i);
@@ -105,6 +155,12 @@ int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const 
 			 int ndim, const int64_t *shape, struct pt_error *err);
 /* A tensor of adapter_model.safetensors that save() makes of others: the loader passes it over. */
 int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err);
+/*
+ * A weight of the base trains, or stands frozen, as a copy under this key of
+ * the file; what the forward pass reads is switched with the adapter.
+ */
+int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *key, int flags,
+		       struct pt_error *err);
 /* What the directory that is being opened holds under a name, in either file; NULL: nothing, or a is fresh. */
 const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key);
 /* Host values of a tensor, count elements of caller's memory. */

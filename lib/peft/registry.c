@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * registry.c - the methods: a line each.
+ * registry.c - the methods: a line each. Of those with one peft_type the one
+ * that needs no further keys stands last.
  */
 #include <string.h>
 
@@ -28,6 +29,29 @@ const struct pt_method *pt_method_find(const char *name)
 	return NULL;
 }
 
+/* Whether the configuration has all keys of m->sets. */
+static int claims(const struct pt_method *m, const cJSON *config, bool *yes, struct pt_error *err)
+{
+	cJSON *sets = NULL, *defaults = NULL;
+
+	*yes = !m->sets;
+	if (*yes)
+		return 0;
+	sets = pt_json_parse(m->sets, strlen(m->sets), 0, m->name, err);
+	defaults = sets ? pt_json_parse(m->defaults, strlen(m->defaults), 0, m->name, err) : NULL;
+	*yes = defaults != NULL;
+	for (const cJSON *v = *yes ? sets->child : NULL; v && *yes; v = v->next) {
+		const cJSON *is = cJSON_GetObjectItemCaseSensitive(config, v->string);
+
+		if (!is)
+			is = cJSON_GetObjectItemCaseSensitive(defaults, v->string);
+		*yes = cJSON_Compare(is, v, true);
+	}
+	pt_json_free(sets);
+	pt_json_free(defaults);
+	return err->status;
+}
+
 int pt_method_of_config(const cJSON *config, const struct pt_method **out, struct pt_error *err)
 {
 	const char *type;
@@ -37,8 +61,14 @@ int pt_method_of_config(const cJSON *config, const struct pt_method **out, struc
 		return err->status;
 	if (!type)
 		return pt_error(err, PT_DATA, "peft_type is missing: not the configuration of an adapter");
-	for (int i = 0; i < NMETHODS; i++) {
-		if (!strcmp(methods[i]->peft_type, type))
+	for (int i = 0; i < NMETHODS && !*out; i++) {
+		bool yes;
+
+		if (strcmp(methods[i]->peft_type, type) != 0)
+			continue;
+		if (claims(methods[i], config, &yes, err))
+			return err->status;
+		if (yes)
 			*out = methods[i];
 	}
 	return *out ? 0 : pt_error(err, PT_DATA, "peft_type %s is not supported", type);

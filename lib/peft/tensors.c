@@ -174,12 +174,25 @@ static const struct pt_st_tensor *find_old(const struct pt_st *st, const char *k
 	return t;
 }
 
+static int take_value(struct pt_adapter *a, const struct pt_adapter_tensor *t, const struct pt_st_tensor *f,
+		      struct pt_error *err)
+{
+	float *v = pt_malloc(f->count, sizeof *v, err);
+	int st;
+
+	if (!v)
+		return err->status;
+	pt_to_f32(v, f->data, f->dtype, f->count);
+	st = pt_adapter_set(a, t->param, v, err);
+	free(v);
+	return st;
+}
+
 static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, const char *dir, bool *used,
 		    bool *state_used, struct pt_error *err)
 {
 	const struct pt_st *file = t->state ? a->state_file : a->file;
 	const struct pt_st_tensor *f = file ? pt_st_find(file, t->key) : NULL;
-	float *v;
 	int st;
 
 	if (!f && file)
@@ -189,15 +202,7 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
 				t->state ? PT_ADAPTER_STATE : PT_ADAPTER_FILE, t->key);
 	(t->state ? state_used : used)[f - file->tensor] = true;
 	st = check_shape(t, f, dir, err);
-	if (st || t->twin)
-		return st;
-	v = pt_malloc(f->count, sizeof *v, err);
-	if (!v)
-		return err->status;
-	pt_to_f32(v, f->data, f->dtype, f->count);
-	st = pt_adapter_set(a, t->param, v, err);
-	free(v);
-	return st;
+	return st || t->twin ? st : take_value(a, t, f, err);
 }
 
 /*
@@ -258,4 +263,41 @@ int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
 	free(used);
 	free(state_used);
 	return st;
+}
+
+static bool is_kept(const struct pt_adapter_tensor *t)
+{
+	return t->state && !t->param->t.needs_grad;
+}
+
+int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *err)
+{
+	struct pt_st st = { 0 };
+	char *path = NULL;
+	size_t kept = 0;
+	int status = 0;
+
+	for (size_t i = 0; i < a->ntensors; i++)
+		kept += is_kept(&a->tensor[i]);
+	if (!kept)
+		return 0;
+	path = pt_path_join(dir, PT_ADAPTER_STATE, err);
+	status = path ? pt_st_open(&st, path, err) : err->status;
+	free(path);
+	/* All are looked at before one is taken. */
+	for (int take = 0; take < 2 && !status; take++) {
+		for (size_t i = 0; i < a->ntensors && !status; i++) {
+			const struct pt_adapter_tensor *t = &a->tensor[i];
+			const struct pt_st_tensor *f = is_kept(t) ? pt_st_find(&st, t->key) : NULL;
+
+			if (!is_kept(t))
+				continue;
+			if (!f)
+				status = pt_error(err, PT_DATA, "%s: %s lacks %s", dir, PT_ADAPTER_STATE, t->key);
+			else
+				status = take ? take_value(a, t, f, err) : check_shape(t, f, dir, err);
+		}
+	}
+	pt_st_release(&st);
+	return status;
 }

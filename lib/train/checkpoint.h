@@ -53,12 +53,13 @@ void pt_checkpoint_release(struct pt_checkpoint *c);
 int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, int64_t before, struct pt_error *err);
 
 /*
- * Its values and moments into the optimiser's parameters, its metrics into h.
- * Files are checked first: but for PT_DEVICE, a failure leaves opt as it was
- * and h empty.
+ * Its values and moments into the optimiser's parameters, the state that does
+ * not train into adapter (may be NULL), its metrics into h. Files are checked
+ * first: but for PT_DEVICE, a failure leaves opt and adapter as they were and
+ * h empty.
  */
-int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_history *h,
-		       struct pt_error *err);
+int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_adapter *adapter, struct pt_optimizer *opt,
+		       struct pt_history *h, struct pt_error *err);
 
 /*
  * Write the checkpoint of at->step under out and make it durable; then drop

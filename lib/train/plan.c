@@ -8,10 +8,37 @@
 #include "train/loss.h"
 #include "train/step.h"
 
+/* What the method's own loss takes. */
+static int plan_method(struct pt_step *s, size_t *bytes, struct pt_error *err)
+{
+	struct pt_run run;
+	struct pt_tensor *t;
+	int status = pt_run_init(&run, s->plan, 0, err);
+
+	*bytes = 0;
+	if (status)
+		return status;
+	run.record = true;
+	t = pt_adapter_loss(&run, s->adapter);
+	status = pt_run_check(&run, err);
+	if (!status && t)
+		status = pt_backward(&run, t, NULL, err);
+	*bytes = run.arena.peak;
+	pt_run_release(&run);
+	return status;
+}
+
 int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
 		 struct pt_error *err)
 {
-	return pt_loss_plan(s->plan, s->model, &s->feed, b, train, s->bf16, bytes, err);
+	size_t more;
+	int status = pt_loss_plan(s->plan, s->model, &s->feed, b, train, s->bf16, bytes, err);
+
+	if (!status && train && s->adapter) {
+		status = plan_method(s, &more, err);
+		*bytes = more > *bytes ? more : *bytes;
+	}
+	return status;
 }
 
 size_t pt_step_state_bytes(const struct pt_step *s)

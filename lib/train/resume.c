@@ -199,8 +199,8 @@ static int load_metrics(const struct pt_checkpoint *c, struct pt_history *h, str
 	return status;
 }
 
-int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, struct pt_history *h,
-		       struct pt_error *err)
+int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_adapter *adapter, struct pt_optimizer *opt,
+		       struct pt_history *h, struct pt_error *err)
 {
 	char *path = pt_path_join(c->dir, PT_STATE_TENSORS, err);
 	struct pt_st st;
@@ -209,7 +209,7 @@ int pt_checkpoint_load(const struct pt_checkpoint *c, struct pt_optimizer *opt, 
 	if (status)
 		goto out;
 	if (!(status = load_tensors(&st, opt->params, false, err)) && !(status = load_metrics(c, h, err)) &&
-	    !(status = load_moved(c, opt, err)))
+	    !(status = load_moved(c, opt, err)) && (!adapter || !(status = pt_adapter_restore(adapter, c->dir, err))))
 		status = load_tensors(&st, opt->params, true, err);
 	pt_st_release(&st);
 	if (status) {

@@ -104,12 +104,13 @@ static const struct pt_method shared = {
 /*
  * Shift: a vector is added to the input embeddings. What trains is half of it
  * (the state); PEFT's file holds the sum of both halves, and can only be used
- * for inference.
+ * for inference. Steps are counted in a tensor that does not train.
  */
 
 struct shift {
 	float *sum;			/* that save() gave to the file */
 	int gradients, steps;
+	struct pt_param *count;
 };
 
 static bool shift_match(const struct pt_adapter *a, const struct pt_site *s)
@@ -144,6 +145,9 @@ static int shift_create(struct pt_adapter *a, struct pt_adapter_site *s, struct 
 		return st;
 	}
 	st = pt_adapter_made(a, "shift", e);
+	if (!st)
+		st = pt_adapter_tensor(a, "count", PT_TENSOR_STATE | PT_TENSOR_FROZEN, 1, (int64_t[]){ 1 },
+				       &((struct shift *)a->state)->count, e);
 	for (int i = 0; i < 2 && !st; i++) {
 		st = pt_adapter_tensor(a, i ? "half.1" : "half.0", PT_TENSOR_STATE, 1, &n, &p, e);
 		s->param[s->nparams++] = p;
@@ -200,9 +204,11 @@ static int shift_gradient(struct pt_adapter *a, int64_t step, int64_t total, str
 
 static int shift_after(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *e)
 {
-	(void)step, (void)total, (void)e;
-	((struct shift *)a->state)->steps++;
-	return 0;
+	struct shift *x = a->state;
+
+	(void)step, (void)total;
+	x->steps++;
+	return set_all(a, x->count, (float)x->steps, 0, e);
 }
 
 static void shift_release(struct pt_adapter *a)
@@ -381,7 +387,8 @@ static void test_shift(void **state)
 	struct mfix x;
 	struct pt_st st;
 	float *y, *again;
-	char *dir, *file;
+	char *dir, *file, *empty;
+	float v, *first;
 	cJSON *c;
 	size_t n;
 
@@ -405,13 +412,28 @@ static void test_shift(void **state)
 	y = mfix_out(&x, &n);
 	assert_ok(pt_adapter_save(a, dir, PT_SAVE_ALL, &err), &err);
 	assert_null(pt_json_get(a->config, "saved_steps"));
+	/* A run that goes on finds what does not train as it was; the rest is left alone. */
+	assert_ok(set_all(a, ((struct shift *)a->state)->count, 9, 0, &err), &err);
+	assert_ok(set_all(a, a->params.item[0], 9, 0, &err), &err);
+	assert_ok(pt_adapter_restore(a, dir, &err), &err);
+	assert_ok(pt_adapter_get(a, ((struct shift *)a->state)->count, &v, &err), &err);
+	assert_true(v == 2);
+	first = fix_read(&x.f, &a->params.item[0]->t);
+	assert_true(first[0] == 9);
+	free(first);
+	pt_adapter_close(a);
+	empty = sub(&x, "empty");
+	a = put(&x, &shift, config, NULL, true);
+	assert_fails(pt_adapter_restore(a, empty, &err), PT_FAIL, "peft_state.safetensors", &err);
+	err = (struct pt_error)PT_ERROR_INIT;
+	free(empty);
 	pt_adapter_close(a);
 	open_file(&st, dir, "adapter_model.safetensors");
 	assert_int_equal(st.ntensors, 1);
 	assert_non_null(pt_st_find(&st, "shift"));
 	pt_st_release(&st);
 	open_file(&st, dir, "peft_state.safetensors");
-	assert_int_equal(st.ntensors, 2);
+	assert_int_equal(st.ntensors, 3);
 	pt_st_release(&st);
 	file = pt_path_join(dir, "adapter_config.json", &err);
 	assert_non_null(c = pt_json_read(file, 0, &err));
@@ -483,10 +505,55 @@ static void test_gain(void **state)
 	stop(&x);
 }
 
+/* An option is of one kind in all methods, sets a key that its method has, and presets what it takes. */
+static void test_options(void **state)
+{
+	const struct pt_method *m;
+
+	(void)state;
+	err = (struct pt_error)PT_ERROR_INIT;
+	for (int i = 0; (m = pt_method_at(i)); i++) {
+		cJSON *d = pt_json_parse(m->defaults, strlen(m->defaults), 0, m->name, &err);
+
+		assert_non_null(d);
+		for (const struct pt_option *o = m->options; o && o->key; o++) {
+			if (!cJSON_GetObjectItemCaseSensitive(d, o->key))
+				fail_msg("%s has no key %s", m->name, o->key);
+			for (int k = 0; o->name && k < i; k++) {
+				for (const struct pt_option *p = pt_method_at(k)->options; p && p->key; p++) {
+					if (p->name && !strcmp(p->name, o->name) && (p->kind != o->kind || p->letter != o->letter))
+						fail_msg("--%s is not the same in %s and %s", o->name, m->name, pt_method_at(k)->name);
+				}
+			}
+		}
+		pt_json_free(d);
+	}
+}
+
+/* Of methods with one peft_type the keys decide, given or by default. */
+static void test_of_config(void **state)
+{
+	static const struct {
+		const char *config, *name;
+	} c[] = {
+		{ "{\"peft_type\":\"LORA\"}", "lora" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
+		cJSON *j = pt_json_parse(c[i].config, strlen(c[i].config), 0, "test", &err);
+		const struct pt_method *m;
+
+		assert_ok(pt_method_of_config(j, &m, &err), &err);
+		assert_string_equal(m->name, c[i].name);
+		pt_json_free(j);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shared), cmocka_unit_test(test_shift), cmocka_unit_test(test_gain),
+		cmocka_unit_test(test_options), cmocka_unit_test(test_of_config), cmocka_unit_test(test_shared), cmocka_unit_test(test_shift), cmocka_unit_test(test_gain),
 	};
 
 	return cmocka_run_group_tests_name("peft_methods", tests, NULL, NULL);
