@@ -305,7 +305,7 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 		int32_t id = whole(m, v, s, w, n);
 
 		if (id >= 0)
-			return pt_encoding_push(out, id, m->raw ? s->key.len : n, err);
+			return pt_encoding_push(out, id, 0, m->raw ? s->key.len : n, err);
 	}
 	s->measured = out->origin != NULL;
 	status = symbols(m, v, s, w, n, err);
@@ -321,8 +321,8 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 		return status;
 	if (s->n)
 		memcpy(out->ids + out->n, s->id, s->n * sizeof *s->id);
-	for (size_t i = 0; s->measured && i < s->n; i++)
-		out->origin[out->n + i].to = s->len[i];
+	for (size_t i = 0, at = 0; s->measured && i < s->n; at += s->len[i++])
+		out->origin[out->n + i] = (struct pt_origin){ at, at + s->len[i], 0 };
 	out->n += s->n;
 	return 0;
 }

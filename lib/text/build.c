@@ -10,19 +10,26 @@
 
 /* A type of model is one file and one entry here. */
 static const struct pt_wordmodel *const models[] = {
-	&pt_wordmodel_bpe, &pt_wordmodel_wordpiece,
+	&pt_wordmodel_bpe, &pt_wordmodel_unigram, &pt_wordmodel_wordlevel, &pt_wordmodel_wordpiece,
 };
 
-/* Old files have no "type": BPE is what has merges. */
+/* Old files have no "type": what stands there tells. */
+static const char *guess_model(const struct pt_tokfile *f)
+{
+	if (f->merges.s)
+		return "BPE";
+	if (f->vocab.s && *f->vocab.s == '[')
+		return "Unigram";
+	return pt_json_get(f->model, "max_input_chars_per_word") ? "WordPiece" : "WordLevel";
+}
+
 static int find_model(struct pt_tokenizer *tok, const struct pt_tokfile *f, struct pt_error *err)
 {
 	const char *type;
-	int status = pt_json_str(f->model, "type", f->merges.s ? "BPE" : NULL, &type, err);
+	int status = pt_json_str(f->model, "type", guess_model(f), &type, err);
 
 	if (status)
 		return pt_error_prefix(err, "model");
-	if (!type)
-		return pt_error(err, PT_DATA, "model: \"type\" is missing");
 	for (size_t i = 0; i < sizeof models / sizeof *models; i++)
 		if (strcmp(type, models[i]->type) == 0) {
 			tok->model = models[i];

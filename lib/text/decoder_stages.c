@@ -150,30 +150,39 @@ const struct pt_decoder_kind pt_decoder_strip = { "Strip", parse_strip, run_stri
 static int parse_replace(struct pt_decoder_stage *s, const cJSON *j, struct pt_error *err)
 {
 	const cJSON *pattern = pt_json_get(j, "pattern");
-	const char *content;
+	const char *content, *regex;
 	int status = pt_json_str(j, "content", NULL, &content, err);
 
 	if (status)
 		return status;
 	if (!content)
 		return pt_error(err, PT_DATA, "\"content\" is missing");
-	if (pt_json_get(pattern, "Regex"))
-		return pt_error(err, PT_DATA, "a \"Regex\" is not supported here");
 	s->ncontent = strlen(content);
 	s->content = pt_strdup(content, err);
 	if (!s->content)
 		return PT_FAIL;
-	status = string(s, pattern, "String", NULL, err);
-	if (!status && !s->nstring)
-		return pt_error(err, PT_DATA, "the pattern is empty");
-	return status;
+	if ((status = pt_json_str(pattern, "Regex", NULL, &regex, err)))
+		return status;
+	if (!regex == !pt_json_get(pattern, "String"))
+		return pt_error(err, PT_DATA, "\"pattern\" must have either \"String\" or \"Regex\"");
+	return regex ? pt_regex_new(&s->regex, regex, err) : string(s, pattern, "String", NULL, err);
 }
 
+/* An empty string is found before every character and at the end. */
 static void replace(struct pt_buf *out, const char *t, size_t n, const char *from, size_t nfrom, const char *to,
 		    size_t nto)
 {
 	const char *hit;
 
+	for (; !nfrom && n; t += pt_utf8_len(*t)) {
+		pt_buf_add(out, to, nto);
+		pt_buf_add(out, t, pt_utf8_len(*t));
+		n -= pt_utf8_len(*t);
+	}
+	if (!nfrom) {
+		pt_buf_add(out, to, nto);
+		return;
+	}
 	while (n && (hit = memmem(t, n, from, nfrom))) {
 		pt_buf_add(out, t, (size_t)(hit - t));
 		pt_buf_add(out, to, nto);
@@ -183,18 +192,43 @@ static void replace(struct pt_buf *out, const char *t, size_t n, const char *fro
 	pt_buf_add(out, t, n);
 }
 
+/* In one token. */
+static int replace_matches(const struct pt_decoder_stage *s, const char *t, size_t n, struct pt_match *match,
+			   struct pt_buf *out, struct pt_error *err)
+{
+	size_t prev = 0, from, to;
+	struct pt_find find;
+	bool found;
+	int status;
+
+	pt_find_init(&find, s->regex, match, t, n);
+	while (n && !(status = pt_find_next(&find, &found, &from, &to, err)) && found) {
+		pt_buf_add(out, t + prev, from - prev);
+		pt_buf_add(out, s->content, s->ncontent);
+		prev = to;
+	}
+	pt_buf_add(out, t + prev, n - prev);
+	return n ? status : 0;
+}
+
 static int run_replace(const struct pt_decoder_stage *s, const struct pt_strings *in, struct pt_strings *out,
 		       struct pt_error *err)
 {
+	struct pt_match match = { NULL, NULL, NULL };
 	int status = 0;
 
 	for (size_t i = 0; i < in->n && !status; i++) {
 		size_t n;
 		const char *t = pt_strings_get(in, i, &n);
 
-		replace(&out->text, t, n, s->string, s->nstring, s->content, s->ncontent);
-		status = pt_strings_end(out, err);
+		if (s->regex)
+			status = replace_matches(s, t, n, &match, &out->text, err);
+		else
+			replace(&out->text, t, n, s->string, s->nstring, s->content, s->ncontent);
+		if (!status)
+			status = pt_strings_end(out, err);
 	}
+	pt_match_release(&match);
 	return status;
 }
 
@@ -208,6 +242,8 @@ static int parse_metaspace(struct pt_decoder_stage *s, const cJSON *j, struct pt
 	if ((status = string(s, j, "replacement", "\xe2\x96\x81", err)) ||
 	    (status = pt_json_str(j, "prepend_scheme", "always", &scheme, err)))
 		return status;
+	if (strcmp(scheme, "always") != 0 && strcmp(scheme, "first") != 0 && strcmp(scheme, "never") != 0)
+		return pt_error(err, PT_DATA, "\"prepend_scheme\": \"%s\" is not supported", scheme);
 	s->flag = strcmp(scheme, "never") != 0;
 	if (!s->nstring || pt_utf8_len(s->string[0]) != s->nstring)
 		return pt_error(err, PT_DATA, "\"replacement\" must be one character");
@@ -272,11 +308,7 @@ const struct pt_decoder_kind pt_decoder_wordpiece = { "WordPiece", parse_wordpie
 
 static int parse_bpe(struct pt_decoder_stage *s, const cJSON *j, struct pt_error *err)
 {
-	int status = string(s, j, "suffix", "</w>", err);
-
-	if (!status && !s->nstring)
-		return pt_error(err, PT_DATA, "\"suffix\" is empty");
-	return status;
+	return string(s, j, "suffix", "</w>", err);
 }
 
 /* The suffix becomes a space, of the last token nothing. */
@@ -296,6 +328,58 @@ static int run_bpe(const struct pt_decoder_stage *s, const struct pt_strings *in
 }
 
 const struct pt_decoder_kind pt_decoder_bpe = { "BPEDecoder", parse_bpe, run_bpe };
+
+static int parse_ctc(struct pt_decoder_stage *s, const cJSON *j, struct pt_error *err)
+{
+	const char *delimiter;
+	int status;
+
+	if ((status = string(s, j, "pad_token", NULL, err)) ||
+	    (status = pt_json_str(j, "word_delimiter_token", NULL, &delimiter, err)) ||
+	    (status = pt_json_bool(j, "cleanup", true, &s->flag, err)))
+		return status;
+	if (!delimiter || !pt_json_get(j, "cleanup"))
+		return pt_error(err, PT_DATA, "\"word_delimiter_token\" and \"cleanup\" must stand there");
+	s->ncontent = strlen(delimiter);
+	s->content = pt_strdup(delimiter, err);
+	return s->content ? 0 : PT_FAIL;
+}
+
+/* Of equal tokens that follow each other one stays, padding goes, delimiters become spaces. */
+static int run_ctc(const struct pt_decoder_stage *s, const struct pt_strings *in, struct pt_strings *out,
+		   struct pt_error *err)
+{
+	struct pt_buf token = PT_BUF_INIT;
+	size_t prev = 0, n;
+	const char *before = NULL;
+	int status = 0;
+
+	for (size_t i = 0; i < in->n && !status; i++) {
+		const char *t = pt_strings_get(in, i, &n);
+		size_t len = out->text.len;
+		bool same = before && n == prev && memcmp(t, before, n) == 0;
+
+		before = t;
+		prev = n;
+		if (same)
+			continue;
+		pt_buf_clear(&token);
+		replace(&token, t, n, s->string, s->nstring, "", 0);
+		if (s->flag) {
+			pt_decoder_cleanup(&token, true);
+			replace(&out->text, token.data, token.len, s->content, s->ncontent, " ", 1);
+		} else {
+			pt_buf_add(&out->text, token.data, token.len);
+		}
+		status = pt_buf_check(&token, err);
+		if (!status && out->text.len > len)
+			status = pt_strings_end(out, err);
+	}
+	pt_buf_release(&token);
+	return status;
+}
+
+const struct pt_decoder_kind pt_decoder_ctc = { "CTC", parse_ctc, run_ctc };
 
 void pt_decoder_cleanup(struct pt_buf *b, bool do_not)
 {

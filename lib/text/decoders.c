@@ -12,7 +12,7 @@
 
 static const struct pt_decoder_kind *const kinds[] = {
 	&pt_decoder_bytelevel, &pt_decoder_fallback, &pt_decoder_fuse, &pt_decoder_strip, &pt_decoder_replace,
-	&pt_decoder_metaspace, &pt_decoder_wordpiece, &pt_decoder_bpe,
+	&pt_decoder_metaspace, &pt_decoder_wordpiece, &pt_decoder_bpe, &pt_decoder_ctc,
 };
 
 void pt_strings_release(struct pt_strings *s)
@@ -123,7 +123,7 @@ bool pt_decoders_waits(const struct pt_decoders *d, const char *token, size_t n)
 	for (size_t i = 0; i < d->n; i++) {
 		if (d->stage[i].kind == &pt_decoder_fallback && pt_decoder_byte(token, n) >= 0)
 			return true;
-		if (d->stage[i].kind == &pt_decoder_strip && d->stage[i].stop)
+		if ((d->stage[i].kind == &pt_decoder_strip && d->stage[i].stop) || d->stage[i].kind == &pt_decoder_ctc)
 			return true;
 	}
 	return false;

@@ -58,7 +58,7 @@ struct pt_decoder_kind {
 };
 
 extern const struct pt_decoder_kind pt_decoder_bytelevel, pt_decoder_fallback, pt_decoder_fuse, pt_decoder_strip,
-	pt_decoder_replace, pt_decoder_metaspace, pt_decoder_wordpiece, pt_decoder_bpe;
+	pt_decoder_replace, pt_decoder_metaspace, pt_decoder_wordpiece, pt_decoder_bpe, pt_decoder_ctc;
 
 /* "<0x41>": its byte; -1: not of this form. */
 int pt_decoder_byte(const char *token, size_t n);

@@ -41,6 +41,23 @@ void pt_draft_mark_each(struct pt_draft *d, size_t len, const struct pt_range *a
 		memcpy(d->at + len, at, (d->text.len - len) * sizeof *at);
 }
 
+void pt_draft_follow(struct pt_draft *d, size_t len, const struct pt_stretch *t, const uint32_t *uses)
+{
+	const struct pt_range front = { t->start, t->start };
+	size_t next = 0;	/* in t */
+
+	if (!grow(d))
+		return;
+	for (size_t i = len; i < d->text.len; uses++) {
+		const struct pt_range *at = *uses && next < t->n ? t->at + next : next ? t->at + next - 1 : &front;
+
+		for (size_t end = i + pt_utf8_len(d->text.data[i]); i < end; i++)
+			d->at[i] = *at;
+		for (uint32_t k = 0; k < *uses && next < t->n; k++)
+			next += pt_utf8_len(t->s[next]);
+	}
+}
+
 int pt_ranges(struct pt_draft *d, const char *s, size_t n, struct pt_error *err)
 {
 	if (pt_grow(&d->at, &d->cap, n, sizeof *d->at, err))

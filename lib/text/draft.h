@@ -7,6 +7,7 @@
 #define PT_TEXT_DRAFT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
@@ -66,6 +67,12 @@ static inline void pt_draft_copy(struct pt_draft *d, const struct pt_stretch *t,
 	if (t->at && from < to)
 		pt_draft_mark_each(d, len, t->at + from);
 }
+
+/*
+ * The same where characters are composed, divided or moved: those appended since text.len was len use up uses[0],
+ * uses[1], ... characters of t each, and stand for the next one not yet used, or where they use none, for the last.
+ */
+void pt_draft_follow(struct pt_draft *d, size_t len, const struct pt_stretch *t, const uint32_t *uses);
 
 /* The range of each character of s[n], the original, for each of its bytes. */
 int pt_ranges(struct pt_draft *d, const char *s, size_t n, struct pt_error *err);

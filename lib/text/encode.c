@@ -120,44 +120,41 @@ static bool next_word(struct pt_encoder *e, struct words *it, struct word *w)
 	return true;
 }
 
-/* Where a piece is spoken for: so many of its bytes, which are so many as the model counts them. */
-struct done {
-	size_t bytes, counted;
-};
-
-/* The range of the byte that the model counts as number at. */
-static const struct pt_range *range_at(const struct pt_encoder *e, const struct pt_piece *p, struct done *d, size_t at)
+/* The byte of a piece that the model counts as number at, where it counts raw bytes as their characters. */
+static size_t byte_at(const char *s, size_t n, size_t at)
 {
-	const struct pt_work *w = &e->work;
-	const char *s = w->base + p->off;
+	size_t i = 0;
 
-	for (; d->bytes < p->n; d->bytes++) {
-		size_t len = e->tok->pretok.raw ? pt_bytelevel_len((uint8_t)s[d->bytes]) : 1;
-
-		if (d->counted + len > at)
-			break;
-		d->counted += len;
-	}
-	/* A model that puts bytes in front of a word or behind it can count more than there are. */
-	return &w->at[p->off + (d->bytes < p->n ? d->bytes : p->n - 1)];
+	for (size_t counted = 0; i < n && counted + pt_bytelevel_len((uint8_t)s[i]) <= at; i++)
+		counted += pt_bytelevel_len((uint8_t)s[i]);
+	return i;
 }
 
-/* The tokens from first on are of a piece, of which the model has counted *done bytes: say where they come from. */
-static void place(const struct pt_encoder *e, const struct pt_piece *p, size_t *done, struct pt_encoding *out,
-		  size_t first)
+/*
+ * The tokens from first on are of a piece, of which the model has counted base bytes before: say where in the
+ * text they come from, and return how many it has counted now.
+ */
+static size_t place(const struct pt_encoder *e, const struct pt_piece *p, size_t base, struct pt_encoding *out,
+		    size_t first)
 {
-	struct done d = { 0, 0 };
+	const struct pt_range *at = e->work.at + p->off;
+	const char *s = e->work.base + p->off;
+	size_t counted = base;
 
-	if (!e->tok->pretok.raw)
-		d = (struct done){ *done, *done };
 	for (size_t i = first; i < out->n; i++) {
 		struct pt_origin *o = &out->origin[i];
-		size_t to = *done + o->to;
+		size_t from = base + o->from, last = base + (o->to > o->from ? o->to - 1 : o->to);
 
-		o->from = range_at(e, p, &d, *done)->from;
-		o->to = range_at(e, p, &d, to > *done ? to - 1 : to)->to;
-		*done = to;
+		counted = base + o->to;
+		if (e->tok->pretok.raw) {
+			from = byte_at(s, p->n, from);
+			last = byte_at(s, p->n, last);
+		}
+		/* A model that puts bytes in front of a word or behind it can count more than there are. */
+		o->from = at[from < p->n ? from : p->n - 1].from;
+		o->to = at[last < p->n ? last : p->n - 1].to;
 	}
+	return counted;
 }
 
 /* Word by word, past the cache. */
@@ -174,7 +171,7 @@ static int encode_placed(struct pt_encoder *e, struct pt_encoding *out, struct p
 		first = out->n;
 		status = e->tok->model->encode(e->tok->data, &e->tok->vocab, e->scratch, w.s, w.n, out, err);
 		if (!status)
-			place(e, &e->work.piece[piece], &done, out, first);
+			done = place(e, &e->work.piece[piece], done, out, first);
 	}
 	return status;
 }
@@ -228,7 +225,7 @@ static struct pt_stretch part(const struct pt_stretch *t, size_t from, size_t to
 static int push_added(const struct pt_added_token *token, const struct pt_stretch *t, struct pt_encoding *out,
 		      struct pt_error *err)
 {
-	int status = pt_encoding_push(out, token->id, 0, err);
+	int status = pt_encoding_push(out, token->id, 0, 0, err);
 
 	if (!status && out->origin)
 		out->origin[out->n - 1] = (struct pt_origin){ t->at[0].from, t->at[t->n - 1].to, 0 };

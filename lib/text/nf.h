@@ -17,9 +17,9 @@ enum pt_nf { PT_NFC, PT_NFD, PT_NFKC, PT_NFKD };
 int pt_nf(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err);
 
 /*
- * The same character by character, for who must know where each comes from:
- * slower. A character that was composed or moved stands where `tokenizers`
- * says that it does, which is not always where it came from.
+ * The same for t with places, character by character: slower. A character
+ * that was composed or moved stands where `tokenizers` says that it does,
+ * which is not always where it came from.
  */
 int pt_nf_mapped(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err);
 

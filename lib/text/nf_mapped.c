@@ -18,7 +18,7 @@
 
 struct unit {
 	int32_t c;
-	int32_t uses;		/* characters of the source */
+	uint32_t uses;		/* characters of the source */
 	uint8_t order;		/* combining class */
 	bool young;		/* not known to Unicode 9.0: it neither moves nor composes */
 };
@@ -100,8 +100,8 @@ static void compose(struct units *u)
 int pt_nf_mapped(struct pt_draft *out, enum pt_nf form, const struct pt_stretch *t, struct pt_error *err)
 {
 	struct units u = { NULL, 0, 0 };
-	struct pt_range front = { t->start, t->start };
-	size_t next = 0;	/* of the source */
+	size_t first = out->text.len;
+	uint32_t *uses = NULL;
 	unsigned len;
 	int status = 0;
 
@@ -111,15 +111,18 @@ int pt_nf_mapped(struct pt_draft *out, enum pt_nf form, const struct pt_stretch 
 		order(&u);
 		if (form == PT_NFC || form == PT_NFKC)
 			compose(&u);
+		uses = pt_malloc(u.n + 1, sizeof *uses, err);
+		status = uses ? 0 : PT_FAIL;
 	}
 	for (size_t i = 0; i < u.n && !status; i++) {
-		const struct pt_range *at = u.at[i].uses ? pt_stretch_at(t, next) : next ? pt_stretch_at(t, next - 1) : &front;
 		char utf8[4];
 
-		pt_draft_add(out, utf8, pt_utf8_put((uint32_t)u.at[i].c, utf8), at);
-		for (int32_t k = 0; k < u.at[i].uses && next < t->n; k++)
-			next += pt_utf8_len(t->s[next]);
+		pt_buf_add(&out->text, utf8, pt_utf8_put((uint32_t)u.at[i].c, utf8));
+		uses[i] = u.at[i].uses;
 	}
+	if (!status)
+		pt_draft_follow(out, first, t, uses);
 	free(u.at);
+	free(uses);
 	return status ? status : pt_buf_check(&out->text, err);
 }

@@ -8,11 +8,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "text/charsmap.h"
 #include "text/component.h"
 
 static const struct pt_norm_kind *const kinds[] = {
-	&pt_norm_bert, &pt_norm_bytelevel, &pt_norm_lowercase, &pt_norm_nmt, &pt_norm_prepend, &pt_norm_replace,
-	&pt_norm_strip, &pt_norm_strip_accents, &pt_norm_NFC, &pt_norm_NFD, &pt_norm_NFKC, &pt_norm_NFKD,
+	&pt_norm_bert, &pt_norm_bytelevel, &pt_norm_lowercase, &pt_norm_nmt, &pt_norm_precompiled, &pt_norm_prepend,
+	&pt_norm_replace, &pt_norm_strip, &pt_norm_strip_accents, &pt_norm_NFC, &pt_norm_NFD, &pt_norm_NFKC, &pt_norm_NFKD,
 };
 
 /* Where a parsed component goes. */
@@ -60,6 +61,7 @@ void pt_normalizer_release(struct pt_normalizer *p)
 		pt_regex_free(p->step[i].regex);
 		free(p->step[i].string);
 		free(p->step[i].content);
+		pt_charsmap_free(p->step[i].map);
 	}
 	free(p->step);
 	*p = (struct pt_normalizer){ NULL, 0, 0 };
@@ -72,6 +74,7 @@ void pt_norm_work_release(struct pt_norm_work *w)
 		pt_draft_release(&w->tmp[i]);
 	}
 	pt_match_release(&w->match);
+	free(w->uses);
 }
 
 int pt_normalize(const struct pt_normalizer *p, struct pt_norm_work *w, struct pt_stretch *t, struct pt_error *err)

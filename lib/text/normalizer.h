@@ -24,6 +24,7 @@ struct pt_norm_step {
 	size_t nstring;
 	char *content;			/* replacement */
 	size_t ncontent;
+	struct pt_charsmap *map;
 	int flags;			/* as the kind says */
 };
 
@@ -37,6 +38,8 @@ struct pt_norm_work {
 	struct pt_draft draft[2];
 	struct pt_draft tmp[2];
 	struct pt_match match;
+	uint32_t *uses;			/* as for pt_draft_follow() */
+	size_t uses_cap;
 };
 
 void pt_norm_work_release(struct pt_norm_work *w);
@@ -57,8 +60,8 @@ struct pt_norm_kind {
 		   struct pt_draft *out, bool *same, struct pt_error *err);
 };
 
-extern const struct pt_norm_kind pt_norm_bert, pt_norm_bytelevel, pt_norm_lowercase, pt_norm_nmt, pt_norm_prepend,
-	pt_norm_replace, pt_norm_strip, pt_norm_strip_accents, pt_norm_NFC, pt_norm_NFD, pt_norm_NFKC, pt_norm_NFKD;
+extern const struct pt_norm_kind pt_norm_bert, pt_norm_bytelevel, pt_norm_lowercase, pt_norm_nmt, pt_norm_precompiled,
+	pt_norm_prepend, pt_norm_replace, pt_norm_strip, pt_norm_strip_accents, pt_norm_NFC, pt_norm_NFD, pt_norm_NFKC, pt_norm_NFKD;
 
 /* Append c in lower case; at as for pt_draft_add(). */
 void pt_norm_lower(struct pt_draft *out, uint32_t c, const struct pt_range *at);

@@ -11,8 +11,9 @@
 #include "text/component.h"
 
 static const struct pt_pretok_kind *const kinds[] = {
-	&pt_pretok_bert, &pt_pretok_bytelevel, &pt_pretok_digits, &pt_pretok_metaspace, &pt_pretok_punctuation,
-	&pt_pretok_split, &pt_pretok_whitespace, &pt_pretok_whitespace_split,
+	&pt_pretok_bert, &pt_pretok_bytelevel, &pt_pretok_delimiter, &pt_pretok_digits, &pt_pretok_length,
+	&pt_pretok_metaspace, &pt_pretok_punctuation, &pt_pretok_scripts, &pt_pretok_split, &pt_pretok_whitespace,
+	&pt_pretok_whitespace_split,
 };
 
 int pt_behavior_parse(const cJSON *j, const char *key, int def, enum pt_behavior *out, struct pt_error *err)

@@ -23,6 +23,7 @@ struct pt_pretok_stage {
 	enum pt_behavior behavior;
 	bool invert, prefix, mapped, flag;	/* flag: as the kind says */
 	int scheme;
+	size_t length;
 	bool places;			/* it asks where in the original text a piece begins */
 };
 
@@ -53,8 +54,9 @@ struct pt_pretok_kind {
 	int (*run)(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, struct pt_error *err);
 };
 
-extern const struct pt_pretok_kind pt_pretok_bert, pt_pretok_bytelevel, pt_pretok_digits, pt_pretok_metaspace,
-	pt_pretok_punctuation, pt_pretok_split, pt_pretok_whitespace, pt_pretok_whitespace_split;
+extern const struct pt_pretok_kind pt_pretok_bert, pt_pretok_bytelevel, pt_pretok_delimiter, pt_pretok_digits,
+	pt_pretok_length, pt_pretok_metaspace, pt_pretok_punctuation, pt_pretok_scripts, pt_pretok_split,
+	pt_pretok_whitespace, pt_pretok_whitespace_split;
 
 /* The member key as a behavior; absent: def, or an error where def < 0. */
 int pt_behavior_parse(const cJSON *j, const char *key, int def, enum pt_behavior *out, struct pt_error *err);

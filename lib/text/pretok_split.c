@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pretok_split.c - Split: at every match of a string or a regular expression.
+ * pretok_split.c - Split: at every match of a string or a regular expression;
+ * and CharDelimiterSplit, a simple case of it.
  */
 #define _GNU_SOURCE	/* memmem */
 #include <string.h>
 
 #include "base/mem.h"
 #include "text/pretok.h"
+#include "text/utf8.h"
 
 int pt_pretok_regex(struct pt_work *w, const struct pt_piece *p, const struct pt_regex *re,
 		    enum pt_behavior behavior, bool invert, struct pt_error *err)
@@ -96,6 +98,23 @@ static int parse(struct pt_pretok_stage *s, const cJSON *j, struct pt_hash *h, s
 	return s->string ? 0 : PT_FAIL;
 }
 
+/* CharDelimiterSplit: Split at a character that goes. */
+static int parse_delimiter(struct pt_pretok_stage *s, const cJSON *j, struct pt_hash *h, struct pt_error *err)
+{
+	const char *delimiter;
+	int status = pt_json_str(j, "delimiter", NULL, &delimiter, err);
+
+	if (status)
+		return status;
+	if (!delimiter || !*delimiter || pt_utf8_len(*delimiter) != strlen(delimiter))
+		return pt_error(err, PT_DATA, "\"delimiter\" must be one character");
+	pt_hash_str(h, delimiter);
+	s->behavior = PT_SPLIT_REMOVED;
+	s->nstring = strlen(delimiter);
+	s->string = pt_strdup(delimiter, err);
+	return s->string ? 0 : PT_FAIL;
+}
+
 static int run(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, struct pt_error *err)
 {
 	int status = 0;
@@ -108,3 +127,4 @@ static int run(const struct pt_pretok_stage *s, struct pt_work *w, bool *text, s
 }
 
 const struct pt_pretok_kind pt_pretok_split = { "Split", parse, run };
+const struct pt_pretok_kind pt_pretok_delimiter = { "CharDelimiterSplit", parse_delimiter, run };

@@ -54,6 +54,8 @@ int pt_span_string(struct pt_walk *w, struct pt_buf *out, struct pt_error *err);
 int pt_span_colon(struct pt_walk *w, struct pt_error *err);
 /* An integer from 0 to 2^32-1, written without fraction or exponent. */
 int pt_span_id(struct pt_walk *w, uint32_t *id, struct pt_error *err);
+/* A number, as the package's own parser (serde_json) reads it: not always the nearest double. */
+int pt_span_number(struct pt_walk *w, double *v, struct pt_error *err);
 /* An array within: afterwards its elements are walked, until pt_span_leave(). */
 int pt_span_enter(struct pt_walk *w, struct pt_walk *outer, struct pt_error *err);
 void pt_span_leave(struct pt_walk *w, const struct pt_walk *outer);

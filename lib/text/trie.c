@@ -98,8 +98,6 @@ int32_t pt_trie_longest(const struct pt_trie *t, const char *s, size_t n, size_t
 
 	for (size_t i = 1; at; i++) {
 		const struct pt_trie_node *node = &t->node[at];
-		const struct pt_trie_edge *e = t->edge + node->edge;
-		uint32_t lo = 0, hi = node->n;
 
 		if (node->value >= 0) {
 			best = node->value;
@@ -107,15 +105,7 @@ int32_t pt_trie_longest(const struct pt_trie *t, const char *s, size_t n, size_t
 		}
 		if (i == n)
 			break;
-		while (lo < hi) {
-			uint32_t mid = (lo + hi) / 2;
-
-			if (e[mid].c < (unsigned char)s[i])
-				lo = mid + 1;
-			else
-				hi = mid;
-		}
-		at = lo < node->n && e[lo].c == (unsigned char)s[i] ? e[lo].to : 0;
+		at = pt_trie_step(t, at, (unsigned char)s[i]);
 	}
 	return best;
 }

@@ -37,6 +37,24 @@ struct pt_trie_key {
 int pt_trie_init(struct pt_trie *t, struct pt_trie_key *keys, size_t n, struct pt_error *err);
 void pt_trie_release(struct pt_trie *t);
 
+/* The node behind node at by the byte c; 0: there is none. */
+static inline uint32_t pt_trie_step(const struct pt_trie *t, uint32_t at, unsigned char c)
+{
+	const struct pt_trie_node *node = &t->node[at];
+	const struct pt_trie_edge *e = t->edge + node->edge;
+	uint32_t lo = 0, hi = node->n;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (e[mid].c < c)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < node->n && e[lo].c == c ? e[lo].to : 0;
+}
+
 /* The longest string that s[n] begins with: its value and *len; -1: none does. */
 int32_t pt_trie_longest(const struct pt_trie *t, const char *s, size_t n, size_t *len);
 

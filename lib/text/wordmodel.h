@@ -31,8 +31,8 @@ struct pt_wordmodel {
 	int (*scratch_new)(void **scratch, const void *data, struct pt_error *err);
 	void (*scratch_free)(void *scratch);
 	/*
-	 * Append the ids of the word w[n], n > 0, to out; where out->origin is not NULL, origin[].to is how many
-	 * bytes of the word each stands for, the word's front first. Raw bytes count as their characters do.
+	 * Append the ids of the word w[n], n > 0, to out, each with the bytes of the word that it stands for;
+	 * raw bytes count as their characters do.
 	 */
 	int (*encode)(const void *data, const struct pt_vocab *v, void *scratch, const char *w, size_t n,
 		      struct pt_encoding *out, struct pt_error *err);
@@ -43,10 +43,10 @@ struct pt_wordmodel {
 	size_t (*cut)(const void *data, const char *w, size_t n);
 };
 
-extern const struct pt_wordmodel pt_wordmodel_bpe, pt_wordmodel_wordpiece;
+extern const struct pt_wordmodel pt_wordmodel_bpe, pt_wordmodel_unigram, pt_wordmodel_wordlevel, pt_wordmodel_wordpiece;
 
-/* Append an id that stands for len bytes of the word. */
-static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, size_t len, struct pt_error *err)
+/* Append an id; where somebody asks for places, it comes from bytes [from, to). */
+static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, size_t from, size_t to, struct pt_error *err)
 {
 	if (e->n == e->cap) {
 		int status = pt_encoding_reserve(e, e->n + 1, err);
@@ -55,7 +55,7 @@ static inline int pt_encoding_push(struct pt_encoding *e, int32_t id, size_t len
 			return status;
 	}
 	if (e->origin)
-		e->origin[e->n].to = len;
+		e->origin[e->n] = (struct pt_origin){ from, to, 0 };
 	e->ids[e->n++] = id;
 	return 0;
 }

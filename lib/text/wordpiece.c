@@ -121,7 +121,7 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 		}
 		if (id < 0)
 			goto unknown;
-		status = pt_encoding_push(out, id, to - from, err);
+		status = pt_encoding_push(out, id, from, to, err);
 		from = to;
 	}
 	return status;
@@ -129,7 +129,7 @@ unknown:
 	out->n = first;
 	if (m->unk_id < 0)
 		return pt_error(err, PT_DATA, "the tokenizer's unknown token \"%s\" is not in its vocabulary", m->unk);
-	return pt_encoding_push(out, m->unk_id, n, err);
+	return pt_encoding_push(out, m->unk_id, 0, n, err);
 }
 
 const struct pt_wordmodel pt_wordmodel_wordpiece = {

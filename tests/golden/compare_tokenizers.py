@@ -243,7 +243,15 @@ def origins(e, a, b):
     return [(0, 0, -1) if s is None else (at[s][x], at[s][y], s) for (x, y), s in zip(e.offsets, e.sequence_ids)]
 
 
-def theirs(tok, specials, req):
+def cleaned(text):
+    """What transformers 5 does for clean_up_tokenization_spaces."""
+    for x, y in ((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+                 (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")):
+        text = text.replace(x, y)
+    return text
+
+
+def theirs(tok, specials, cleans, req):
     flags, limit, a, b = req
     a = a.decode(errors="replace")
     b = None if b is None else b.decode(errors="replace")
@@ -261,7 +269,8 @@ def theirs(tok, specials, req):
         return None, str(x), None, None, None
     except BaseException as x:      # a panic
         return None, "panic: " + str(x)[:80], None, None, None
-    return (e.ids, e.type_ids, tok.decode(e.ids, skip_special_tokens=False),
+    text = tok.decode(e.ids, skip_special_tokens=False)
+    return (e.ids, e.type_ids, cleaned(text) if cleans else text,
             tok.decode([i for i in e.ids if i not in specials], skip_special_tokens=False),
             origins(e, a, b) if flags & ORIGIN else None)
 
@@ -269,11 +278,13 @@ def theirs(tok, specials, req):
 def compare(path, n, seed, show, small):
     t = load(path)
     specials = {i for i, x in t.get_added_tokens_decoder().items() if x.special}
+    cleans = (read_json(path + "/tokenizer_config.json").get("clean_up_tokenization_spaces", False)
+              and not isinstance(t.model, tokenizers.models.BPE))
     bad = tokens = size = refused = 0
     start = time.time()
     reqs = list(requests(t, n, seed, small))
     for req, got in zip(reqs, ours(path, reqs)):
-        want = theirs(t, specials, req)
+        want = theirs(t, specials, cleans, req)
         tokens += len(want[0] or [])
         size += len(req[2]) + len(req[3] or b"")
         if want[0] is None and got[0] is None:

@@ -55,14 +55,34 @@ static int open_parts(struct pt_tokenizer **tok, const struct parts *p)
 #define TOKEN(content, more) "[{\"id\":9,\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false," \
 	"\"rstrip\":false,\"normalized\":true" more "}]"
 
+#define UNIGRAM .type = "\"type\":\"Unigram\","
+#define BERT "{\"type\":\"BertProcessing\",\"sep\":[\"a\",0],\"cls\":[\"a\",0]}"
+
 static void refuses_by_name_and_place(void **state)
 {
 	static const struct {
 		struct parts p;
 		const char *part;
 	} t[] = {
-		{ { .type = "\"type\":\"Unigram\"," }, "type \"Unigram\" is not supported" },
-		{ { .norm = "{\"type\":\"Precompiled\"}" }, "normalizer: type \"Precompiled\" is not supported" },
+		{ { .type = "\"type\":\"Odd\"," }, "type \"Odd\" is not supported" },
+		{ { .type = "\"type\":\"WordLevel\"," }, "\"unk_token\" is missing" },
+		{ { UNIGRAM, .vocab = "{\"a\":0}" }, "model.vocab: an array" },
+		{ { UNIGRAM, .vocab = "[[\"a\"]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",\"b\"]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",NaN]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",-01]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",1.]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",1e999]]" }, "model.vocab: a number" },
+		{ { UNIGRAM, .vocab = "[[\"a\",0,0]]" }, "model.vocab[0] has more" },
+		{ { UNIGRAM, .vocab = "[[\"a\",0],[\"a\",1]]" }, "model.vocab[1] stands there twice" },
+		{ { UNIGRAM, .vocab = "[[\"a\",0]]", .model = ",\"unk_id\":1" }, "\"unk_id\" is 1, but there are 1" },
+		{ { UNIGRAM, .vocab = "[[\"a\",0]]", .model = ",\"unk_id\":99999999999" }, "unk_id" },
+		{ { .norm = "{\"type\":\"Precompiled\"}" }, "\"precompiled_charsmap\" is missing" },
+		{ { .norm = "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}" }, "base64" },
+		{ { .norm = "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A=AA\"}" }, "base64" },
+		{ { .norm = "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"}" }, "cut short" },
+		{ { .norm = "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}" }, "cut short" },
+		{ { .norm = "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAAAP8=\"}" }, "not UTF-8" },
 		{ { .norm = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Odd\"}]}" }, "normalizers[1]" },
 		{ { .norm = "{\"type\":\"Strip\"}" }, "Strip: \"strip_left\"" },
 		{ { .norm = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}" }, "normalizer: Replace" },
@@ -72,10 +92,16 @@ static void refuses_by_name_and_place(void **state)
 		{ { .pre = "{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Removed\",\"invert\":false}" }, "\"pattern\"" },
 		{ { .pre = "{\"type\":\"Metaspace\",\"replacement\":\"ab\"}" }, "one character" },
 		{ { .pre = "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"add_prefix_space\":false}" }, "contradicts" },
+		{ { .pre = "{\"type\":\"CharDelimiterSplit\",\"delimiter\":\"\"}" }, "one character" },
+		{ { .pre = "{\"type\":\"FixedLength\",\"length\":0}" }, "FixedLength: " },
+		{ { .post = "{\"type\":\"Sequence\",\"processors\":[" BERT "," BERT "]}" }, "behind another that adds" },
 		{ { .post = "{\"type\":\"Odd\"}" }, "post_processor: type \"Odd\"" },
 		{ { .post = "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[],\"special_tokens\":{}}" }, "\"single\"" },
 		{ { .post = "{\"type\":\"BertProcessing\",\"sep\":[\"a\",-1],\"cls\":[\"a\",0]}" }, "\"sep\"" },
-		{ { .dec = "{\"type\":\"CTC\"}" }, "decoder: type \"CTC\"" },
+		{ { .dec = "{\"type\":\"Odd\"}" }, "decoder: type \"Odd\"" },
+		{ { .dec = "{\"type\":\"CTC\",\"pad_token\":\"\"}" }, "\"word_delimiter_token\"" },
+		{ { .dec = "{\"type\":\"Metaspace\",\"prepend_scheme\":\"odd\"}" }, "\"odd\" is not supported" },
+		{ { .dec = "{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{}}" }, "\"pattern\"" },
 		{ { .dec = "{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}" }, "one character" },
 		{ { .model = ",\"dropout\":0.1" }, "dropout" },
 		{ { .model = ",\"byte_fallback\":1" }, "byte_fallback" },
@@ -92,7 +118,6 @@ static void refuses_by_name_and_place(void **state)
 		{ { .vocab = "{\"a\":0 \"b\":1}" }, "model.vocab: ','" },
 		{ { .vocab = "{\"a\\ud800\":0}" }, "surrogate" },
 		{ { .vocab = "{\"a\nb\":0}" }, "control character" },
-		{ { .vocab = "[[\"a\",0.0]]" }, "model.vocab: an object" },
 		{ { .added = TOKEN("x", "") }, "\"special\" of \"x\" is missing" },
 		{ { .added = TOKEN(" ", ",\"special\":true"),
 		    .norm = "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}" }, "match everywhere" },
