@@ -33,13 +33,15 @@ struct pt_body {
 	struct pt_stack stack[PT_MAX_STACKS];
 	const struct pt_head *head;	/* of m->task; NULL: a bare body */
 	struct pt_site *part[PT_ROLES];	/* of the head */
-	uint64_t rng_head;
+	uint64_t rng_dense, rng_head;	/* of the head's dropouts */
+	enum pt_pooling pool;		/* of the head, or of the directory of a sentence-transformer */
 	struct pt_rope_table rope[PT_MAX_ROPES];
 	float *slopes;			/* device [heads], where positions are slopes */
 	struct pt_owned *owned;		/* device memory of weights */
 	size_t nowned, cap_owned;
-	struct pt_rows pooled;		/* packing of the pooled rows of the last pt_model_classify() */
+	struct pt_rows picked;		/* packing of the rows that the head read last */
 	bool head_is_new;
+	bool unit;			/* the directory asks for embeddings of length 1 */
 };
 
 /* The base prefix of the body's paths under the class of m->task: "" of a bare body. */
@@ -99,6 +101,9 @@ static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y,
 		pt_tensor_done(run, x);
 	return y;
 }
+
+/* sentence.c: pooling as the files of sentence-transformers say, where there are such. */
+int pt_sentence_read(struct pt_model *m, struct pt_error *err);
 
 /* decoder.c, encoder.c */
 struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);

@@ -33,13 +33,16 @@ const struct pt_family *pt_family_find(const char *model_type)
 	return NULL;
 }
 
+/* Sentence embeddings, of any body. */
+static const struct pt_head embedding = { .task = PT_TASK_CONTRASTIVE, .pool = PT_POOL_MEAN };
+
 const struct pt_head *pt_family_head(const struct pt_family *f, enum pt_task task)
 {
 	for (const struct pt_head *h = f->head; h->task != PT_TASK_NONE; h++) {
 		if (h->task == task)
 			return h;
 	}
-	return NULL;
+	return task == PT_TASK_CONTRASTIVE ? &embedding : NULL;
 }
 
 const char *pt_family_class(const struct pt_family *f, enum pt_task task, char *buf, int size)

@@ -79,7 +79,7 @@ enum pt_pooling {
 	PT_POOL_MEAN,
 };
 
-/* What a task puts on the body: pool, [dense, act, norm,] [dropout,] out. Its paths are whole. */
+/* What a task puts on the body: pool, [[dropout,] dense, act, [norm,]] [dropout,] out. Its paths are whole. */
 struct pt_head {
 	enum pt_task task;	/* PT_TASK_NONE: the end of a table */
 	const char *class_name;	/* of transformers; NULL: the family's stem and the task's ending */
@@ -87,10 +87,14 @@ struct pt_head {
 	enum pt_pooling pool;
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
-	enum pt_act act;	/* after dense */
-	bool dropout;		/* classifier_dropout before out */
+	enum pt_act act;	/* after dense; NONE: that of the blocks */
+	const char *norm;	/* after that; NULL: none */
+	bool dropout_dense, dropout;	/* the classifier's dropout, before dense and before out */
+	const char *drop_key;	/* key of its probability and what it means where it is missing; NULL: keys.drop_class */
+	double drop;
 	const char *out;	/* NULL: what was pooled is the result */
 	bool out_bias;
+	const char *bias_path;	/* of out's bias; NULL: out's */
 };
 
 /* Names of the keys of config.json; NULL: this family has no such key. */
@@ -161,7 +165,7 @@ extern const struct pt_family pt_families_llama[], pt_families_bert[];
 const struct pt_family *pt_family_find(const char *model_type);	/* NULL: unknown */
 const struct pt_family *pt_family_at(int i);			/* NULL past the last */
 
-/* NULL: this family has no such head; that of PT_TASK_NONE is always NULL. */
+/* NULL: this family has no such head; that of PT_TASK_NONE is always NULL. Embeddings are means where a family says nothing else. */
 const struct pt_head *pt_family_head(const struct pt_family *f, enum pt_task task);
 
 /* "LlamaForCausalLM": as config.json's architectures has it; buf holds it; NULL: no such class. */

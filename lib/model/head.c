@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * head.c - what stands on the body: the language-model head, and sequence
- * classification by the family's row (pool, dense, dropout, out).
+ * head.c - what stands on the body, by the row of its family: rows of the
+ * hidden states are picked, or means taken, then [dropout, dense, act, norm,]
+ * [dropout,] out. Where each token has a target token_nll does the last step
+ * without whole logits.
  */
 #include "model/body.h"
 
@@ -16,7 +18,7 @@ static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, con
 	int64_t start = rows->host_cu[b];
 	int64_t front = rows->host_cu[b + 1] - start - n, last = n - 1;
 
-	if (m->body->head->pool == PT_POOL_FIRST)
+	if (m->body->pool == PT_POOL_FIRST)
 		return start;
 	if (!in->host_ids || m->cfg.pad < 0)
 		return start + front + last;
@@ -26,111 +28,163 @@ static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, con
 }
 
 /*
- * The packing of the pooled rows: each is a row of its own, with the random
- * key of its sequence.
+ * The packing of rows that were picked: of pooled ones each is a sequence, at
+ * position 0; others keep their place. Both keep the random key of their row.
  */
-static const struct pt_rows *pooled_rows(struct pt_run *run, struct pt_model *m,
-					 const struct pt_rows *rows, const int32_t *idx)
+static const struct pt_rows *picked_rows(struct pt_run *run, struct pt_model *m, const struct pt_rows *rows,
+					 const int32_t *idx, int64_t n, bool pooled)
 {
-	struct pt_rows *p = &m->body->pooled;
-	size_t n = (size_t)rows->batch;
-	uint64_t *zero = pt_pool_alloc(&run->pool, n * sizeof *zero, &run->err);
+	struct pt_rows *p = &m->body->picked;
+	uint64_t *zero = pt_pool_alloc(&run->pool, (size_t)n * sizeof *zero, &run->err);
 	uint64_t *key = NULL;
 	int32_t *pos = NULL;
 
-	*p = (struct pt_rows){ .n = rows->batch, .batch = rows->batch, .max_len = 1 };
+	*p = (struct pt_rows){ .n = n, .batch = pooled ? (int)n : 0, .max_len = pooled };
 	if (!zero)
 		return NULL;
 	if (rows->key)
-		key = pt_run_upload(run, zero, n * sizeof *key);
-	pos = pt_run_upload(run, zero, n * sizeof *pos);
+		key = pt_run_upload(run, zero, (size_t)n * sizeof *key);
+	pos = pt_run_upload(run, zero, (size_t)n * sizeof *pos);
 	if (run->err.status)
 		return NULL;
-	if (key && run->dev->k->gather_fwd(run->dev, rows->batch, sizeof *key, rows->key, idx, key, &run->err))
+	if (key && run->dev->k->gather_fwd(run->dev, n, sizeof *key, rows->key, idx, key, &run->err))
+		return NULL;
+	if (!pooled && rows->pos &&
+	    run->dev->k->gather_fwd(run->dev, n, sizeof *pos, rows->pos, idx, pos, &run->err))
 		return NULL;
 	p->key = key;
 	p->pos = pos;
 	return p;
 }
 
+/* Rows idx[n] (host) of hidden. */
+static struct pt_tensor *pick(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden, const int32_t *idx,
+			      int64_t n, bool pooled)
+{
+	const int32_t *d = pt_run_upload(run, idx, (size_t)n * sizeof *idx);
+	const struct pt_rows *rows = d ? picked_rows(run, m, hidden->rows, d, n, pooled) : NULL;
+
+	return rows ? pt_op_gather(run, hidden, d, n, rows) : NULL;
+}
+
+/* A row a sequence, or hidden itself where the head reads all. */
 static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 			      struct pt_tensor *hidden)
 {
 	const struct pt_rows *rows = hidden->rows;
-	size_t bytes = (size_t)rows->batch * sizeof(int32_t);
-	int32_t *idx = pt_pool_alloc(&run->pool, bytes, &run->err);
-	const int32_t *didx;
+	int32_t *idx;
 
-	if (!idx)
-		return NULL;
+	if (m->body->pool == PT_POOL_ROWS)
+		return hidden;
 	for (int b = 0; b < rows->batch; b++) {
 		if (in->rows.host_cu[b + 1] == in->rows.host_cu[b]) {
 			pt_error(&run->err, PT_DATA, "sequence %d of the micro-batch is empty: nothing to classify", b);
 			return NULL;
 		}
-		idx[b] = (int32_t)pool_row(m, in, rows, b);
 	}
-	didx = pt_run_upload(run, idx, bytes);
-	rows = run->err.status ? NULL : pooled_rows(run, m, rows, didx);
-	return rows ? pt_op_gather(run, hidden, didx, rows->n, rows) : NULL;
+	if (m->body->pool == PT_POOL_MEAN)
+		return pt_op_mean(run, hidden, rows);
+	idx = pt_pool_alloc(&run->pool, (size_t)rows->batch * sizeof *idx, &run->err);
+	for (int b = 0; idx && b < rows->batch; b++)
+		idx[b] = (int32_t)pool_row(m, in, rows, b);
+	return idx ? pick(run, m, hidden, idx, rows->batch, true) : NULL;
+}
+
+/* What stands before the last linear. */
+static struct pt_tensor *transform(struct pt_run *run, struct pt_model *m, struct pt_tensor *x)
+{
+	const struct pt_head *h = m->body->head;
+
+	if (h->dense && h->dropout_dense)
+		x = pt_op_dropout(run, x, m->cfg.drop_class, m->body->rng_dense);
+	if (h->dense) {
+		x = pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_DENSE], x);
+		x = pt_op_act(run, x, h->act == PT_ACT_NONE ? m->cfg.act : h->act);
+	}
+	if (h->norm)
+		x = pt_sum_norm(run, m, m->body->part[PT_ROLE_HEAD_NORM], x, NULL);
+	if (h->dropout)
+		x = pt_op_dropout(run, x, m->cfg.drop_class, m->body->rng_head);
+	return x;
+}
+
+static bool has_task(struct pt_run *run, const struct pt_model *m, bool is, const char *what)
+{
+	if (!is && !run->err.status)
+		pt_error(&run->err, PT_USAGE, "the model was opened for %s, not %s", pt_task_name(m->task), what);
+	return is && !run->err.status;
 }
 
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden)
 {
 	const struct pt_head *h = m->body->head;
-	struct pt_tensor *x;
+	bool is = h && h->out && m->task != PT_TASK_CAUSAL_LM && m->task != PT_TASK_SEQ2SEQ_LM;
 
-	if (!hidden || run->err.status)
+	if (!hidden || !has_task(run, m, is, "for classification"))
 		return NULL;
-	if (m->task != PT_TASK_SEQ_CLS) {
-		pt_error(&run->err, PT_USAGE, "the model was opened for %s, not for classification",
-			 pt_task_name(m->task));
-		return NULL;
-	}
-	x = pool(run, m, in, hidden);
-	if (h->dense) {
-		x = pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_DENSE], x);
-		x = pt_op_act(run, x, h->act);
-	}
-	if (h->dropout)
-		x = pt_op_dropout(run, x, m->cfg.drop_class, m->body->rng_head);
-	return pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], x);
+	hidden = pool(run, m, in, hidden);
+	return hidden ? pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], transform(run, m, hidden)) : NULL;
 }
 
-static struct pt_site *lm_head(struct pt_run *run, const struct pt_model *m)
+struct pt_tensor *pt_model_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+				 struct pt_tensor *hidden)
 {
-	if (m->task == PT_TASK_CAUSAL_LM)
-		return m->body->part[PT_ROLE_HEAD_OUT];
-	pt_error(&run->err, PT_USAGE, "the model was opened for %s, not as a language model",
-		 pt_task_name(m->task));
-	return NULL;
+	if (!hidden || !has_task(run, m, m->task == PT_TASK_CONTRASTIVE, "for embeddings"))
+		return NULL;
+	return pool(run, m, in, hidden);
 }
 
-void pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_lowrank *term, int max,
-		       struct pt_nll *out)
+bool pt_model_embeds_unit(const struct pt_model *m)
 {
-	struct pt_site *s = run->err.status ? NULL : lm_head(run, m);
+	return m->body->unit;
+}
+
+/* 0, 1, 2 ...: the rows of what was picked. */
+static const int32_t *all_rows(struct pt_run *run, int64_t n)
+{
+	int32_t *idx = pt_pool_alloc(&run->pool, (size_t)n * sizeof *idx, &run->err);
+
+	for (int64_t i = 0; idx && i < n; i++)
+		idx[i] = (int32_t)i;
+	return idx ? pt_run_upload(run, idx, (size_t)n * sizeof *idx) : NULL;
+}
+
+struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
+				    const int32_t *rows, int64_t n, struct pt_lowrank *term, int max,
+				    struct pt_nll *out)
+{
+	const struct pt_head *h = m->body->head;
 
 	out->scale = m->cfg.logit_scale;
 	out->cap = m->cfg.final_softcap;
-	if (s)
-		pt_site_nll_head(run, s, term, max, &out->head);
+	out->rows = n;
+	if (!hidden || !has_task(run, m, pt_task_per_token(m->task), "for targets of tokens"))
+		return NULL;
+	if (h->dense || h->dropout) {
+		out->row = all_rows(run, n);
+		hidden = pick(run, m, hidden, rows, n, false);
+		hidden = hidden ? transform(run, m, hidden) : NULL;
+	} else {
+		out->row = pt_run_upload(run, rows, (size_t)n * sizeof *rows);
+	}
+	if (hidden)
+		pt_site_nll_head(run, m->body->part[PT_ROLE_HEAD_OUT], term, max, &out->head);
+	return run->err.status ? NULL : hidden;
 }
 
 struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
 				  const int32_t *idx, int64_t n)
 {
-	struct pt_site *s = run->err.status ? NULL : lm_head(run, m);
-
+	bool is = m->task == PT_TASK_CAUSAL_LM || m->task == PT_TASK_SEQ2SEQ_LM;
 	struct pt_tensor *x;
 
-	if (!s || !hidden)
+	if (!hidden || !has_task(run, m, is, "as a language model"))
 		return NULL;
 	x = pt_op_gather(run, hidden, idx, n, NULL);
 	if (m->cfg.logit_scale != 1)
 		x = pt_op_scale(run, x, m->cfg.logit_scale);
-	x = pt_site_linear1(run, s, x);
+	x = pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], x);
 	/* The soft cap: cap tanh(x / cap). */
 	if (m->cfg.final_softcap > 0) {
 		x = pt_op_act(run, pt_op_scale(run, x, 1 / m->cfg.final_softcap), PT_ACT_TANH);

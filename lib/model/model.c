@@ -41,6 +41,22 @@ static int count_labels(struct pt_model *m, const struct pt_model_options *o, st
 	return 0;
 }
 
+/* A classifier's dropout that has a key of its own. */
+static int head_dropout(struct pt_model *m, struct pt_error *err)
+{
+	const struct pt_head *h = m->body->head;
+	double p;
+
+	if (!h || !h->drop_key)
+		return 0;
+	if (pt_json_double(m->cfg.json, h->drop_key, h->drop, &p, err))
+		return err->status;
+	if (!(p >= 0 && p < 1))
+		return pt_error(err, PT_DATA, "%s %g is no probability below 1", h->drop_key, p);
+	m->cfg.drop_class = (float)p;
+	return 0;
+}
+
 int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_modeldir *dir,
 		  const struct pt_model_options *o, struct pt_error *err)
 {
@@ -63,7 +79,8 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		goto fail;
 	}
 	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
-	    (st = pt_body_build(m, err)))
+	    (st = pt_body_build(m, err)) || (st = head_dropout(m, err)) ||
+	    (m->task == PT_TASK_CONTRASTIVE && (st = pt_sentence_read(m, err))))
 		goto fail;
 	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_slopes(m, err))))
 		goto fail;

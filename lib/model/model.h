@@ -75,13 +75,24 @@ struct pt_input {
 /* Final hidden states [N,C], after the last norm where the model has one. */
 struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 
-/* Class logits [B,K] f32, one call a micro-batch, from the hidden states: pooler, dropout, dense, classifier as the family has them. */
+/* Class logits [B,K] of the pooled rows, or, where the head reads every row, [N,K]; one call a micro-batch. */
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden);
 
-/* The language-model head for token_nll: sets head, scale, cap; no other field. term[] is the caller's storage for low-rank terms. */
-void pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_lowrank *term, int max,
-		       struct pt_nll *out);
+/* Embeddings [B,C] of the sequences, as the head or the directory of a sentence-transformer pools them; not normalised. */
+struct pt_tensor *pt_model_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+				 struct pt_tensor *hidden);
+/* Whether that directory asks that embeddings be of length 1. */
+bool pt_model_embeds_unit(const struct pt_model *m);
+
+/*
+ * The head of a task with a target a token, for token_nll, at rows[n] (host) of hidden: sets head, scale, cap,
+ * row; no other field. Returns what token_nll reads: hidden, or what stands between it and the last linear.
+ * term[] is the caller's storage for low-rank terms.
+ */
+struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
+				    const int32_t *rows, int64_t n, struct pt_lowrank *term, int max,
+				    struct pt_nll *out);
 
 /* Whole logits [n,V] f32 of rows idx[n] (device): generation. */
 struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,

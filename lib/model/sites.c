@@ -115,7 +115,10 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 		shape[0] = s->out;
 		ndim = 1;
 	}
-	w->path = pt_format(err, "%s.%s", s->path, bias ? "bias" : "weight");
+	if (bias && s == m->body->part[PT_ROLE_HEAD_OUT] && m->body->head->bias_path)
+		w->path = pt_strdup(m->body->head->bias_path, err);
+	else
+		w->path = pt_format(err, "%s.%s", s->path, bias ? "bias" : "weight");
 	if (!w->path)
 		return NULL;
 	m->nweights++;
@@ -130,7 +133,7 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 /* Of the task, not of the body: a pooler is the body's. */
 static bool is_head(const struct pt_model *m, enum pt_role role)
 {
-	return role == PT_ROLE_HEAD_OUT ||
+	return role == PT_ROLE_HEAD_OUT || role == PT_ROLE_HEAD_NORM ||
 	       (role == PT_ROLE_HEAD_DENSE && !m->body->head->dense_in_body);
 }
 
@@ -204,6 +207,8 @@ static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err
 	if (h->dense &&
 	    add_site(m, NULL, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, err))
 		return err->status;
+	if (h->norm && add_site(m, NULL, PT_ROLE_HEAD_NORM, "", h->norm, -1, err))
+		return err->status;
 	return !h->out ? 0 : add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, err);
 }
 
@@ -247,6 +252,7 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 	if (!m->body)
 		return err->status;
 	m->body->head = pt_family_head(c->family, m->task);
+	m->body->pool = m->body->head ? m->body->head->pool : PT_POOL_ROWS;
 	for (int i = 0; i < c->nstacks; i++) {
 		struct pt_stack *s = &m->body->stack[i];
 
@@ -267,6 +273,7 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 	}
 	if (add_head(m, pt_body_prefix(m), err))
 		return err->status;
+	m->body->rng_dense = dropout_site(m->body->part[PT_ROLE_HEAD_DENSE]);
 	m->body->rng_head = dropout_site(m->body->part[PT_ROLE_HEAD_OUT]);
 	return 0;
 }

@@ -193,7 +193,8 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 	const bool file = !o->random && !o->structure;
 	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w->path);
 	const struct pt_st_tensor *twin;
-	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE];
+	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE] || s == m->body->part[PT_ROLE_HEAD_NORM] ||
+		    (s->output && w->bias);
 	int st;
 
 	if (s->output && m->cfg.tie && !w->bias) {

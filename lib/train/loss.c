@@ -10,22 +10,17 @@
 #include "base/mem.h"
 
 /* Rows of the hidden states that predict the targets; virtual tokens in front of a sequence move them. */
-static const int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const struct pt_rows *rows)
+static int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const struct pt_rows *rows)
 {
 	const int32_t *in_cu = pt_feed_target_rows(f)->host_cu, *cu = rows->host_cu;
-	int32_t *row = pt_malloc((size_t)f->rows, sizeof *row, &run->err);
-	const int32_t *d = NULL;
+	int32_t *row = pt_pool_alloc(&run->pool, (size_t)f->rows * sizeof *row, &run->err);
 
-	if (!row)
-		return NULL;
-	for (int64_t i = 0; i < f->rows; i++) {
+	for (int64_t i = 0; row && i < f->rows; i++) {
 		int32_t s = f->seq[i], front = (cu[s + 1] - cu[s]) - (in_cu[s + 1] - in_cu[s]);
 
 		row[i] = cu[s] + front + f->at[i];
 	}
-	d = pt_run_upload(run, row, (size_t)f->rows * sizeof *row);
-	free(row);
-	return d;
+	return row;
 }
 
 static void tokens(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
@@ -33,13 +28,12 @@ static void tokens(struct pt_run *run, struct pt_model *m, const struct pt_feed 
 {
 	struct pt_lowrank term[PT_SITE_MAX_TERMS];
 	struct pt_nll nll = { 0 };
+	int32_t *rows = f->rows && hidden ? target_rows(run, f, hidden->rows) : NULL;
 
-	if (!f->rows || !hidden)
+	if (!rows)
 		return;
-	pt_model_nll_head(run, m, term, PT_SITE_MAX_TERMS, &nll);
-	nll.rows = f->rows;
+	hidden = pt_model_nll_head(run, m, hidden, rows, f->rows, term, PT_SITE_MAX_TERMS, &nll);
 	nll.label = f->d_label;
-	nll.row = target_rows(run, f, hidden->rows);
 	nll.weight = run->record ? f->d_weight : NULL;
 	if (argmax) {
 		int32_t *none = pt_calloc((size_t)f->rows, sizeof *none, &run->err);

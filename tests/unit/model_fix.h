@@ -210,7 +210,7 @@ static float *mfix_out(struct mfix *x, size_t *n)
 	pt_run_reset(run);
 	run->record = false;
 	h = pt_model_hidden(run, x->m, &x->in);
-	if (x->m->task == PT_TASK_CAUSAL_LM)
+	if (pt_task_shifts(x->m->task))
 		y = mfix_logits(x, h);
 	else
 		y = x->m->task == PT_TASK_NONE ? h : pt_model_classify(run, x->m, &x->in, h);
@@ -228,20 +228,20 @@ static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float
 
 	*n = 0;
 	for (int b = 0; b < x->in.rows.batch; b++) {
-		for (int32_t i = cu[b] + 1; i < cu[b + 1]; i++) {
+		bool shift = pt_task_shifts(x->m->task);
+
+		for (int32_t i = cu[b] + shift; i < cu[b + 1]; i++) {
 			if (y[i] == -100)
 				continue;
-			row[*n] = i - 1;
+			row[*n] = i - shift;
 			label[(*n)++] = y[i];
 		}
 	}
 	for (int i = 0; i < *n; i++)
 		seed[i] = 1 / (float)*n;
-	nll.rows = *n;
-	nll.row = pt_run_upload(&x->f.run, row, (size_t)*n * sizeof *row);
+	h = pt_model_nll_head(&x->f.run, x->m, h, row, *n, x->term, 1, &nll);
 	nll.label = pt_run_upload(&x->f.run, label, (size_t)*n * sizeof *label);
 	free(row);
-	pt_model_nll_head(&x->f.run, x->m, x->term, 1, &nll);
 	return pt_op_token_nll(&x->f.run, h, &nll);
 }
 
@@ -277,7 +277,7 @@ static double mfix_loss(struct mfix *x, bool backward)
 	pt_run_reset(run);
 	run->record = backward;
 	h = pt_model_hidden(run, x->m, &x->in);
-	loss = x->m->task == PT_TASK_CAUSAL_LM ? mfix_lm_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
+	loss = pt_task_per_token(x->m->task) ? mfix_lm_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
 	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
 	v = fix_read(&x->f, loss);
 	for (int i = 0; i < n; i++)
