@@ -19,6 +19,51 @@ test_that 'a classifier from labelled text' '
 	sh reviews "$DATA/examples/base" "$DATA/examples/train.jsonl" "$DATA/examples/test.jsonl" out >again
 	cmp result again
 	cmp before/adapter/adapter_model.safetensors out/adapter/adapter_model.safetensors'
+# The layout of the published archive.
+imdb_layout() {
+	for part in train test; do
+		mkdir -p aclImdb/$part/pos aclImdb/$part/neg
+		i=0
+		sed 's/.*"text": "\(.*\)", "label": "\(.*\)".*/\2 \1/' "$DATA/examples/$part.jsonl" >list
+		while read -r label text; do
+			case $label in good) to=pos ;; *) to=neg ;; esac
+			printf '%s' "$text" >aclImdb/$part/$to/${i}_5.txt
+			i=$((i + 1))
+		done <list
+		echo 'http://example.org' >aclImdb/$part/urls_pos.txt
+		echo '9 0:9' >aclImdb/$part/labeledBow.feat
+	done
+	mkdir aclImdb/train/unsup
+	echo 'neither good nor bad' >aclImdb/train/unsup/0_0.txt
+	echo 'the' >aclImdb/imdb.vocab
+	echo 'Large Movie Review Dataset' >aclImdb/README
+	find aclImdb -type f | sort >list
+	tar czf aclImdb_v1.tar.gz -T list
+	rm -r aclImdb
+}
+imdb_layout
+
+test_that 'reviews from the published archive, and a label for new sentences' '
+	export TARGETS=q_proj,v_proj BATCH=4 EPOCHS=20 RATE=1e-2
+	"$P/imdb" "$DATA/examples/base" aclImdb_v1.tar.gz imdb >result
+	grep -E "^examples	8$" result
+	peft-view --tsv imdb/log.pts >log
+	awk "NR == 2 { first = \$2 } END { exit !(NR == 81 && \$2 < first / 2) }" log
+	peft-view imdb/train.pts | grep "labels *\[\"neg\",\"pos\"\]"
+	test "$(peft-view --tsv imdb/train.pts | sed 1d | wc -l)" -eq 16
+	cp -R imdb once
+	"$P/imdb" "$DATA/examples/base" aclImdb_v1.tar.gz imdb >again
+	cmp result again
+	cmp once/adapter/adapter_model.safetensors imdb/adapter/adapter_model.safetensors
+	printf "The lamp works.\r\n\nIt broke \"at once\",\tand I am angry.\n" >new.txt
+	"$P/label" "$DATA/examples/base" imdb/adapter new.txt >labels
+	cat labels
+	test "$(wc -l <labels)" -eq 2
+	sed -n 1p labels | grep -E "^(pos|neg)	(0\.[5-9][0-9]*|1\.000)	The lamp works\.$"
+	sed -n 2p labels | grep -E "^(pos|neg)	(0\.[5-9][0-9]*|1\.000)	It broke \"at once\",	and I am angry\.$"
+	"$P/label" "$DATA/examples/base" imdb/adapter <new.txt | cmp - labels
+	exits 2 "$P/imdb" "$DATA/examples/base" missing.tar.gz x 2>err
+	grep "published at" err'
 test_that 'labels of a stream' '
 	peft-tokenize -m "$DATA/examples/base" --labels bad,good -o t.pts "$DATA/examples/test.jsonl"
 	peft-init -q -m "$DATA/examples/base" --task class --labels t.pts -o c
