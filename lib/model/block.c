@@ -40,14 +40,58 @@ static struct pt_tensor *turn(struct pt_run *run, const struct pt_pass *p, const
 	return x;
 }
 
+/* Where an attention's keys and values are hooked, and what follows it. */
+struct outlet {
+	struct pt_site *kv, *o, *out;
+	uint64_t rng;			/* of the dropout behind o */
+};
+
+/* From queries, keys and values to the sub-block's output; they are done with. */
+static struct pt_tensor *attend(struct pt_run *run, const struct pt_config *c, const struct outlet *to,
+				struct pt_attn *a, struct pt_tensor *x, struct pt_tensor *const y[3])
+{
+	struct pt_prefix prefix = { 0 };
+	struct pt_tensor *o;
+
+	if (pt_site_prefix(run, to->kv, &prefix))
+		a->prefix = &prefix;
+	o = pt_op_attn(run, y[0], y[1], y[2], a);
+	for (int i = 0; i < 3; i++)
+		pt_tensor_done(run, y[i]);
+	o = pt_then(run, pt_site_linear1(run, to->o, o), o);
+	o = pt_then(run, pt_op_dropout(run, o, c->drop_attn_out, to->rng), o);
+	return pt_site_block(run, to->out, x, o);
+}
+
+/* The bias on scores by position: of the whole stack, or by head. */
+static void set_bias(const struct pt_pass *p, const struct pt_layer *l, struct pt_attn *a,
+		     struct pt_tensor *slopes)
+{
+	const struct pt_config *c = &p->m->cfg;
+	const int64_t heads = c->heads;
+
+	if (c->position == PT_POS_SLOPES) {
+		pt_tensor_init(slopes, PT_F32, 1, &heads, p->m->body->slopes);
+		a->bias = PT_BIAS_SLOPES;
+		a->bias_table = slopes;
+	} else if (c->position == PT_POS_BUCKETS) {
+		struct pt_tensor *use = l->part[PT_ROLE_REL_BIAS]->weight->use;
+
+		a->bias = PT_BIAS_BUCKETS;
+		a->bias_table = use->type == PT_F32 ? use : (struct pt_tensor *)(uintptr_t)&p->stack->bias;
+		a->buckets = c->buckets;
+		a->max_distance = c->max_distance;
+		a->bidirectional = !p->stack->cfg->causal;
+	}
+}
+
 static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_tensor *y[3] = { NULL, NULL, NULL }, *o;
-	struct pt_prefix prefix = { 0 };
-	struct pt_tensor slopes;
-	const int64_t heads = c->heads;
+	const struct outlet to = { l->part[PT_ROLE_KV], l->part[PT_ROLE_O], l->part[PT_ROLE_ATTN_OUT],
+				   l->rng_attn_out };
+	struct pt_tensor *y[3] = { NULL, NULL, NULL }, slopes;
 	struct pt_attn a = {
 		.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
 		.causal = p->stack->cfg->causal, .window = l->cfg->window, .scale = l->cfg->scale,
@@ -60,19 +104,38 @@ static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 	y[1] = turn(run, p, l, l->part[PT_ROLE_K_NORM], c->kv_heads, y[1]);
 	if (p->cache)
 		pt_kvcache_append(run, p->cache, l->index, &y[1], &y[2]);
-	if (pt_site_prefix(run, l->part[PT_ROLE_KV], &prefix))
-		a.prefix = &prefix;
-	if (c->position == PT_POS_SLOPES) {
-		pt_tensor_init(&slopes, PT_F32, 1, &heads, p->m->body->slopes);
-		a.bias = PT_BIAS_SLOPES;
-		a.bias_table = &slopes;
-	}
-	o = pt_op_attn(run, y[0], y[1], y[2], &a);
-	for (int i = 0; i < 3; i++)
-		pt_tensor_done(run, y[i]);
-	o = pt_then(run, pt_site_linear1(run, l->part[PT_ROLE_O], o), o);
-	o = pt_then(run, pt_op_dropout(run, o, c->drop_attn_out, l->rng_attn_out), o);
-	return pt_site_block(run, l->part[PT_ROLE_ATTN_OUT], x, o);
+	set_bias(p, l, &a, &slopes);
+	return attend(run, c, &to, &a, x, y);
+}
+
+void pt_block_cross_kv(struct pt_run *run, const struct pt_layer *l, struct pt_tensor *memory,
+		       struct pt_tensor *kv[2])
+{
+	struct pt_site *const site[2] = { l->part[PT_ROLE_CROSS_K], l->part[PT_ROLE_CROSS_V] };
+
+	pt_site_linear(run, site, 2, memory, kv);
+}
+
+/* Attention to all of the source: no mask, no positions. */
+static struct pt_tensor *cross_attention(struct pt_run *run, const struct pt_pass *p,
+					 const struct pt_layer *l, struct pt_tensor *x)
+{
+	const struct pt_config *c = &p->m->cfg;
+	const struct outlet to = { l->part[PT_ROLE_CROSS_KV], l->part[PT_ROLE_CROSS_O],
+				   l->part[PT_ROLE_CROSS_OUT], l->rng_cross_out };
+	struct pt_tensor *y[3] = { NULL, NULL, NULL };
+	struct pt_attn a = {
+		.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim, .scale = l->cfg->scale,
+		.softcap = c->attn_softcap, .dropout = run->train ? c->drop_attn : 0,
+		.site = l->rng_cross,
+	};
+
+	y[0] = pt_site_linear1(run, l->part[PT_ROLE_CROSS_Q], x);
+	if (p->cache)
+		pt_kvcache_kept(p->cache, l->index, y + 1);
+	else
+		pt_block_cross_kv(run, l, p->memory, y + 1);
+	return attend(run, c, &to, &a, x, y);
 }
 
 /* The two inputs of the gate, from two linears or from one. */
@@ -143,6 +206,10 @@ static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
 	*delta = pt_then(run, attention(run, p, l, y), y);
 	*delta = post_norm(run, c, l->part[PT_ROLE_ATTN_POST_NORM], *delta);
+	if (l->part[PT_ROLE_CROSS_Q]) {
+		y = sum_norm(run, c, l->part[PT_ROLE_CROSS_NORM], &x, *delta);
+		*delta = pt_then(run, cross_attention(run, p, l, y), y);
+	}
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
 	*delta = pt_then(run, feed_forward(run, p, l, y), y);
 	*delta = post_norm(run, c, l->part[PT_ROLE_FFN_POST_NORM], *delta);

@@ -58,16 +58,17 @@ struct scoped {
 	const struct pt_layer *layer;
 };
 
-/* A block in a scope: one tensor in, one out, the sum taken inside. */
+/* A block in a scope: x and what cross attention reads in, one tensor out, the sum taken inside. */
 static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
 			struct pt_tensor **out, int nout)
 {
 	const struct scoped *s = arg;
+	struct pt_pass pass = s->pass;
 	struct pt_tensor *delta = NULL, *x;
 
-	(void)nin;
 	(void)nout;
-	x = pt_block(run, &s->pass, s->layer, in[0], &delta);
+	pass.memory = nin > 1 ? in[1] : NULL;
+	x = pt_block(run, &pass, s->layer, in[0], &delta);
 	out[0] = pt_sum_norm(run, s->pass.m, NULL, x, delta);
 	return run->err.status;
 }
@@ -104,9 +105,9 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 	for (int i = 0; x && i < p->stack->cfg->layers; i++) {
 		const struct pt_layer *l = &p->stack->layer[i];
 		struct scoped arg = { *p, l };
-		struct pt_tensor *out = NULL;
+		struct pt_tensor *in[2] = { NULL, p->memory }, *out = NULL;
 		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
-					    layer_trains(l));
+					    (p->memory && p->memory->needs_grad) || layer_trains(l));
 
 		if (grad && !p->m->recompute) {
 			x = pt_block(run, p, l, x, &delta);
@@ -115,8 +116,9 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 		x = pt_sum_norm(run, p->m, NULL, x, delta);
 		delta = NULL;
 		/* Nothing inside is needed again: released block by block. */
+		in[0] = x;
 		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
-			     sizeof arg, &x, 1, &shape, &out, 1))
+			     sizeof arg, in, p->memory ? 2 : 1, &shape, &out, 1))
 			return NULL;
 		x = pt_then(run, out, x);
 	}
@@ -129,14 +131,12 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 }
 
 /* Slopes of ALiBi (Press et al. 2022): of 2^k heads a geometric series, of the others every second of the next. */
-int pt_body_slopes(struct pt_model *m, struct pt_error *err)
+static int make_slopes(struct pt_model *m, struct pt_error *err)
 {
 	int heads = m->cfg.heads, whole = 1, st;
 	float *s;
 	void *d;
 
-	if (m->cfg.position != PT_POS_SLOPES)
-		return 0;
 	while (2 * whole <= heads)
 		whole *= 2;
 	s = pt_malloc((size_t)heads, sizeof *s, err);
@@ -149,5 +149,39 @@ int pt_body_slopes(struct pt_model *m, struct pt_error *err)
 	if (st == 0)
 		m->body->slopes = d;
 	free(s);
+	return st;
+}
+
+/* The kernel reads relative biases in f32. */
+static int make_bias(struct pt_model *m, struct pt_stack *s, struct pt_error *err)
+{
+	const struct pt_tensor *w = &s->layer[0].part[PT_ROLE_REL_BIAS]->weight->t;
+	size_t n = (size_t)pt_tensor_count(w);
+	float *f = pt_malloc(n, sizeof *f, err);
+	void *raw = pt_malloc(n, sizeof *f, err), *d;
+	int st = f && raw ? 0 : err->status;
+
+	if (!st)
+		st = m->dev->download(m->dev, raw, w->data, n * pt_dtype_size(w->type), err);
+	if (!st) {
+		pt_to_f32(f, raw, w->type, n);
+		st = pt_body_own(m, f, n * sizeof *f, &d, err);
+	}
+	if (!st)
+		pt_tensor_init(&s->bias, PT_F32, w->ndim, w->shape, d);
+	free(f);
+	free(raw);
+	return st;
+}
+
+int pt_body_positions(struct pt_model *m, struct pt_error *err)
+{
+	int st = 0;
+
+	if (m->cfg.position == PT_POS_SLOPES)
+		return make_slopes(m, err);
+	for (int i = 0; m->cfg.position == PT_POS_BUCKETS && !st && i < m->body->nstacks; i++)
+		if (m->body->stack[i].layer[0].part[PT_ROLE_REL_BIAS]->weight->t.type != PT_F32)
+			st = make_bias(m, &m->body->stack[i], err);
 	return st;
 }

@@ -13,13 +13,15 @@ struct pt_layer {
 	struct pt_site *part[PT_ROLES];	/* NULL: this family has none */
 	int index;
 	const struct pt_layer_config *cfg;
-	uint64_t rng_attn, rng_attn_out, rng_act, rng_ffn_out;	/* random sites of the base's dropouts */
+	/* random sites of the base's dropouts */
+	uint64_t rng_attn, rng_attn_out, rng_cross, rng_cross_out, rng_act, rng_ffn_out;
 };
 
 struct pt_stack {
 	const struct pt_stack_config *cfg;
 	struct pt_site *part[PT_ROLES];	/* those outside the blocks */
 	struct pt_layer *layer;		/* [cfg->layers] */
+	struct pt_tensor bias;		/* its relative bias in f32 where it is stored in another type; data NULL: none */
 	uint64_t rng_embed, rng_final;
 };
 
@@ -31,6 +33,7 @@ struct pt_owned {
 
 struct pt_body {
 	struct pt_stack stack[PT_MAX_STACKS];
+	int nstacks;			/* the head may want the first one alone */
 	const struct pt_head *head;	/* of m->task; NULL: a bare body */
 	struct pt_site *part[PT_ROLES];	/* of the head */
 	uint64_t rng_dense, rng_head;	/* of the head's dropouts */
@@ -54,8 +57,8 @@ void pt_body_free(struct pt_model *m);
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err);
 /* Rows of the weight of a head in the checkpoint; 0: it has none. */
 int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path);
-/* body.c: slopes of positions, where the model has them. */
-int pt_body_slopes(struct pt_model *m, struct pt_error *err);
+/* body.c: slopes of positions and relative biases, where the model has them, as attention reads them. */
+int pt_body_positions(struct pt_model *m, struct pt_error *err);
 /* Device memory that the model owns, filled from host. */
 int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err);
 
@@ -70,12 +73,13 @@ struct pt_pass {
 	const struct pt_rows *rows;
 	struct pt_rope rope[PT_MAX_ROPES];
 	const int32_t *qkv[3], *halves[2];	/* pieces of fused projections, where there are such */
+	struct pt_tensor *memory;	/* what cross attention reads; NULL: none, or in the cache */
 	struct pt_kvcache *cache;
 };
 
-/* embed.c */
-struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
-			   const struct pt_rows **rows);
+/* embed.c: of what the stack reads; *rows is its packing. */
+struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
+			   const struct pt_input *in, const struct pt_rows **rows);
 
 /* body.c: what the blocks of p->stack share, for p->rows; first is the position of each sequence's first row. */
 int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first);
@@ -94,6 +98,10 @@ struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, stru
 struct pt_tensor *pt_block(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
 			   struct pt_tensor *x, struct pt_tensor **delta);
 
+/* Keys and values of cross attention. */
+void pt_block_cross_kv(struct pt_run *run, const struct pt_layer *l, struct pt_tensor *memory,
+		       struct pt_tensor *kv[2]);
+
 /* y, computed from x, which is read no more (they may be one). */
 static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
 {
@@ -105,7 +113,8 @@ static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y,
 /* sentence.c: pooling as the files of sentence-transformers say, where there are such. */
 int pt_sentence_read(struct pt_model *m, struct pt_error *err);
 
-/* decoder.c, encoder.c */
+/* decoder.c, encoder.c, encdec.c */
+struct pt_tensor *pt_encdec(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 
@@ -116,5 +125,10 @@ int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_r
 void pt_kvcache_append(struct pt_run *run, struct pt_kvcache *c, int layer, struct pt_tensor **k,
 		       struct pt_tensor **v);
 void pt_kvcache_end(struct pt_kvcache *c);
+/* A source of rows, whose keys and values are then kept, layer by layer, and seen by every later call. */
+int pt_kvcache_source(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows);
+void pt_kvcache_keep(struct pt_run *run, struct pt_kvcache *c, int layer, const struct pt_tensor *k,
+		     const struct pt_tensor *v);
+void pt_kvcache_kept(struct pt_kvcache *c, int layer, struct pt_tensor *kv[2]);
 
 #endif

@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "model/config_rope.h"
 
-#define MAX_LAYERS 4096
 #define MAX_WIDTH (1 << 24)
 
 static const struct {
@@ -122,7 +121,7 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 
 	if ((st = pt_json_int(json, "vocab_size", 1, INT32_MAX, d->vocab, &c->vocab, err)) ||
 	    (st = size_key(json, k->hidden, MAX_WIDTH, d->hidden, &c->hidden, err)) ||
-	    (st = size_key(json, k->layers, MAX_LAYERS, d->layers, &layers, err)) ||
+	    (st = size_key(json, k->layers, PT_MAX_LAYERS, d->layers, &layers, err)) ||
 	    (st = size_key(json, k->heads, MAX_WIDTH, d->heads, &heads, err)) ||
 	    (st = size_key(json, k->ffn, MAX_WIDTH, d->ffn ? d->ffn : 4 * c->hidden, &c->ffn, err)) ||
 	    (st = size_key(json, k->positions, INT32_MAX, d->positions ? d->positions : INT32_MAX, &c->positions,
@@ -203,6 +202,7 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	c->qkv = f->qkv;
 	c->transposed = f->transposed;
 	c->embed_scale = c->logit_scale = 1;
+	c->decoder_start = -1;
 	c->init_std = f->def.std > 0 ? f->def.std : 0.02;
 	if ((k->eps && (st = pt_json_double(json, k->eps, eps, &eps, err))) ||
 	    (k->act && (st = pt_json_str(json, k->act, act, &act, err))) ||
@@ -359,6 +359,10 @@ static void read_task(struct pt_config *c, const cJSON *json)
 	const char *arch = cJSON_GetStringValue(cJSON_GetArrayItem(pt_json_get(json, "architectures"), 0));
 	int t = arch ? pt_task_of_class(arch) : -1;
 
+	/* LMHeadModel was an encoder-decoder's ending, too. */
+	if (t == PT_TASK_CAUSAL_LM && !pt_family_head(c->family, PT_TASK_CAUSAL_LM) &&
+	    pt_family_head(c->family, PT_TASK_SEQ2SEQ_LM))
+		t = PT_TASK_SEQ2SEQ_LM;
 	c->task = t < 0 ? PT_TASK_NONE : (enum pt_task)t;
 }
 

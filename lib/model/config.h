@@ -32,6 +32,7 @@ struct pt_rope_config {
 };
 
 #define PT_CONFIG_MAX_EOS 16
+#define PT_MAX_LAYERS 4096
 #define PT_MAX_STACKS 2
 #define PT_MAX_ROPES 2
 
@@ -69,6 +70,7 @@ struct pt_config {
 	int pos_offset;			/* LEARNED: row of the first position */
 	struct pt_rope_config rope[PT_MAX_ROPES];
 	int nropes;
+	int buckets, max_distance;	/* BUCKETS */
 	bool round_slopes;		/* SLOPES: rounded as bf16 at every key, as Falcon's are */
 	enum pt_ffn_form ffn_form;
 	enum pt_qkv_layout qkv;
@@ -80,12 +82,14 @@ struct pt_config {
 	float logit_scale;		/* on hidden states before the language-model head */
 
 	bool tie;			/* output embedding is the input embedding */
+	bool tie_forced;		/* whatever tie_word_embeddings says: it means something else and stays */
 	/* These act while run->train: after the embeddings, on attention's shares, on the outputs of attention and
 	 * feed-forward, after the activation, after the last norm, in front of a classifier. */
 	float drop_embed, drop_attn, drop_attn_out, drop_ffn_out, drop_act, drop_final, drop_class;
 	double init_std;
 
 	int pad, bos;			/* -1: none */
+	int decoder_start;		/* of an encoder-decoder: the first id that its decoder reads; -1: not said */
 	int eos[PT_CONFIG_MAX_EOS], neos;
 	int dtype;			/* enum pt_dtype of "dtype", -1: not said */
 

@@ -11,7 +11,7 @@ struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struc
 	int64_t first = in->cache ? pt_kvcache_len(in->cache) : 0;
 	struct pt_tensor *x;
 
-	x = pt_embed(run, m, in, &p.rows);
+	x = pt_embed(run, m, p.stack, in, &p.rows);
 	if (pt_pass_prepare(run, &p, first))
 		return NULL;
 	if (p.cache && pt_kvcache_begin(run, p.cache, p.rows))

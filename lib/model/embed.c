@@ -18,11 +18,14 @@ static int check_ids(struct pt_run *run, const int32_t *id, int64_t rows, int64_
 	return run->err.status;
 }
 
-static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in)
+static int check_input(struct pt_run *run, const struct pt_model *m, const struct pt_input *in, bool decoder)
 {
-	int64_t n = in->rows.n;
+	int64_t n = decoder ? in->decoder_rows.n : in->rows.n;
 
-	if (run->err.status || check_ids(run, in->host_ids, n, m->cfg.vocab, 0, "token id") ||
+	if (decoder)
+		return check_ids(run, in->host_decoder_ids, n, m->cfg.vocab, 0, "decoder token id") ||
+		       check_ids(run, in->host_decoder_labels, n, m->cfg.vocab, -100, "decoder label");
+	if (check_ids(run, in->host_ids, n, m->cfg.vocab, 0, "token id") ||
 	    (m->cfg.types && check_ids(run, in->host_types, n, m->cfg.types, 0, "token type")))
 		return run->err.status;
 	return check_ids(run, in->host_labels, n, m->cfg.vocab, -100, "label");
@@ -79,17 +82,17 @@ static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m,
 	return pt_site_embed(run, site, position_rows(run, rows, end - rows->max_len + m->cfg.pos_offset), rows);
 }
 
-struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
-			   const struct pt_rows **rows)
+struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
+			   const struct pt_input *in, const struct pt_rows **rows)
 {
-	const struct pt_stack *s = &m->body->stack[0];
 	struct pt_site *const *part = s->part;
+	bool decoder = s != m->body->stack;
 	struct pt_tensor *x, *y, *pos = NULL;
 
-	*rows = &in->rows;
-	if (check_input(run, m, in))
+	*rows = decoder ? &in->decoder_rows : &in->rows;
+	if (run->err.status || check_input(run, m, in, decoder))
 		return NULL;
-	x = pt_site_embed(run, part[PT_ROLE_EMBED], in->ids, *rows);
+	x = pt_site_embed(run, part[PT_ROLE_EMBED], decoder ? in->decoder_ids : in->ids, *rows);
 	x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
 	if (part[PT_ROLE_PROJ_IN])
 		x = pt_then(run, pt_site_linear1(run, part[PT_ROLE_PROJ_IN], x), x);

@@ -13,7 +13,7 @@ struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struc
 		pt_error(&run->err, PT_USAGE, "%s models do not generate text", m->cfg.family->stem);
 		return NULL;
 	}
-	x = pt_embed(run, m, in, &p.rows);
+	x = pt_embed(run, m, p.stack, in, &p.rows);
 	if (pt_pass_prepare(run, &p, 0))
 		return NULL;
 	return pt_blocks(run, &p, x);

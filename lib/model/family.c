@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct pt_family *const kins[] = { pt_families_llama, pt_families_bert };
+static const struct pt_family *const kins[] = { pt_families_llama, pt_families_bert, pt_families_t5 };
 
 const struct pt_family *pt_family_at(int i)
 {

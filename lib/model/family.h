@@ -19,12 +19,17 @@
 
 /* What a module does in the formula; the order of a family's table is HF's order of modules. */
 enum pt_role {
+	PT_ROLE_SHARED,		/* the table of several embeddings, itself not looked up */
 	PT_ROLE_EMBED, PT_ROLE_POS, PT_ROLE_TYPE, PT_ROLE_EMBED_NORM, PT_ROLE_INPUT,
 	PT_ROLE_PROJ_IN,	/* embeddings to the width of the blocks */
 	/* of each block */
 	PT_ROLE_QKV,		/* in place of the three */
 	PT_ROLE_Q, PT_ROLE_K, PT_ROLE_V, PT_ROLE_O, PT_ROLE_KV, PT_ROLE_ATTN_OUT,
 	PT_ROLE_Q_NORM, PT_ROLE_K_NORM,		/* of every head alone */
+	PT_ROLE_REL_BIAS,	/* in the first block, for all of the stack */
+	/* attention to the other stack's output, between the two sub-blocks */
+	PT_ROLE_CROSS_Q, PT_ROLE_CROSS_K, PT_ROLE_CROSS_V, PT_ROLE_CROSS_O, PT_ROLE_CROSS_KV,
+	PT_ROLE_CROSS_OUT, PT_ROLE_CROSS_NORM,
 	PT_ROLE_GATE_UP,	/* in place of the two: rows of the gate first */
 	PT_ROLE_GATE, PT_ROLE_UP, PT_ROLE_DOWN, PT_ROLE_FFN_OUT,
 	PT_ROLE_ATTN_NORM, PT_ROLE_FFN_NORM,
@@ -76,6 +81,7 @@ enum pt_pooling {
 	PT_POOL_ROWS,		/* every one */
 	PT_POOL_LAST,		/* of each sequence the last that is no padding */
 	PT_POOL_FIRST,
+	PT_POOL_EOS,		/* of each sequence the last end token */
 	PT_POOL_MEAN,
 };
 
@@ -84,6 +90,7 @@ struct pt_head {
 	enum pt_task task;	/* PT_TASK_NONE: the end of a table */
 	const char *class_name;	/* of transformers; NULL: the family's stem and the task's ending */
 	const char *prefix;	/* of the body under this class; NULL: the family's */
+	bool first_stack;	/* the body is the first stack alone: an encoder-decoder's encoder */
 	enum pt_pooling pool;
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
@@ -150,6 +157,9 @@ struct pt_family {
 	 */
 	int (*config)(struct pt_config *c, const cJSON *json, struct pt_error *err);
 
+	/* Standard deviation of a fresh weight by its role; NULL: c->init_std for all. */
+	double (*std)(const struct pt_config *c, enum pt_task task, enum pt_role role);
+
 	const struct pt_part *part;	/* ends in a NULL path */
 	const struct pt_head *head;	/* ends in PT_TASK_NONE */
 	/* PEFT's default modules of each method, separated by commas; NULL: it has none. Others take LoRA's */
@@ -160,7 +170,7 @@ struct pt_family {
 };
 
 /* The rows, one table a kin; each ends in a NULL model_type. */
-extern const struct pt_family pt_families_llama[], pt_families_bert[];
+extern const struct pt_family pt_families_llama[], pt_families_bert[], pt_families_t5[];
 
 const struct pt_family *pt_family_find(const char *model_type);	/* NULL: unknown */
 const struct pt_family *pt_family_at(int i);			/* NULL past the last */

@@ -7,9 +7,18 @@
  */
 #include "model/body.h"
 
+static bool is_eos(const struct pt_model *m, int32_t id)
+{
+	for (int i = 0; i < m->cfg.neos; i++) {
+		if (m->cfg.eos[i] == id)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Row of the pooled position of sequence b. Virtual tokens put in front move
- * the last token; the first position is theirs, as in PEFT.
+ * Row of the pooled position of sequence b, -1: there is none. Virtual tokens
+ * put in front move the last token; the first position is theirs, as in PEFT.
  */
 static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, const struct pt_rows *rows,
 			int b)
@@ -20,6 +29,11 @@ static int64_t pool_row(const struct pt_model *m, const struct pt_input *in, con
 
 	if (m->body->pool == PT_POOL_FIRST)
 		return start;
+	if (m->body->pool == PT_POOL_EOS) {
+		while (in->host_ids && last >= 0 && !is_eos(m, in->host_ids[from + last]))
+			last--;
+		return last < 0 ? -1 : start + front + last;
+	}
 	if (!in->host_ids || m->cfg.pad < 0)
 		return start + front + last;
 	while (last > 0 && in->host_ids[from + last] == m->cfg.pad)
@@ -86,7 +100,10 @@ static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const stru
 		return pt_op_mean(run, hidden, rows);
 	idx = pt_pool_alloc(&run->pool, (size_t)rows->batch * sizeof *idx, &run->err);
 	for (int b = 0; idx && b < rows->batch; b++)
-		idx[b] = (int32_t)pool_row(m, in, rows, b);
+		if ((idx[b] = (int32_t)pool_row(m, in, rows, b)) < 0) {
+			pt_error(&run->err, PT_DATA, "sequence %d of the micro-batch has no end token (eos_token_id): nothing to classify", b);
+			return NULL;
+		}
 	return idx ? pick(run, m, hidden, idx, rows->batch, true) : NULL;
 }
 
@@ -156,8 +173,8 @@ struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, stru
 {
 	const struct pt_head *h = m->body->head;
 
-	out->scale = m->cfg.logit_scale;
-	out->cap = m->cfg.final_softcap;
+	out->scale = pt_task_vocab(m->task) ? m->cfg.logit_scale : 1;
+	out->cap = pt_task_vocab(m->task) ? m->cfg.final_softcap : 0;
 	out->rows = n;
 	if (!hidden || !has_task(run, m, pt_task_per_token(m->task), "for targets of tokens"))
 		return NULL;

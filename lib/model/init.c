@@ -29,7 +29,7 @@ int pt_weight_fresh(struct pt_model *m, const struct pt_site *s, struct pt_weigh
 		for (size_t i = 0; i < n; i++)
 			x[i] = w->norm && !w->bias ? 1.0f : 0.0f;
 	} else {
-		pt_rng_normal(pt_rng_mix_str(seed, w->path), x, n, 0, (float)m->cfg.init_std);
+		pt_rng_normal(pt_rng_mix_str(seed, w->path), x, n, 0, (float)s->init_std);
 	}
 	if (s == m->body->stack[0].part[PT_ROLE_EMBED] && s->pad >= 0 && pad >= 0 && pad < w->t.shape[0])
 		memset(x + pad * width, 0, (size_t)width * sizeof *x);

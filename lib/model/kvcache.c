@@ -2,7 +2,9 @@
 /*
  * kvcache.c - keys and values of one sequence, all layers, for decoding.
  * Keys are stored rotated; new rows are appended behind the old ones, and
- * attention reads all of them as one sequence.
+ * attention reads all of them as one sequence. Of an encoder-decoder the
+ * layers are the decoder's, and beside them stand the keys and values of the
+ * source, computed once.
  */
 #include <stdlib.h>
 
@@ -19,62 +21,72 @@ struct pt_kvcache {
 	int32_t next;			/* rows after this call */
 	void **k, **v;			/* [layers] device */
 	struct pt_tensor *kt, *vt;	/* [layers] what attention reads */
+	bool two;			/* cross attention: the next four */
+	int32_t source_cu[2];
+	struct pt_rows source;		/* of the source; n 0: none yet */
+	void **sk, **sv;
+	struct pt_tensor *skt, *svt;
 };
+
+static int make_store(struct pt_kvcache *c, void ***store, struct pt_tensor **view, struct pt_error *err)
+{
+	size_t n = (size_t)c->layers;
+	int st = 0;
+
+	*store = pt_calloc(n, sizeof **store, err);
+	*view = pt_calloc(n, sizeof **view, err);
+	if (!*store || !*view)
+		return err->status;
+	for (int i = 0; i < c->layers && !st; i++)
+		st = c->dev->alloc(c->dev, c->bytes, &(*store)[i], err);
+	return st;
+}
+
+static void free_store(struct pt_kvcache *c, void **store, struct pt_tensor *view)
+{
+	for (int i = 0; store && i < c->layers; i++)
+		if (store[i])
+			c->dev->free(c->dev, store[i], c->bytes);
+	free(store);
+	free(view);
+}
 
 int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, enum pt_dtype type, int max_len,
 		   struct pt_error *err)
 {
+	const struct pt_stack_config *stack = &m->cfg.stack[m->cfg.nstacks - 1];
 	struct pt_kvcache *c = pt_calloc(1, sizeof *c, err);
-	size_t n = (size_t)m->cfg.stack[0].layers;
 	int st;
 
 	*out = NULL;
 	if (!c)
 		return err->status;
 	c->dev = m->dev;
-	c->layers = m->cfg.stack[0].layers;
+	c->layers = stack->layers;
 	c->max_len = max_len;
 	c->width = (int64_t)m->cfg.kv_heads * m->cfg.head_dim;
-	if (max_len < 1 || !pt_mul_size((size_t)c->width * pt_dtype_size(type), (size_t)max_len, &c->bytes)) {
+	c->two = m->cfg.nstacks > 1;
+	if (max_len < 1 || !pt_mul_size((size_t)c->width * pt_dtype_size(type), (size_t)max_len, &c->bytes))
 		st = pt_error(err, PT_USAGE, "a cache of %d positions", max_len);
-		goto fail;
-	}
-	c->k = pt_calloc(n, sizeof *c->k, err);
-	c->v = pt_calloc(n, sizeof *c->v, err);
-	c->kt = pt_calloc(n, sizeof *c->kt, err);
-	c->vt = pt_calloc(n, sizeof *c->vt, err);
-	if (!c->k || !c->v || !c->kt || !c->vt) {
-		st = err->status;
-		goto fail;
-	}
-	for (int i = 0; i < c->layers; i++) {
-		st = c->dev->alloc(c->dev, c->bytes, &c->k[i], err);
-		if (st == 0)
-			st = c->dev->alloc(c->dev, c->bytes, &c->v[i], err);
-		if (st)
-			goto fail;
+	else if (!(st = make_store(c, &c->k, &c->kt, err)) && !(st = make_store(c, &c->v, &c->vt, err)) && c->two &&
+		 !(st = make_store(c, &c->sk, &c->skt, err)))
+		st = make_store(c, &c->sv, &c->svt, err);
+	if (st) {
+		pt_kvcache_free(c);
+		return st;
 	}
 	*out = c;
 	return 0;
-fail:
-	pt_kvcache_free(c);
-	return st;
 }
 
 void pt_kvcache_free(struct pt_kvcache *c)
 {
 	if (!c)
 		return;
-	for (int i = 0; i < c->layers; i++) {
-		if (c->k && c->k[i])
-			c->dev->free(c->dev, c->k[i], c->bytes);
-		if (c->v && c->v[i])
-			c->dev->free(c->dev, c->v[i], c->bytes);
-	}
-	free(c->k);
-	free(c->v);
-	free(c->kt);
-	free(c->vt);
+	free_store(c, c->k, c->kt);
+	free_store(c, c->v, c->vt);
+	free_store(c, c->sk, c->skt);
+	free_store(c, c->sv, c->svt);
 	free(c);
 }
 
@@ -86,6 +98,7 @@ int pt_kvcache_len(const struct pt_kvcache *c)
 void pt_kvcache_reset(struct pt_kvcache *c)
 {
 	c->len = 0;
+	c->source.n = 0;
 }
 
 int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows)
@@ -96,6 +109,8 @@ int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_r
 		return pt_error(&run->err, PT_FAIL, "a cache of keys cannot be differentiated");
 	if (rows->batch != 1)
 		return pt_error(&run->err, PT_FAIL, "a cache of keys holds one sequence, not %d", rows->batch);
+	if (c->two && !c->source.n)
+		return pt_error(&run->err, PT_FAIL, "a cache of keys without those of a source");
 	if (rows->n > c->max_len - c->len)
 		return pt_error(&run->err, PT_FAIL, "%lld more rows do not fit into a cache of %d positions, %d in use",
 				(long long)rows->n, c->max_len, c->len);
@@ -106,7 +121,42 @@ int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_r
 		.n = c->next, .batch = 1, .max_len = c->next, .host_cu = c->host_cu,
 		.cu = pt_run_upload(run, c->host_cu, sizeof c->host_cu),
 	};
+	if (c->two)
+		c->source.cu = pt_run_upload(run, c->source_cu, sizeof c->source_cu);
 	return run->err.status;
+}
+
+int pt_kvcache_source(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows)
+{
+	if (run->record)
+		return pt_error(&run->err, PT_FAIL, "a cache of keys cannot be differentiated");
+	if (!c->two || rows->batch != 1 || rows->n < 1 || rows->n > c->max_len)
+		return pt_error(&run->err, PT_FAIL, "a source of %d sequences, %lld rows, does not fit into the cache",
+				rows->batch, (long long)rows->n);
+	c->source_cu[1] = (int32_t)rows->n;
+	c->source = (struct pt_rows){ .n = rows->n, .batch = 1, .max_len = (int)rows->n, .host_cu = c->source_cu };
+	return 0;
+}
+
+void pt_kvcache_keep(struct pt_run *run, struct pt_kvcache *c, int layer, const struct pt_tensor *k,
+		     const struct pt_tensor *v)
+{
+	const struct pt_tensor *from[2] = { k, v };
+	void *const store[2] = { c->sk[layer], c->sv[layer] };
+	struct pt_tensor *const view[2] = { &c->skt[layer], &c->svt[layer] };
+
+	for (int i = 0; i < 2 && from[i] && !run->err.status; i++) {
+		run->dev->k->copy(run->dev, store[i], from[i]->data,
+				  (size_t)pt_tensor_count(from[i]) * pt_dtype_size(from[i]->type), &run->err);
+		pt_tensor_init(view[i], from[i]->type, 2, from[i]->shape, store[i]);
+		view[i]->rows = &c->source;
+	}
+}
+
+void pt_kvcache_kept(struct pt_kvcache *c, int layer, struct pt_tensor *kv[2])
+{
+	kv[0] = &c->skt[layer];
+	kv[1] = &c->svt[layer];
 }
 
 static struct pt_tensor *append(struct pt_run *run, struct pt_kvcache *c, void *store,

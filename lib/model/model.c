@@ -57,6 +57,14 @@ static int head_dropout(struct pt_model *m, struct pt_error *err)
 	return 0;
 }
 
+/* A second stack begins with a token that config.json names. */
+static int check_start(const struct pt_model *m, struct pt_error *err)
+{
+	if (m->body->nstacks < 2 || m->cfg.decoder_start >= 0)
+		return 0;
+	return pt_error(err, PT_DATA, "%s: config.json: decoder_start_token_id is missing", m->dir->given);
+}
+
 int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_modeldir *dir,
 		  const struct pt_model_options *o, struct pt_error *err)
 {
@@ -79,10 +87,10 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		goto fail;
 	}
 	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
-	    (st = pt_body_build(m, err)) || (st = head_dropout(m, err)) ||
+	    (st = pt_body_build(m, err)) || (st = head_dropout(m, err)) || (st = check_start(m, err)) ||
 	    (m->task == PT_TASK_CONTRASTIVE && (st = pt_sentence_read(m, err))))
 		goto fail;
-	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_slopes(m, err))))
+	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_positions(m, err))))
 		goto fail;
 	m->digest = pt_modeldir_digest(dir);
 	*out = m;
@@ -135,5 +143,7 @@ struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
 
 struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
+	if (m->body->nstacks > 1)
+		return pt_encdec(run, m, in);
 	return m->cfg.stack[0].causal ? pt_decoder(run, m, in) : pt_encoder(run, m, in);
 }

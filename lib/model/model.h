@@ -75,6 +75,13 @@ struct pt_input {
 /* Final hidden states [N,C], after the last norm where the model has one. */
 struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 
+/*
+ * Decoding with an encoder-decoder: the source's keys and values into
+ * in->cache, once; pt_model_hidden() with that cache then reads decoder_ids.
+ * Returns a status (also in run->err).
+ */
+int pt_model_encode(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
+
 /* Class logits [B,K] of the pooled rows, or, where the head reads every row, [N,K]; one call a micro-batch. */
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden);

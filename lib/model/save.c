@@ -94,7 +94,7 @@ cJSON *pt_model_save_config(const struct pt_model *m, const struct pt_model_save
 		st = set_labels(json, m, o, err);
 	if (st == 0 && o->dtype >= 0)
 		st = set_dtype(json, o->dtype, err);
-	if (st == 0 && o->tie >= 0)
+	if (st == 0 && o->tie >= 0 && !m->cfg.tie_forced)
 		st = set(json, "tie_word_embeddings", cJSON_CreateBool(o->tie), err);
 	if (st) {
 		pt_json_free(json);

@@ -20,6 +20,7 @@ enum pt_site_kind {
 	PT_SITE_LINEAR,		/* y = x W' + b */
 	PT_SITE_EMBEDDING,	/* y = E[ids] */
 	PT_SITE_NORM,
+	PT_SITE_TABLE,		/* values that a kernel looks up (relative bias): trained whole or not at all */
 	PT_SITE_KV,		/* keys and values of an attention: prefixes */
 	PT_SITE_BLOCK,		/* output of a sub-block, before the residual is added */
 	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
@@ -53,6 +54,7 @@ struct pt_site {
 	int64_t pad;		/* EMBEDDING: the id whose row never trains (padding_idx); -1: none */
 	struct pt_weight *weight, *bias;	/* NULL: none */
 	uint64_t rng;		/* random site: mixed from the path */
+	double init_std;	/* of a fresh weight */
 	struct pt_hook **hook;	/* active hooks in order */
 	int nhooks;
 };

@@ -28,6 +28,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	bool ln = c->norm == PT_NORM_LAYER && !c->norm_plain;
 
 	switch (role) {
+	case PT_ROLE_SHARED:
 	case PT_ROLE_EMBED:
 		return (struct shape){ PT_SITE_EMBEDDING, c->vocab, c->embed_width, false };
 	case PT_ROLE_POS:
@@ -43,13 +44,20 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	case PT_ROLE_QKV:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, q + 2 * kv, c->bias_qkv };
 	case PT_ROLE_Q:
+	case PT_ROLE_CROSS_Q:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, q, c->bias_qkv };
+	case PT_ROLE_REL_BIAS:
+		return (struct shape){ PT_SITE_TABLE, c->buckets, c->heads, false };
 	case PT_ROLE_K:
 	case PT_ROLE_V:
+	case PT_ROLE_CROSS_K:
+	case PT_ROLE_CROSS_V:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, kv, c->bias_qkv };
 	case PT_ROLE_O:
+	case PT_ROLE_CROSS_O:
 		return (struct shape){ PT_SITE_LINEAR, q, c->hidden, c->bias_o };
 	case PT_ROLE_KV:
+	case PT_ROLE_CROSS_KV:
 		return (struct shape){ PT_SITE_KV, kv, kv, false };
 	case PT_ROLE_GATE_UP:
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, 2 * c->ffn, c->bias_ffn };
@@ -59,6 +67,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	case PT_ROLE_DOWN:
 		return (struct shape){ PT_SITE_LINEAR, c->ffn, c->hidden, c->bias_ffn };
 	case PT_ROLE_ATTN_OUT:
+	case PT_ROLE_CROSS_OUT:
 	case PT_ROLE_FFN_OUT:
 		return (struct shape){ PT_SITE_BLOCK, c->hidden, c->hidden, false };
 	case PT_ROLE_Q_NORM:
@@ -81,6 +90,7 @@ static const char *module_class(const struct pt_model *m, enum pt_site_kind kind
 	case PT_SITE_LINEAR:
 		return transposed ? "Conv1D" : "Linear";
 	case PT_SITE_EMBEDDING:
+	case PT_SITE_TABLE:
 		return "Embedding";
 	case PT_SITE_NORM:
 		return m->cfg.norm == PT_NORM_LAYER ? "LayerNorm" : "RMSNorm";
@@ -107,7 +117,7 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 	int64_t shape[2] = { s->transposed ? s->in : s->out, s->transposed ? s->out : s->in };
 	int ndim = 2;
 
-	if (s->kind == PT_SITE_EMBEDDING) {
+	if (s->kind == PT_SITE_EMBEDDING || s->kind == PT_SITE_TABLE) {
 		shape[0] = s->in;
 		shape[1] = s->out;
 	}
@@ -157,6 +167,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	s->embed_scale = role == PT_ROLE_EMBED ? m->cfg.embed_scale : 1;
 	s->pad = role == PT_ROLE_EMBED && m->cfg.family->pad_row ? m->cfg.pad : -1;
 	s->rng = pt_rng_mix_str(0, s->path);
+	s->init_std = m->cfg.family->std ? m->cfg.family->std(&m->cfg, m->task, role) : m->cfg.init_std;
 	s->head = !pt_task_vocab(m->task) && is_head(m, role);
 	s->output = role == PT_ROLE_HEAD_OUT && pt_task_vocab(m->task);
 	if (!stack)
@@ -166,7 +177,8 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	else
 		stack->layer[layer].part[role] = s;
 	if ((sh.kind == PT_SITE_NORM && m->cfg.norm_plain) ||
-	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM))
+	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM &&
+	     sh.kind != PT_SITE_TABLE))
 		return 0;
 	s->weight = add_weight(m, s, false, err);
 	if (s->weight && sh.bias)
@@ -189,6 +201,8 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 			;
 		for (int i = 0; i < stack->cfg->layers; i++) {
 			for (const struct pt_part *q = p; q < end; q++) {
+				if (q->role == PT_ROLE_REL_BIAS && i > 0)
+					continue;
 				if (add_site(m, stack, q->role, prefix, q->path, i, err))
 					return err->status;
 			}
@@ -224,9 +238,12 @@ static void set_stack(struct pt_stack *s)
 		struct pt_layer *l = &s->layer[i];
 
 		l->index = i;
+		l->part[PT_ROLE_REL_BIAS] = s->layer[0].part[PT_ROLE_REL_BIAS];
 		l->cfg = &s->cfg->layer[i];
 		l->rng_attn = dropout_site(l->part[PT_ROLE_KV]);
 		l->rng_attn_out = dropout_site(l->part[PT_ROLE_O]);
+		l->rng_cross = dropout_site(l->part[PT_ROLE_CROSS_KV]);
+		l->rng_cross_out = dropout_site(l->part[PT_ROLE_CROSS_O]);
 		l->rng_act = dropout_site(l->part[PT_ROLE_UP] ? l->part[PT_ROLE_UP] : l->part[PT_ROLE_GATE_UP]);
 		l->rng_ffn_out = dropout_site(l->part[PT_ROLE_DOWN]);
 	}
@@ -253,7 +270,8 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 		return err->status;
 	m->body->head = pt_family_head(c->family, m->task);
 	m->body->pool = m->body->head ? m->body->head->pool : PT_POOL_ROWS;
-	for (int i = 0; i < c->nstacks; i++) {
+	m->body->nstacks = m->body->head && m->body->head->first_stack ? 1 : c->nstacks;
+	for (int i = 0; i < m->body->nstacks; i++) {
 		struct pt_stack *s = &m->body->stack[i];
 
 		s->cfg = &c->stack[i];
@@ -266,7 +284,7 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 	m->weight = pt_calloc(2 * sites, sizeof *m->weight, err);
 	if (!m->site || !m->weight)
 		return err->status;
-	for (int i = 0; i < c->nstacks; i++) {
+	for (int i = 0; i < m->body->nstacks; i++) {
 		if (add_stack(m, &m->body->stack[i], pt_body_prefix(m), err))
 			return err->status;
 		set_stack(&m->body->stack[i]);

@@ -181,33 +181,62 @@ static bool equal(const struct pt_st_tensor *a, const struct pt_st_tensor *b)
 	return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
 }
 
-/*
- * Values of one weight. Tied heads: the file's own where it differs from the
- * embedding, else the embedding; an embedding that is missing is the head's.
- */
+/* The table that serves as both ends: apart from the embeddings in some families. */
+static const struct pt_site *table_of(const struct pt_model *m)
+{
+	struct pt_site *const *part = m->body->stack[0].part;
+
+	return part[PT_ROLE_SHARED] ? part[PT_ROLE_SHARED] : part[PT_ROLE_EMBED];
+}
+
+/* What s shares its weight with, unless the file has one of its own; NULL: nothing. */
+static const struct pt_site *twin_of(const struct pt_model *m, const struct pt_site *s)
+{
+	const struct pt_site *table = table_of(m);
+
+	if (s->output)
+		return m->cfg.tie ? table : NULL;
+	for (int i = 0; i < m->body->nstacks; i++) {
+		if (s == m->body->stack[i].part[PT_ROLE_EMBED] && s != table)
+			return table;
+	}
+	return NULL;
+}
+
+/* A table that is missing is any of its twins. */
+static const struct pt_st_tensor *resolve_twin(const struct pt_model *m, const struct pt_site *table)
+{
+	const struct pt_st_tensor *t = NULL;
+
+	for (int i = 0; i < m->nsites && !t; i++) {
+		if (m->site[i].weight && twin_of(m, &m->site[i]) == table)
+			t = resolve(m, m->site[i].weight->path);
+	}
+	return t;
+}
+
+/* Values of one weight. Of tied weights the file's own where it differs from the twin's, else the twin. */
 static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 		    const struct pt_model_options *o, struct pt_error *err)
 {
-	const struct pt_site *embed = m->body->stack[0].part[PT_ROLE_EMBED];
-	const struct pt_site *out = m->body->part[PT_ROLE_HEAD_OUT];
+	const struct pt_site *twin = w->bias ? NULL : twin_of(m, s);
 	const bool file = !o->random && !o->structure;
-	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w->path);
-	const struct pt_st_tensor *twin;
+	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w->path), *other;
 	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE] || s == m->body->part[PT_ROLE_HEAD_NORM] ||
 		    (s->output && w->bias);
 	int st;
 
-	if (s->output && m->cfg.tie && !w->bias) {
-		twin = !file ? NULL : resolve(m, embed->weight->path);
-		if (!t || !twin || equal(t, twin)) {
-			tie(w, embed->weight);
+	if (twin) {
+		other = !file ? NULL : resolve(m, twin->weight->path);
+		if (!t || !other || equal(t, other)) {
+			tie(w, twin->weight);
 			return 0;
 		}
 	}
 	if (o->structure)
 		return 0;
-	if (!t && file && m->cfg.tie && s == embed && out && out->output)
-		t = resolve(m, out->weight->path);
+	if (!t && file && s == table_of(m))
+		t = resolve_twin(m, s);
 	if (t) {
 		st = check_shape(w, t, err);
 		return st ? st : place(m, w, t, err);

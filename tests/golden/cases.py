@@ -11,6 +11,9 @@ Names are unique over all kins. more:
   store     type of the stored weights (default F32); BF16 is also computed in bfloat16
   attn      attention implementation of transformers (default eager)
   types     token type ids are given
+  targets   lengths of the decoder's sequences
+  own_head  the output embedding is not tied, whatever the class does
+  ends      sequences have two end tokens (shorter ones one)
   pads      trailing padding of each sequence
 """
 import glob

@@ -37,8 +37,10 @@ def weight(name, shape):
         x = x * np.float32(0.25)
     elif len(shape) == 1:
         x = x * np.float32(0.5) + np.float32(1)
-    elif "embed" not in name:
+    elif "embed" not in name and not name.endswith("shared.weight"):
         x = x * np.float32(1.75 / math.sqrt(shape[1]))
+        if "Attention.q." in name:
+            x = x * np.float32(0.3125)      # T5 does not scale scores
     return x.reshape(shape)
 
 

@@ -47,6 +47,14 @@ def multilabel_targets(name, x, config):
     return {"in.target": integers(name + ":target", n * k, 0, 2).astype(np.float32).reshape(n, -1)}
 
 
+def decoder_labels(name, x, config):
+    n = int(x["in.decoder_cu"][-1])
+    ids = integers(name + ":decoder_ids", n, 4, VOCAB)
+    y = ids.copy()
+    y[uniform(name + ":unlabelled", n) < -0.6] = -100
+    return {"in.decoder_ids": ids, "in.decoder_labels": y}
+
+
 def lm_loss(model, outs, x):
     """Of labels that the model shifts; one denominator for all sequences."""
     y, cu = x["in.labels"], x["in.cu"]
@@ -59,6 +67,11 @@ def lm_loss(model, outs, x):
     return loss
 
 
+def decoder_loss(model, outs, x):
+    """Of all targets: what the decoder reads was shifted."""
+    return torch.nn.functional.cross_entropy(torch.cat(outs), x["in.decoder_labels"], ignore_index=-100)
+
+
 def class_loss(model, outs, x):
     return ForSequenceClassificationLoss(x["in.class" if "in.class" in x else "in.target"], torch.stack(outs), model.config)
 
@@ -66,6 +79,7 @@ def class_loss(model, outs, x):
 # task: (what is learned, its loss from the outputs of all sequences)
 TASKS = {
     "lm": (token_labels, lm_loss),
+    "seq2seq": (decoder_labels, decoder_loss),
     "class": (class_labels, class_loss),
     "regression": (regression_targets, class_loss),
     "multilabel": (multilabel_targets, class_loss),
@@ -79,6 +93,10 @@ def make_inputs(name, config, lengths, more):
     x = {"in.ids": integers(name + ":ids", n, 4, VOCAB), "in.cu": cu}
     for i, k in enumerate(more.get("pads", [])):
         x["in.ids"][cu[i + 1] - min(k, lengths[i]):cu[i + 1]] = config["pad_token_id"]
+    for i in range(len(lengths) if more.get("ends") else 0):
+        x["in.ids"][[cu[i] + lengths[i] // 3, cu[i] + 2 * lengths[i] // 3]] = config["eos_token_id"]
+    if "targets" in more:
+        x["in.decoder_cu"] = np.concatenate([[0], np.cumsum(more["targets"])]).astype(np.int32)
     if more.get("types"):
         x["in.types"] = integers(name + ":types", n, 0, config["type_vocab_size"])
     return {**x, **TASKS[more.get("task", "lm")][0](name, x, config)}
@@ -92,6 +110,8 @@ def make_model(config, more, dtype):
     cls = getattr(transformers, config["architectures"][0])
     with in_type(dtype):
         model = cls(c).eval()
+        if more.get("own_head"):
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     with torch.no_grad():
         for name, p in model.named_parameters():
             w = torch.from_numpy(weight(name, tuple(p.shape)))
@@ -123,6 +143,9 @@ def forward(model, x, more):
         kw = dict(input_ids=ids[None, span])
         if "in.types" in x:
             kw["token_type_ids"] = x["in.types"][None, span]
+        if "in.decoder_cu" in x:
+            d = slice(x["in.decoder_cu"][b], x["in.decoder_cu"][b + 1])
+            kw["decoder_input_ids"] = model._shift_right(x["in.decoder_ids"][None, d])
         out = model(**kw)
         outs.append((out.last_hidden_state if task == "none" else out.logits)[0])
     loss = TASKS[task][1]

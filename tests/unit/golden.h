@@ -43,7 +43,7 @@ static void golden_weight(const char *name, int ndim, const int64_t *shape, floa
 static void golden_weight(const char *name, int ndim, const int64_t *shape, float *x)
 {
 	size_t n = 1, len = strlen(name);
-	float scale = 1, shift = 0;
+	float scale = 1, shift = 0, more = 1;
 
 	for (int i = 0; i < ndim; i++)
 		n *= (size_t)shape[i];
@@ -53,11 +53,12 @@ static void golden_weight(const char *name, int ndim, const int64_t *shape, floa
 	} else if (ndim == 1) {
 		scale = 0.5f;
 		shift = 1;
-	} else if (!strstr(name, "embed")) {
+	} else if (!strstr(name, "embed") && !(len >= 13 && !strcmp(name + len - 13, "shared.weight"))) {
 		scale = (float)(1.75 / sqrt((double)shape[1]));
+		more = strstr(name, "Attention.q.") ? 0.3125f : 1;	/* T5 does not scale scores */
 	}
 	for (size_t i = 0; i < n; i++)
-		x[i] = x[i] * scale + shift;
+		x[i] = x[i] * scale * more + shift;
 }
 
 struct golden {

@@ -16,6 +16,7 @@
 #include "model/model.h"
 
 #define MFIX_ARENA ((size_t)16 << 20)
+#define MFIX_TENSORS 128
 
 struct mfix {
 	struct fix f;
@@ -122,6 +123,27 @@ static void mfix_try(struct mfix *x, const char *device, int status, const char 
 	assert_true(!x->m == (status != 0));
 }
 
+/* What the decoder reads, where the case has one: the targets of each sequence behind the start token. */
+static void mfix_decoder(struct mfix *x)
+{
+	const struct pt_st_tensor *cu = mfix_in(x, "in.decoder_cu"), *ids = mfix_in(x, "in.decoder_ids");
+	int32_t read[128];
+	const int32_t *c;
+	int len[16];
+
+	if (!cu)
+		return;
+	c = cu->data;
+	assert_true(ids->count <= 128);
+	for (size_t b = 0; b + 1 < cu->count; b++) {
+		len[b] = c[b + 1] - c[b];
+		for (int32_t i = c[b]; i < c[b + 1]; i++)
+			read[i] = i == c[b] ? x->m->cfg.decoder_start : ((const int32_t *)ids->data)[i - 1];
+	}
+	fix_rows(&x->f, &x->in.decoder_rows, len, (int)cu->count - 1, 0);
+	x->in.decoder_ids = fix_put(&x->f, read, ids->bytes);
+}
+
 /* Opens what was written on a device; the packed micro-batch is the golden file's. */
 static void mfix_open(struct mfix *x, const char *device)
 {
@@ -138,6 +160,7 @@ static void mfix_open(struct mfix *x, const char *device)
 	x->in.ids = fix_put(&x->f, ids->data, ids->bytes);
 	if (types)
 		x->in.types = fix_put(&x->f, types->data, types->bytes);
+	mfix_decoder(x);
 	pt_run_compute(&x->f.run, x->type == 1);
 }
 
@@ -210,7 +233,7 @@ static float *mfix_out(struct mfix *x, size_t *n)
 	pt_run_reset(run);
 	run->record = false;
 	h = pt_model_hidden(run, x->m, &x->in);
-	if (pt_task_shifts(x->m->task))
+	if (pt_task_shifts(x->m->task) || pt_task_decoder(x->m->task))
 		y = mfix_logits(x, h);
 	else
 		y = x->m->task == PT_TASK_NONE ? h : pt_model_classify(run, x->m, &x->in, h);
@@ -222,14 +245,15 @@ static float *mfix_out(struct mfix *x, size_t *n)
 /* Mean over the learned tokens; seed: weights that backward starts from. */
 static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float *seed, int *n)
 {
-	const int32_t *y = mfix_in(x, "in.labels")->data, *cu = x->in.rows.host_cu;
-	int32_t *row = malloc(2 * (size_t)x->in.rows.n * sizeof *row), *label = row + x->in.rows.n;
+	bool decoder = pt_task_decoder(x->m->task);
+	const struct pt_rows *rows = decoder ? &x->in.decoder_rows : &x->in.rows;
+	const int32_t *y = mfix_in(x, decoder ? "in.decoder_labels" : "in.labels")->data, *cu = rows->host_cu;
+	int32_t *row = malloc(2 * (size_t)rows->n * sizeof *row), *label = row + rows->n;
+	int shift = pt_task_shifts(x->m->task);
 	struct pt_nll nll = { 0 };
 
 	*n = 0;
-	for (int b = 0; b < x->in.rows.batch; b++) {
-		bool shift = pt_task_shifts(x->m->task);
-
+	for (int b = 0; b < rows->batch; b++) {
 		for (int32_t i = cu[b] + shift; i < cu[b + 1]; i++) {
 			if (y[i] == -100)
 				continue;
@@ -268,7 +292,7 @@ static double mfix_loss(struct mfix *x, bool backward) REF_UNUSED;
 static double mfix_loss(struct mfix *x, bool backward)
 {
 	struct pt_run *run = &x->f.run;
-	float *seed = malloc((size_t)x->in.rows.n * sizeof *seed), *v;
+	float *seed = malloc((size_t)(x->in.rows.n + x->in.decoder_rows.n) * sizeof *seed), *v;
 	struct pt_tensor *h, *loss;
 	double sum = 0;
 	int n = 0;

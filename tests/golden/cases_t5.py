@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""Cases of encoder-decoders: T5 v1.0, v1.1 (Flan) and mT5."""
+from cases import RAGGED, VOCAB, labels
+
+# Heads that do not make up the width, stacks of different depth, buckets that short sequences fill.
+T5 = dict(model_type="t5", architectures=["T5ForConditionalGeneration"], vocab_size=VOCAB, d_model=30, d_kv=7,
+          num_heads=3, d_ff=41, num_layers=2, num_decoder_layers=3, relative_attention_num_buckets=8,
+          relative_attention_max_distance=12, layer_norm_epsilon=1e-3, dropout_rate=0.1, feed_forward_proj="relu",
+          pad_token_id=0, eos_token_id=1, decoder_start_token_id=3)
+FLAN = dict(T5, d_kv=12, num_decoder_layers=2, relative_attention_num_buckets=12, relative_attention_max_distance=20,
+            feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+MT5 = dict(T5, model_type="mt5", architectures=["MT5ForConditionalGeneration"], num_layers=3, num_decoder_layers=None,
+           feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+CLASS = dict(T5, architectures=["T5ForSequenceClassification"], num_decoder_layers=2, **labels(3))
+TARGETS = [3, 11, 1, 2, 24]
+
+MODELS = {
+    "t5": (T5, RAGGED, dict(task="seq2seq", targets=TARGETS)),
+    "t5-bf16": (dict(FLAN, d_kv=7), [9, 4, 17, 6], dict(task="seq2seq", targets=[5, 14, 8, 2], store="BF16")),
+    "t5-flan": (FLAN, RAGGED, dict(task="seq2seq", targets=TARGETS, own_head=True)),
+    "mt5": ({k: v for k, v in MT5.items() if k != "decoder_start_token_id"}, [2, 21, 1, 9],
+            dict(task="seq2seq", targets=[1, 5, 13, 8], own_head=True)),
+    "t5-class": (CLASS, [7, 1, 16, 2, 12, 9], dict(task="class", ends=True)),
+    "t5-multilabel": (dict(FLAN, architectures=["T5ForSequenceClassification"], **labels(4)), [5, 1, 13],
+                      dict(task="multilabel", ends=True)),
+}
