@@ -288,6 +288,47 @@ struct pt_k_class {
 	bool acc_dz;
 };
 
+/* y = x / max(|x|, eps), row by row. */
+struct pt_k_unit {
+	int64_t n, c;
+	enum pt_dtype type;
+	const void *x;
+	void *y;			/* backward reads it */
+	float eps;
+	float *norm;			/* [N] what divided, kept for backward */
+	const void *dy;
+	void *dx;
+	bool acc_dx;
+};
+
+/* z[i,j] = scale <x[a[i]], x[b[i,j]]>: products of listed pairs of rows. */
+struct pt_k_dots {
+	int64_t n, k, c;
+	enum pt_dtype type;
+	const void *x;			/* [rows,C] */
+	const int32_t *a, *b;		/* [n], [n,k] rows of x */
+	float scale;
+	void *z;			/* [n,k] */
+	const void *dz;
+	void *dx;			/* accumulated into */
+};
+
+/*
+ * Cross entropy over the rows of each sequence, column by column:
+ * loss[b] = mean over j of (lse over cu[b]..cu[b+1] of z[:,j]) - z[row[b,j],j].
+ */
+struct pt_k_span {
+	int batch;
+	int64_t n, k;			/* z [N,K] */
+	enum pt_dtype type;
+	const void *z;
+	const int32_t *cu;		/* [B+1] */
+	const int32_t *row;		/* [B,K]; -1: no loss */
+	float *loss;			/* [B] */
+	const float *weight;		/* backward [B] */
+	void *dz;			/* accumulated into */
+};
+
 struct pt_k_embed {
 	int64_t n, c, v;
 	const int32_t *ids;		/* [N] */
@@ -369,6 +410,12 @@ struct pt_kernels {
 	int (*nll_bwd)(struct pt_device *, const struct pt_k_nll *, struct pt_error *);
 	int (*class_fwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
 	int (*class_bwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
+	int (*unit_fwd)(struct pt_device *, const struct pt_k_unit *, struct pt_error *);
+	int (*unit_bwd)(struct pt_device *, const struct pt_k_unit *, struct pt_error *);
+	int (*dots_fwd)(struct pt_device *, const struct pt_k_dots *, struct pt_error *);
+	int (*dots_bwd)(struct pt_device *, const struct pt_k_dots *, struct pt_error *);
+	int (*span_fwd)(struct pt_device *, const struct pt_k_span *, struct pt_error *);
+	int (*span_bwd)(struct pt_device *, const struct pt_k_span *, struct pt_error *);
 	int (*embed_fwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
 	int (*embed_bwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
 	int (*adamw)(struct pt_device *, const struct pt_k_adamw *, struct pt_error *);

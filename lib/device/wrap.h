@@ -89,6 +89,12 @@ static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_
 	X(nll_bwd, const struct pt_k_nll *k, k) \
 	X(class_fwd, const struct pt_k_class *k, k) \
 	X(class_bwd, const struct pt_k_class *k, k) \
+	X(unit_fwd, const struct pt_k_unit *k, k) \
+	X(unit_bwd, const struct pt_k_unit *k, k) \
+	X(dots_fwd, const struct pt_k_dots *k, k) \
+	X(dots_bwd, const struct pt_k_dots *k, k) \
+	X(span_fwd, const struct pt_k_span *k, k) \
+	X(span_bwd, const struct pt_k_span *k, k) \
 	X(embed_fwd, const struct pt_k_embed *k, k) \
 	X(embed_bwd, const struct pt_k_embed *k, k) \
 	X(adamw, const struct pt_k_adamw *k, k) \

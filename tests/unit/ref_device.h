@@ -262,6 +262,7 @@ static int ref_dropout(struct pt_device *dev, const struct pt_k_dropout *k, stru
 }
 
 #include "ref_linear.h"
+#include "ref_pairs.h"
 #include "ref_attn.h"
 
 static int ref_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err)
@@ -472,7 +473,8 @@ static const struct pt_kernels ref_kernels = {
 	.act_bwd = ref_act_bwd, .attn_scratch = ref_attn_scratch, .attn_fwd = ref_attn_fwd,
 	.attn_bwd = ref_attn_bwd, .nll_scratch = ref_nll_scratch, .nll_fwd = ref_nll_fwd,
 	.nll_bwd = ref_nll_bwd, .class_fwd = ref_class_fwd, .class_bwd = ref_class_bwd,
-	.embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd, .adamw = ref_adamw, .sumsq = ref_sumsq,
+	.unit_fwd = ref_unit_fwd, .unit_bwd = ref_unit_bwd, .dots_fwd = ref_dots_fwd, .dots_bwd = ref_dots_bwd,
+	.span_fwd = ref_span_fwd, .span_bwd = ref_span_bwd, .embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd, .adamw = ref_adamw, .sumsq = ref_sumsq,
 };
 
 static struct pt_device *ref_device_new(void) REF_UNUSED;

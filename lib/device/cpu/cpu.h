@@ -113,6 +113,12 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_nll_bwd		PT_CPU_NAME(pt_cpu_nll_bwd)
 #define pt_cpu_class_fwd	PT_CPU_NAME(pt_cpu_class_fwd)
 #define pt_cpu_class_bwd	PT_CPU_NAME(pt_cpu_class_bwd)
+#define pt_cpu_unit_fwd		PT_CPU_NAME(pt_cpu_unit_fwd)
+#define pt_cpu_unit_bwd		PT_CPU_NAME(pt_cpu_unit_bwd)
+#define pt_cpu_dots_fwd		PT_CPU_NAME(pt_cpu_dots_fwd)
+#define pt_cpu_dots_bwd		PT_CPU_NAME(pt_cpu_dots_bwd)
+#define pt_cpu_span_fwd		PT_CPU_NAME(pt_cpu_span_fwd)
+#define pt_cpu_span_bwd		PT_CPU_NAME(pt_cpu_span_bwd)
 #define pt_cpu_embed_fwd	PT_CPU_NAME(pt_cpu_embed_fwd)
 #define pt_cpu_embed_bwd	PT_CPU_NAME(pt_cpu_embed_bwd)
 #define pt_cpu_adamw		PT_CPU_NAME(pt_cpu_adamw)
@@ -162,6 +168,12 @@ int pt_cpu_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_er
 int pt_cpu_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err);
 int pt_cpu_class_fwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
 int pt_cpu_class_bwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
+int pt_cpu_unit_fwd(struct pt_device *dev, const struct pt_k_unit *k, struct pt_error *err);
+int pt_cpu_unit_bwd(struct pt_device *dev, const struct pt_k_unit *k, struct pt_error *err);
+int pt_cpu_dots_fwd(struct pt_device *dev, const struct pt_k_dots *k, struct pt_error *err);
+int pt_cpu_dots_bwd(struct pt_device *dev, const struct pt_k_dots *k, struct pt_error *err);
+int pt_cpu_span_fwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_error *err);
+int pt_cpu_span_bwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_error *err);
 int pt_cpu_embed_fwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
 int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
 int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err);
