@@ -42,6 +42,11 @@ static inline uint16_t pt_f32_to_bf16(float f)
 	return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
+static inline float pt_round_bf16(float f)
+{
+	return pt_bf16_to_f32(pt_f32_to_bf16(f));
+}
+
 float pt_f16_to_f32(uint16_t h);
 uint16_t pt_f32_to_f16(float f);
 

@@ -202,7 +202,12 @@ struct pt_k_act {
 	bool acc_dx, acc_du;
 };
 
-enum pt_attn_bias { PT_BIAS_NONE, PT_BIAS_BUCKETS, PT_BIAS_SLOPES };
+enum pt_attn_bias {
+	PT_BIAS_NONE,
+	PT_BIAS_BUCKETS,
+	PT_BIAS_SLOPES,			/* -slope times the distance */
+	PT_BIAS_KEY_SLOPES,		/* scale times the slope times the key's position, all rounded to bf16: Falcon */
+};
 
 /*
  * softmax(scale q k' [soft cap] + bias + mask) v, blocked, never S x S.
@@ -224,7 +229,7 @@ struct pt_k_attn {
 	int window;			/* 0: none */
 	float scale, softcap;		/* softcap 0: none */
 	enum pt_attn_bias bias;
-	const float *bias_table;	/* BUCKETS [buckets,H]; SLOPES [H] */
+	const float *bias_table;	/* BUCKETS [buckets,H]; SLOPES, KEY_SLOPES [H] */
 	int buckets, max_distance;
 	bool bidirectional;		/* BUCKETS: T5's encoder form */
 	int prefixes;			/* entries of the prefix table, 0: none */

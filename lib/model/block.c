@@ -72,7 +72,7 @@ static void set_bias(const struct pt_pass *p, const struct pt_layer *l, struct p
 
 	if (c->position == PT_POS_SLOPES) {
 		pt_tensor_init(slopes, PT_F32, 1, &heads, p->m->body->slopes);
-		a->bias = PT_BIAS_SLOPES;
+		a->bias = c->key_slopes ? PT_BIAS_KEY_SLOPES : PT_BIAS_SLOPES;
 		a->bias_table = slopes;
 	} else if (c->position == PT_POS_BUCKETS) {
 		struct pt_tensor *use = l->part[PT_ROLE_REL_BIAS]->weight->use;
@@ -196,6 +196,13 @@ static struct pt_tensor *post_norm(struct pt_run *run, const struct pt_config *c
 	return norm ? pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y) : y;
 }
 
+/* What goes on of the sum x once its norm y has been read: x, or, in some families, y. */
+static struct pt_tensor *residual(struct pt_run *run, const struct pt_config *c, struct pt_tensor *x,
+				  struct pt_tensor *y)
+{
+	return c->normed_residual ? pt_then(run, y, x) : pt_then(run, x, y);
+}
+
 static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x,
 				   struct pt_tensor **delta)
@@ -204,14 +211,16 @@ static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 	struct pt_tensor *y;
 
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
-	*delta = pt_then(run, attention(run, p, l, y), y);
+	*delta = attention(run, p, l, y);
+	x = residual(run, c, x, y);
 	*delta = post_norm(run, c, l->part[PT_ROLE_ATTN_POST_NORM], *delta);
 	if (l->part[PT_ROLE_CROSS_Q]) {
 		y = sum_norm(run, c, l->part[PT_ROLE_CROSS_NORM], &x, *delta);
 		*delta = pt_then(run, cross_attention(run, p, l, y), y);
 	}
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
-	*delta = pt_then(run, feed_forward(run, p, l, y), y);
+	*delta = feed_forward(run, p, l, y);
+	x = residual(run, c, x, y);
 	*delta = post_norm(run, c, l->part[PT_ROLE_FFN_POST_NORM], *delta);
 	return x;
 }
@@ -244,6 +253,7 @@ static struct pt_tensor *parallel_block(struct pt_run *run, const struct pt_pass
 	f = pt_then(run, feed_forward(run, p, l, y), y);
 	*delta = pt_then(run, pt_op_add(run, a, f), a);
 	pt_tensor_done(run, f);
+	*delta = pt_then(run, pt_op_dropout(run, *delta, c->drop_sum, l->rng_ffn_out), *delta);
 	return x;
 }
 

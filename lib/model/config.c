@@ -103,10 +103,32 @@ static int find_family(struct pt_config *c, const cJSON *json, struct pt_error *
 	return st;
 }
 
+/* The spelling of a key that json has, else the first; name holds it. NULL of a key that the family lacks. */
+static const char *spelled(const cJSON *json, const char *keys, char name[64])
+{
+	const char *first = keys;
+
+	while (keys && *keys) {
+		size_t n = strcspn(keys, "|");
+
+		snprintf(name, 64, "%.*s", (int)n, keys);
+		if (pt_json_get(json, name))
+			return name;
+		keys += n + (keys[n] == '|');
+	}
+	if (!first)
+		return NULL;
+	snprintf(name, 64, "%.*s", (int)strcspn(first, "|"), first);
+	return name;
+}
+
 /* An integer under a key that the family may lack. */
-static int size_key(const cJSON *json, const char *key, int64_t max, int64_t def, int64_t *out,
+static int size_key(const cJSON *json, const char *keys, int64_t max, int64_t def, int64_t *out,
 		    struct pt_error *err)
 {
+	char name[64];
+	const char *key = spelled(json, keys, name);
+
 	*out = def;
 	return key ? pt_json_int(json, key, 1, max, def, out, err) : 0;
 }
@@ -116,6 +138,7 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 	const struct pt_keys *k = c->family->keys;
 	const struct pt_defaults *d = &c->family->def;
 	int64_t layers, heads, kv, dim;
+	char a[64], b[64];
 	bool own_dim;
 	int st;
 
@@ -136,10 +159,11 @@ static int read_sizes(struct pt_config *c, const cJSON *json, struct pt_error *e
 		return st;
 	own_dim |= k->head_dim && pt_json_get(json, k->head_dim);
 	if (dim < 1 || (dim * heads != c->hidden && !own_dim))
-		return pt_error(err, PT_DATA, "%s %lld is not a multiple of %s %lld", k->hidden,
-				(long long)c->hidden, k->heads, (long long)heads);
+		return pt_error(err, PT_DATA, "%s %lld is not a multiple of %s %lld",
+				spelled(json, k->hidden, a), (long long)c->hidden, spelled(json, k->heads, b),
+				(long long)heads);
 	if (heads % kv)
-		return pt_error(err, PT_DATA, "%s %lld is not a multiple of %s %lld", k->heads,
+		return pt_error(err, PT_DATA, "%s %lld is not a multiple of %s %lld", spelled(json, k->heads, b),
 				(long long)heads, k->kv_heads, (long long)kv);
 	if (dim * heads > MAX_WIDTH)
 		return pt_error(err, PT_DATA, "%lld heads of %lld dimensions are too many",
@@ -231,46 +255,64 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	return probability(json, k->drop_class, (double)c->drop_ffn_out, &c->drop_class, err);
 }
 
-/* layer_types decides where it is given, else the family's rule. */
-static int read_windows(struct pt_config *c, const cJSON *json, struct pt_error *err)
+/* Which layers slide where layer_types does not say: by the family's rule. */
+static int rule_slides(struct pt_config *c, const cJSON *json, struct pt_error *err)
+{
+	struct pt_stack_config *s = &c->stack[0];
+	int64_t from = 0, every = 0;
+	int st = 0;
+
+	if (c->family->window == PT_WINDOW_FROM)
+		st = pt_json_int(json, "max_window_layers", 0, INT32_MAX, 28, &from, err);
+	if (c->family->window == PT_WINDOW_PATTERN)
+		st = pt_json_int(json, "sliding_window_pattern", 1, INT32_MAX, c->family->def.pattern, &every, err);
+	for (int i = 0; c->family->window != PT_WINDOW_OWN && i < s->layers; i++)
+		s->layer[i].slides = every ? (i + 1) % every != 0 : i >= from;
+	return st;
+}
+
+/* layer_types decides where it is given, but where all slide. */
+static int read_slides(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
 	const cJSON *types = pt_json_get(json, "layer_types");
-	enum pt_window_rule rule = c->family->window;
 	struct pt_stack_config *s = &c->stack[0];
-	int64_t w = 0, from = 28;
-	bool use = rule == PT_WINDOW_ALL;
+
+	if (!types || c->family->window == PT_WINDOW_ALL)
+		return rule_slides(c, json, err);
+	if (cJSON_GetArraySize(types) != s->layers)
+		return pt_error(err, PT_DATA, "layer_types does not have one entry for each of %d layers",
+				s->layers);
+	for (int i = 0; i < s->layers; i++) {
+		const char *t = cJSON_GetStringValue(cJSON_GetArrayItem(types, i));
+
+		s->layer[i].slides = t && !strcmp(t, "sliding_attention");
+		if (!t || (!s->layer[i].slides && strcmp(t, "full_attention") != 0))
+			return pt_error(err, PT_DATA, "layer_types: \"%.40s\" is not supported", t ? t : "");
+	}
+	return 0;
+}
+
+static int read_windows(struct pt_config *c, const cJSON *json, struct pt_error *err)
+{
+	enum pt_window_rule rule = c->family->window;
+	bool use = rule == PT_WINDOW_ALL || rule == PT_WINDOW_PATTERN;
+	int64_t w = 0;
 	int st = 0;
 
 	if (rule == PT_WINDOW_NEVER)
 		return 0;
 	if (!is_null(json, "sliding_window"))
 		st = pt_json_int(json, "sliding_window", 0, INT32_MAX, c->family->def.window, &w, err);
-	if (st == 0 && rule == PT_WINDOW_FROM)
+	if (st == 0 && !use)
 		st = pt_json_bool(json, "use_sliding_window", false, &use, err);
-	if (st == 0 && rule == PT_WINDOW_FROM)
-		st = pt_json_int(json, "max_window_layers", 0, INT32_MAX, 28, &from, err);
-	if (st)
-		return st;
-	if (rule == PT_WINDOW_ALL)
-		from = 0;
-	if (types && rule == PT_WINDOW_FROM && cJSON_GetArraySize(types) != s->layers)
-		return pt_error(err, PT_DATA, "layer_types does not have one entry for each of %d layers",
-				s->layers);
-	for (int i = 0; use && w && i < s->layers; i++) {
-		if (!types || rule == PT_WINDOW_ALL)
-			s->layer[i].window = i >= from ? (int)w : 0;
-	}
-	if (!types || rule == PT_WINDOW_ALL)
-		return 0;
-	for (int i = 0; i < s->layers; i++) {
-		const char *t = cJSON_GetStringValue(cJSON_GetArrayItem(types, i));
+	c->window = use ? (int)w : 0;
+	return st ? st : read_slides(c, json, err);
+}
 
-		if (t && !strcmp(t, "sliding_attention"))
-			s->layer[i].window = use ? (int)w : 0;
-		else if (!t || strcmp(t, "full_attention") != 0)
-			return pt_error(err, PT_DATA, "layer_types: \"%.40s\" is not supported", t ? t : "");
-	}
-	return 0;
+static void set_windows(struct pt_config *c)
+{
+	for (int i = 0; i < c->stack[0].layers; i++)
+		c->stack[0].layer[i].window = c->stack[0].layer[i].slides ? c->window : 0;
 }
 
 /* An id or null; ids beyond the vocabulary are as good as none (published files hold some). */
@@ -403,6 +445,7 @@ int pt_config_read(struct pt_config *c, const cJSON *json, struct pt_error *err)
 		pt_config_release(c);
 		return pt_error_prefix(err, "config.json");
 	}
+	set_windows(c);
 	read_task(c, json);
 	if (c->position == PT_POS_ROPE && (st = pt_config_rope(c, json, err)))
 		pt_config_release(c);
@@ -415,6 +458,10 @@ void pt_config_release(struct pt_config *c)
 		free(c->label[i]);
 	free(c->label);
 	c->label = NULL;
+	for (int i = 0; i < PT_MAX_ROPES; i++) {
+		free(c->rope[i].ext[0]);
+		c->rope[i].ext[0] = c->rope[i].ext[1] = NULL;
+	}
 	for (int i = 0; i < c->nstacks; i++) {
 		free(c->stack[i].layer);
 		c->stack[i].layer = NULL;

@@ -15,7 +15,8 @@
 #include "base/json.h"
 #include "model/family.h"
 
-enum pt_rope_type { PT_ROPE_DEFAULT, PT_ROPE_LINEAR, PT_ROPE_DYNAMIC, PT_ROPE_LLAMA3, PT_ROPE_YARN };
+enum pt_rope_type { PT_ROPE_DEFAULT, PT_ROPE_LINEAR, PT_ROPE_DYNAMIC, PT_ROPE_LLAMA3, PT_ROPE_YARN,
+	PT_ROPE_LONG };
 
 /* rope_parameters (transformers 5) or rope_theta + rope_scaling (4). */
 struct pt_rope_config {
@@ -25,7 +26,8 @@ struct pt_rope_config {
 	double low_freq, high_freq;	/* llama3 */
 	int64_t original;		/* original_max_position_embeddings */
 	double beta_fast, beta_slow;	/* yarn */
-	double attention_factor;	/* on cos and sin; 1 but for yarn */
+	float *ext[2];			/* longrope: factors [dims / 2] up to original positions, and beyond */
+	double attention_factor;	/* on cos and sin; 1 but for yarn and longrope */
 	bool truncate;			/* yarn */
 	int64_t positions;		/* max_position_embeddings: where dynamic begins */
 	int dims;			/* of a head that are rotated */
@@ -37,6 +39,7 @@ struct pt_rope_config {
 #define PT_MAX_ROPES 2
 
 struct pt_layer_config {
+	bool slides;
 	int window;			/* 0: none */
 	int rope;			/* which of pt_config.rope; -1: not rotated */
 	float scale;			/* of attention scores */
@@ -65,20 +68,23 @@ struct pt_config {
 	enum pt_block_form form;
 	enum pt_norm_kind norm;
 	bool norm_plain;		/* norms have no weights */
+	bool normed_residual;		/* PRE: the sum goes on from what the norm makes of it */
 	float eps;
+	uint64_t absent;		/* roles of the table that this model lacks, as bits */
+	int window;			/* of layers that slide; 0: none */
 	enum pt_position position;
 	int pos_offset;			/* LEARNED: row of the first position */
 	struct pt_rope_config rope[PT_MAX_ROPES];
 	int nropes;
 	int buckets, max_distance;	/* BUCKETS */
-	bool round_slopes;		/* SLOPES: rounded as bf16 at every key, as Falcon's are */
+	bool key_slopes;		/* SLOPES: Falcon's, rounded at every key */
 	enum pt_ffn_form ffn_form;
 	enum pt_qkv_layout qkv;
 	enum pt_act act;
 	bool bias_qkv, bias_o, bias_ffn;
 	bool transposed;		/* linears of blocks */
 	float attn_softcap, final_softcap;	/* 0: none */
-	float embed_scale;		/* on word embeddings */
+	float embed_scale;		/* on word embeddings, in the type of their weights */
 	float logit_scale;		/* on hidden states before the language-model head */
 
 	bool tie;			/* output embedding is the input embedding */
@@ -86,6 +92,7 @@ struct pt_config {
 	/* These act while run->train: after the embeddings, on attention's shares, on the outputs of attention and
 	 * feed-forward, after the activation, after the last norm, in front of a classifier. */
 	float drop_embed, drop_attn, drop_attn_out, drop_ffn_out, drop_act, drop_final, drop_class;
+	float drop_sum;			/* PARALLEL: on both outputs together */
 	double init_std;
 
 	int pad, bos;			/* -1: none */
@@ -105,6 +112,12 @@ void pt_config_release(struct pt_config *c);
 /* For the config() of families: one more stack; its layers have no window, the usual scale, the first rotation. */
 int pt_config_stack(struct pt_config *c, int stack, const struct pt_part *part, bool causal, int layers,
 		    struct pt_error *err);
+
+/* For the config() of families. */
+static inline void pt_config_lacks(struct pt_config *c, enum pt_role role)
+{
+	c->absent |= UINT64_C(1) << role;
+}
 
 /* Activation by its name in config.json; -1: unknown. */
 int pt_act_parse(const char *name);

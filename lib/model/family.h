@@ -74,6 +74,8 @@ enum pt_window_rule {
 	PT_WINDOW_NEVER,	/* sliding_window is not a key of this family */
 	PT_WINDOW_ALL,		/* every layer slides when sliding_window is set */
 	PT_WINDOW_FROM,		/* with use_sliding_window: layers from max_window_layers on */
+	PT_WINDOW_OWN,		/* with use_sliding_window: layers that the family's config() marks */
+	PT_WINDOW_PATTERN,	/* all but every so many: sliding_window_pattern, the row's default */
 };
 
 /* Which rows of the hidden states a head reads. */
@@ -92,6 +94,7 @@ struct pt_head {
 	const char *prefix;	/* of the body under this class; NULL: the family's */
 	bool first_stack;	/* the body is the first stack alone: an encoder-decoder's encoder */
 	enum pt_pooling pool;
+	const char *file;	/* what out is called in files; NULL: the same */
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
 	enum pt_act act;	/* after dense; NONE: that of the blocks */
@@ -104,12 +107,15 @@ struct pt_head {
 	const char *bias_path;	/* of out's bias; NULL: out's */
 };
 
-/* Names of the keys of config.json; NULL: this family has no such key. */
+/* Names of the keys of config.json, others behind a '|', the first that is there counting; NULL: this family has no
+ * such key. */
 struct pt_keys {
 	const char *hidden, *layers, *heads, *kv_heads, *head_dim, *ffn, *positions, *types;
 	const char *eps, *act, *std;
 	const char *drop_embed, *drop_hidden, *drop_attn, *drop_class;
 	const char *bias_attn, *bias_ffn;	/* booleans that switch biases on */
+	const char *theta, *partial;	/* NULL: rope_theta, partial_rotary_factor */
+	const char *theta_local;	/* of a second rotation, for sliding layers */
 };
 
 /* What a missing key means. */
@@ -121,6 +127,8 @@ struct pt_defaults {
 	int64_t positions;	/* 0: any number */
 	int64_t types;
 	int64_t window;		/* 0: none */
+	int pattern;		/* PT_WINDOW_PATTERN: every so many layers one sees all */
+	int64_t original;	/* original_max_position_embeddings; 0: positions */
 	double eps;
 	double std;		/* 0: 0.02 */
 	double theta;		/* of rotary embeddings; 0: 10000 */
@@ -170,7 +178,8 @@ struct pt_family {
 };
 
 /* The rows, one table a kin; each ends in a NULL model_type. */
-extern const struct pt_family pt_families_llama[], pt_families_bert[], pt_families_t5[];
+extern const struct pt_family pt_families_llama[], pt_families_gemma[], pt_families_gpt[], pt_families_bert[],
+	pt_families_t5[];
 
 const struct pt_family *pt_family_find(const char *model_type);	/* NULL: unknown */
 const struct pt_family *pt_family_at(int i);			/* NULL past the last */

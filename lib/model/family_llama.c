@@ -13,12 +13,27 @@ static const struct pt_keys llama_keys = {
 	.bias_attn = "attention_bias", .bias_ffn = "mlp_bias",
 };
 
+static const struct pt_keys qwen3_keys = {
+	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
+	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
+	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
+	.std = "initializer_range", .drop_attn = "attention_dropout", .bias_attn = "attention_bias",
+};
+
 /* Llama's without biases: Mistral and Qwen2 have no such keys. */
 static const struct pt_keys mistral_keys = {
 	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
 	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
 	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
 	.std = "initializer_range", .drop_attn = "attention_dropout",
+};
+
+/* Phi-3 has dropouts behind the sub-blocks; that of the embeddings is a key that transformers never reads. */
+static const struct pt_keys phi3_keys = {
+	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
+	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
+	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
+	.std = "initializer_range", .drop_attn = "attention_dropout", .drop_hidden = "resid_pdrop",
 };
 
 static const struct pt_part llama_parts[] = {
@@ -40,12 +55,82 @@ static const struct pt_part llama_parts[] = {
 	{ 0, NULL }
 };
 
+/* With a norm of every head of queries and keys. */
+static const struct pt_part qwen3_parts[] = {
+	{ PT_ROLE_EMBED, "embed_tokens" },
+	{ PT_ROLE_INPUT, "embed_tokens" },
+	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
+	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
+	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },
+	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
+	{ PT_ROLE_Q_NORM, "layers.#.self_attn.q_norm" },
+	{ PT_ROLE_K_NORM, "layers.#.self_attn.k_norm" },
+	{ PT_ROLE_KV, "layers.#.self_attn" },
+	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
+	{ PT_ROLE_GATE, "layers.#.mlp.gate_proj" },
+	{ PT_ROLE_UP, "layers.#.mlp.up_proj" },
+	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
+	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
+	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
+	{ PT_ROLE_FINAL_NORM, "norm" },
+	{ 0, NULL }
+};
+
+static const struct pt_part phi3_parts[] = {
+	{ PT_ROLE_EMBED, "embed_tokens" },
+	{ PT_ROLE_INPUT, "embed_tokens" },
+	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
+	{ PT_ROLE_QKV, "layers.#.self_attn.qkv_proj" },
+	{ PT_ROLE_KV, "layers.#.self_attn" },
+	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
+	{ PT_ROLE_GATE_UP, "layers.#.mlp.gate_up_proj" },
+	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
+	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
+	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
+	{ PT_ROLE_FINAL_NORM, "norm" },
+	{ 0, NULL }
+};
+
 static const struct pt_head llama_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
 	{ .task = PT_TASK_QA, .prefix = "transformer", .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
+
+/* No class answers questions. */
+static const struct pt_head phi3_heads[] = {
+	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
+	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ 0 }
+};
+
+/* Which layers have no positions; those are the ones that may slide. */
+static int smollm3_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
+{
+	const cJSON *list = pt_json_get(json, "no_rope_layers");
+	struct pt_stack_config *s = &c->stack[0];
+	int64_t every;
+	int st = pt_json_int(json, "no_rope_layer_interval", 1, INT32_MAX, 4, &every, err);
+
+	if (st)
+		return st;
+	if (list && cJSON_GetArraySize(list) < s->layers)
+		return pt_error(err, PT_DATA, "no_rope_layers has fewer entries than the model has layers (%d)",
+				s->layers);
+	for (int i = 0; i < s->layers; i++) {
+		int64_t on = (i + 1) % every != 0;
+
+		if (list && (st = pt_json_to_int(cJSON_GetArrayItem(list, i), 0, 1, &on, err)))
+			return pt_error_prefix(err, "no_rope_layers");
+		s->layer[i].rope = on ? 0 : -1;
+		if (!pt_json_get(json, "layer_types"))
+			s->layer[i].slides = !on;
+	}
+	return 0;
+}
 
 const struct pt_family pt_families_llama[] = {
 	/* Llama 1-3, TinyLlama, SmolLM2, Vicuna */
@@ -86,6 +171,38 @@ const struct pt_family pt_families_llama[] = {
 		.lora_targets = "q_proj,v_proj", .adalora_targets = "q_proj,v_proj",
 		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
 		.ln_targets = "post_attention_layernorm",
+	},
+	{
+		.model_type = "qwen3", .stem = "Qwen3", .prefix = "model", .keys = &qwen3_keys,
+		.def = { .vocab = 151936, .hidden = 4096, .layers = 32, .heads = 32,
+			 .kv_heads = 32, .head_dim = 128, .ffn = 22016, .positions = 32768,
+			 .window = 4096, .eps = 1e-6, .act = "silu", .pad = -1, .bos = -1,
+			 .eos = -1 },
+		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_FROM,
+		.pad_row = true, .part = qwen3_parts, .head = llama_heads,
+		.lora_targets = "q_proj,v_proj",
+	},
+	{
+		.model_type = "smollm3", .stem = "SmolLM3", .prefix = "model", .keys = &llama_keys,
+		.def = { .vocab = 128256, .hidden = 2048, .layers = 36, .heads = 16, .kv_heads = 4,
+			 .ffn = 11008, .positions = 32768, .eps = 1e-6, .theta = 2e6,
+			 .act = "silu", .tie = true, .pad = 128004, .bos = 128000, .eos = 128001 },
+		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN,
+		.config = smollm3_config, .pad_row = true, .part = llama_parts,
+		.head = llama_heads, .lora_targets = "q_proj,v_proj",
+	},
+	/* Phi-3, Phi-3.5, Phi-4 */
+	{
+		.model_type = "phi3", .stem = "Phi3", .prefix = "model", .keys = &phi3_keys,
+		.def = { .vocab = 32064, .hidden = 3072, .layers = 32, .heads = 32, .ffn = 8192,
+			 .positions = 4096, .original = 4096, .eps = 1e-5, .partial = 1,
+			 .act = "silu", .pad = 32000, .bos = 1, .eos = 32000 },
+		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .qkv = PT_QKV_ROWS,
+		.window = PT_WINDOW_ALL, .pad_row = true, .part = phi3_parts,
+		.head = phi3_heads, .lora_targets = "qkv_proj",
 	},
 	{ 0 }
 };

@@ -2,7 +2,8 @@
 /*
  * init.c - fresh parameters as transformers initialises them (its
  * _init_weights): normal(0, initializer_range) for linears and embeddings
- * with the row of the padding token zero, zeros for biases, ones for norms.
+ * with the row of the padding token zero, zeros for biases, ones for norms
+ * (zeros for those of 1 + w).
  * Values depend on seed and path alone.
  */
 #include <stdlib.h>
@@ -27,7 +28,7 @@ int pt_weight_fresh(struct pt_model *m, const struct pt_site *s, struct pt_weigh
 		return err->status;
 	if (w->norm || w->bias) {
 		for (size_t i = 0; i < n; i++)
-			x[i] = w->norm && !w->bias ? 1.0f : 0.0f;
+			x[i] = w->norm && !w->bias && m->cfg.norm != PT_NORM_RMS1P ? 1.0f : 0.0f;
 	} else {
 		pt_rng_normal(pt_rng_mix_str(seed, w->path), x, n, 0, (float)s->init_std);
 	}

@@ -54,6 +54,7 @@ bool pt_model_head_is_new(const struct pt_model *m);
 struct pt_site *pt_model_site(const struct pt_model *m, const char *path);
 struct pt_site *pt_model_site_kind(const struct pt_model *m, const char *path,
 				   enum pt_site_kind kind);
+/* By its path or its name in files. */
 struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path);
 
 /* A micro-batch as the forward pass reads it; it stays in place until backward is done. Arrays are device

@@ -2,7 +2,7 @@
 /*
  * rope.c - frequencies by scaling type, and tables for a packing. Types:
  * linear (Chen et al. 2023), dynamic (NTK-aware, by sequence length), llama3
- * (Llama 3.1), yarn (Peng et al. 2023).
+ * (Llama 3.1), yarn (Peng et al. 2023), longrope (Ding et al. 2024).
  */
 #include "model/rope.h"
 
@@ -75,7 +75,9 @@ void pt_rope_frequencies(const struct pt_rope_config *c, int64_t len, float *inv
 			      (float)c->dims / (float)(c->dims - 2));
 	for (int i = 0; i < c->dims / 2; i++) {
 		inv[i] = 1 / power(theta, i, c->dims);
-		if (c->type == PT_ROPE_LINEAR)
+		if (c->type == PT_ROPE_LONG)
+			inv[i] = 1 / (c->ext[len > c->original][i] * power(theta, i, c->dims));
+		else if (c->type == PT_ROPE_LINEAR)
 			inv[i] /= factor;
 		else if (c->type == PT_ROPE_LLAMA3)
 			inv[i] = llama3(c, inv[i]);
@@ -143,7 +145,7 @@ static int grow(const struct pt_rope_config *c, struct pt_rope_table *t, int64_t
 /* A sequence with frequencies of its own. */
 static bool is_long(const struct pt_rope_config *c, int64_t end)
 {
-	return c->type == PT_ROPE_DYNAMIC && end > c->positions;
+	return (c->type == PT_ROPE_DYNAMIC && end > c->positions) || (c->type == PT_ROPE_LONG && end > c->original);
 }
 
 /* Host tables of one pass: the common rows, then those of each long sequence. */

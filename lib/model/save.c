@@ -110,7 +110,7 @@ int pt_model_save_list(const struct pt_model *m, int dtype, struct pt_modelsave 
 
 		if (w->tied && w->use->data == w->tied->use->data)
 			continue;
-		if (pt_modelsave_tensor(s, w->path, dtype < 0 ? w->use->type : (enum pt_dtype)dtype, w->t.ndim,
+		if (pt_modelsave_tensor(s, w->file ? w->file : w->path, dtype < 0 ? w->use->type : (enum pt_dtype)dtype, w->t.ndim,
 					w->t.shape, NULL, err))
 			return err->status;
 	}

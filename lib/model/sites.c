@@ -186,13 +186,18 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	return err->status;
 }
 
+static bool lacks(const struct pt_model *m, enum pt_role role)
+{
+	return m->cfg.absent >> role & 1;
+}
+
 static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *prefix, struct pt_error *err)
 {
 	const struct pt_part *p = stack->cfg->part, *end;
 
 	while (p->path) {
 		if (!strchr(p->path, '#')) {
-			if (add_site(m, stack, p->role, prefix, p->path, -1, err))
+			if (!lacks(m, p->role) && add_site(m, stack, p->role, prefix, p->path, -1, err))
 				return err->status;
 			p++;
 			continue;
@@ -201,7 +206,7 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 			;
 		for (int i = 0; i < stack->cfg->layers; i++) {
 			for (const struct pt_part *q = p; q < end; q++) {
-				if (q->role == PT_ROLE_REL_BIAS && i > 0)
+				if (lacks(m, q->role) || (q->role == PT_ROLE_REL_BIAS && i > 0))
 					continue;
 				if (add_site(m, stack, q->role, prefix, q->path, i, err))
 					return err->status;
@@ -215,6 +220,7 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err)
 {
 	const struct pt_head *h = m->body->head;
+	struct pt_weight *w;
 
 	if (!h)
 		return 0;
@@ -223,7 +229,13 @@ static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err
 		return err->status;
 	if (h->norm && add_site(m, NULL, PT_ROLE_HEAD_NORM, "", h->norm, -1, err))
 		return err->status;
-	return !h->out ? 0 : add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, err);
+	if (h->out && add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, err))
+		return err->status;
+	if (!h->file)
+		return 0;
+	w = m->body->part[PT_ROLE_HEAD_OUT]->weight;
+	w->file = pt_format(err, "%s.weight", h->file);
+	return err->status;
 }
 
 /* A dropout of the base has a random site of its own, apart from that of an adapter at the same module. */
@@ -302,8 +314,10 @@ void pt_body_free(struct pt_model *m)
 		free(m->site[i].path);
 		free(m->site[i].hook);
 	}
-	for (int i = 0; i < m->nweights; i++)
+	for (int i = 0; i < m->nweights; i++) {
 		free(m->weight[i].path);
+		free(m->weight[i].file);
+	}
 	free(m->site);
 	free(m->weight);
 	if (!m->body)

@@ -52,16 +52,19 @@ static const struct pt_st_tensor *find_under(const struct pt_modeldir *d, const 
  * (files of a bare body), with it (a body read from a file with a head), or
  * with that of another head's class.
  */
-static const struct pt_st_tensor *resolve(const struct pt_model *m, const char *path)
+static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct pt_weight *w)
 {
 	struct pt_buf spell = PT_BUF_INIT;
 	const struct pt_family *f = m->cfg.family;
 	const char *prefix = pt_body_prefix(m);
+	const char *path = w->path;
 	size_t n = strlen(prefix);
 	bool body = !n || (!strncmp(path, prefix, n) && path[n] == '.');
 	const char *rest = n && body ? path + n + 1 : path;
 	const struct pt_st_tensor *t = find_spelling(m->dir, path, &spell);
 
+	if (!t && w->file)
+		t = find_spelling(m->dir, w->file, &spell);
 	if (!t && n && body)
 		t = find_spelling(m->dir, rest, &spell);
 	if (!t)
@@ -210,7 +213,7 @@ static const struct pt_st_tensor *resolve_twin(const struct pt_model *m, const s
 
 	for (int i = 0; i < m->nsites && !t; i++) {
 		if (m->site[i].weight && twin_of(m, &m->site[i]) == table)
-			t = resolve(m, m->site[i].weight->path);
+			t = resolve(m, m->site[i].weight);
 	}
 	return t;
 }
@@ -221,13 +224,13 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 {
 	const struct pt_site *twin = w->bias ? NULL : twin_of(m, s);
 	const bool file = !o->random && !o->structure;
-	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w->path), *other;
+	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w), *other;
 	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE] || s == m->body->part[PT_ROLE_HEAD_NORM] ||
 		    (s->output && w->bias);
 	int st;
 
 	if (twin) {
-		other = !file ? NULL : resolve(m, twin->weight->path);
+		other = !file ? NULL : resolve(m, twin->weight);
 		if (!t || !other || equal(t, other)) {
 			tie(w, twin->weight);
 			return 0;
@@ -252,6 +255,15 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 			s->output ? " and config.json does not tie it to the embedding" : "");
 }
 
+/* The factor on an embedding is a number of the type of its weights, as transformers has it. */
+static void round_scale(struct pt_site *s)
+{
+	if (s->weight->t.type == PT_BF16)
+		s->embed_scale = pt_round_bf16(s->embed_scale);
+	else if (s->weight->t.type == PT_F16)
+		s->embed_scale = pt_f16_to_f32(pt_f32_to_f16(s->embed_scale));
+}
+
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
 {
 	for (int i = 0; i < m->nsites; i++) {
@@ -261,6 +273,8 @@ int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct
 			return err->status;
 		if (s->bias && load_one(m, s, s->bias, o, err))
 			return err->status;
+		if (s->kind == PT_SITE_EMBEDDING)
+			round_scale(s);
 	}
 	return 0;
 }

@@ -126,7 +126,7 @@ static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct 
 			return pt_error(err, PT_DATA, "neither the base nor the adapter has %s", w->path);
 		mg->total++;
 		mg->merged += adapted(mg, w);
-		if (pt_modelsave_tensor(s, w->path, file_type(mg, w), w->t.ndim, w->t.shape, NULL, err))
+		if (pt_modelsave_tensor(s, w->file ? w->file : w->path, file_type(mg, w), w->t.ndim, w->t.shape, NULL, err))
 			return err->status;
 	}
 	return 0;

@@ -88,7 +88,7 @@ struct pt_attn {
 	int window;
 	float scale, softcap;
 	enum pt_attn_bias bias;
-	struct pt_tensor *bias_table;	/* BUCKETS [buckets,H] (may train), SLOPES [H] */
+	struct pt_tensor *bias_table;	/* BUCKETS [buckets,H] (may train), SLOPES and KEY_SLOPES [H] */
 	int buckets, max_distance;
 	bool bidirectional;
 	const struct pt_prefix *prefix;	/* NULL: none */

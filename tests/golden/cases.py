@@ -10,6 +10,7 @@ Names are unique over all kins. more:
             "multilabel" are sequence classification with that problem_type
   store     type of the stored weights (default F32); BF16 is also computed in bfloat16
   attn      attention implementation of transformers (default eager)
+  prepare   called before a model is made
   types     token type ids are given
   targets   lengths of the decoder's sequences
   own_head  the output embedding is not tied, whatever the class does

@@ -8,10 +8,16 @@ LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"], vocab_size=
              pad_token_id=None, bos_token_id=1, eos_token_id=2)
 BIASED = dict(LLAMA, num_key_value_heads=1, attention_bias=True, mlp_bias=True)
 TIED = dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True)
+QWEN3 = dict(LLAMA, model_type="qwen3", architectures=["Qwen3ForCausalLM"], num_key_value_heads=1, head_dim=8)
+# Every second layer has no positions.
+SMOLLM3 = dict(LLAMA, model_type="smollm3", architectures=["SmolLM3ForCausalLM"], num_key_value_heads=1,
+               no_rope_layer_interval=2, pad_token_id=3, tie_word_embeddings=True)
+PHI3 = dict(LLAMA, model_type="phi3", architectures=["Phi3ForCausalLM"], num_key_value_heads=1, pad_token_id=3)
 
 
-def score(n, **more):
-    return dict(LLAMA, architectures=["LlamaForSequenceClassification"], pad_token_id=3, **labels(n), **more)
+def score(n, base=LLAMA, **more):
+    name = base["architectures"][0].replace("ForCausalLM", "ForSequenceClassification")
+    return dict(base, **{**dict(architectures=[name], pad_token_id=3), **labels(n), **more})
 
 
 CLASS = score(3, num_key_value_heads=1)
@@ -47,6 +53,25 @@ MODELS = {
     "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
     # Trailing padding is passed over; a sequence of nothing else pools its first row.
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
+    "qwen3": (QWEN3, RAGGED, {}),
+    "qwen3-biased": (dict(QWEN3, attention_bias=True, use_sliding_window=True, sliding_window=4,
+                          max_window_layers=1), [1, 2, 3, 4, 5, 17], {}),
+    "qwen3-bf16": (QWEN3, RAGGED, dict(store="BF16")),
+    "qwen3-class": (score(3, QWEN3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
+    "smollm3": (SMOLLM3, RAGGED, {}),
+    # Layers without positions slide; biases everywhere.
+    "smollm3-window": (dict(SMOLLM3, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4,
+                            attention_bias=True, mlp_bias=True, tie_word_embeddings=False), [1, 2, 3, 4, 5, 17], {}),
+    "smollm3-bf16": (SMOLLM3, RAGGED, dict(store="BF16")),
+    "smollm3-class": (score(3, SMOLLM3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
+    "phi3": (dict(PHI3, sliding_window=5, partial_rotary_factor=0.6), [1, 2, 4, 5, 6, 23], {}),
+    # Up to 16 positions the short factors, beyond the long ones.
+    "phi3-long": (dict(PHI3, max_position_embeddings=64, original_max_position_embeddings=16,
+                       rope_theta=300.0, partial_rotary_factor=0.8,
+                       rope_scaling=rope("longrope", short_factor=[1.1, 1.3, 1.6, 2.0],
+                                         long_factor=[1.5, 2.5, 4.0, 7.0])), [1, 2, 16, 17, 24], {}),
+    "phi3-bf16": (PHI3, RAGGED, dict(store="BF16")),
+    "phi3-class": (score(3, PHI3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
     "llama-regression": (score(2, problem_type="regression"), RAGGED, dict(task="regression")),
 }
 
@@ -68,6 +93,10 @@ LORA = {
     "llama-tied": (TIED, RAGGED, {},
                    dict(r=2, lora_alpha=3, target_modules=["o_proj"], modules_to_save=["embed_tokens"],
                         ensure_weight_tying=True), {}),
+    "qwen3": (QWEN3, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
+    "smollm3": (SMOLLM3, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.02)),
+    "phi3": (PHI3, RAGGED, {}, dict(r=6, lora_alpha=9, target_modules=["qkv_proj", "o_proj"]), dict(lr=0.015)),
+    "phi3-linear": (PHI3, RAGGED, {}, dict(r=4, lora_alpha=3, target_modules="all-linear"), dict(lr=0.012)),
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3]),
                     dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], layers_to_transform=[1]), {}),
 }
@@ -94,5 +123,11 @@ EXCHANGE = {
     "kaiming": (LLAMA, dict(init_lora_weights=False)),
     "class": (CLASS, dict(task_type="SEQ_CLS")),
     "class-linear": (CLASS, dict(task_type="SEQ_CLS", target_modules="all-linear")),
+    "qwen3": (QWEN3, {}),
+    "qwen3-linear": (dict(QWEN3, attention_bias=True), dict(target_modules="all-linear", bias="all")),
+    "smollm3": (SMOLLM3, dict(target_modules=["q_proj", "v_proj"])),
+    "phi3": (PHI3, dict(target_modules=["qkv_proj"])),
+    "phi3-linear": (PHI3, dict(target_modules="all-linear")),
+    "phi3-class": (score(3, PHI3), dict(task_type="SEQ_CLS", target_modules=["qkv_proj", "down_proj"])),
     "class-bias": (dict(CLASS, attention_bias=True), dict(task_type="SEQ_CLS", bias="all")),
 }

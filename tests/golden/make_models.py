@@ -10,6 +10,7 @@ must have it. Computed in float64; the errors of torch in float32 (and in
 bfloat16 where the case has it) against that are stored beside the results.
 """
 import argparse
+import copy
 import os
 
 import numpy as np
@@ -104,10 +105,12 @@ def make_inputs(name, config, lengths, more):
 
 def make_model(config, more, dtype):
     store, attn = more.get("store", "F32"), more.get("attn", "eager")
-    c = transformers.AutoConfig.for_model(**{k: v for k, v in config.items() if k != "architectures"})
+    # A copy: dictionaries of rotations are filled up in place.
+    c = transformers.AutoConfig.for_model(**{k: v for k, v in copy.deepcopy(config).items() if k != "architectures"})
     c._attn_implementation = attn
     c.use_cache = False
     cls = getattr(transformers, config["architectures"][0])
+    more.get("prepare", lambda: None)()
     with in_type(dtype):
         model = cls(c).eval()
         if more.get("own_head"):
@@ -117,6 +120,10 @@ def make_model(config, more, dtype):
             w = torch.from_numpy(weight(name, tuple(p.shape)))
             w = w.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[store])
             p.data = w.to(dtype)
+        for m in model.modules():
+            # Gemma rounds it to the type of the weights.
+            if store == "BF16" and hasattr(m, "embed_scale"):
+                m.embed_scale = m.embed_scale.to(torch.bfloat16).to(dtype)
     return model
 
 

@@ -67,7 +67,7 @@ static void make_case(struct attn_case *c, uint64_t seed, int cases)
 	k->window = fix_once_in(&r, 3) ? 1 + (int)fix_pick(&r, 60) : 0;
 	k->scale = 1 / sqrtf((float)k->head_dim) * (fix_once_in(&r, 4) ? 2 : 1);
 	k->softcap = fix_once_in(&r, 4) ? 1.5f : 0;
-	k->bias = (enum pt_attn_bias)(fix_once_in(&r, 3) ? 1 + fix_pick(&r, 2) : 0);
+	k->bias = (enum pt_attn_bias)(fix_once_in(&r, 3) ? 1 + fix_pick(&r, 3) : 0);
 	k->buckets = 8;
 	k->max_distance = 20;
 	k->bidirectional = fix_once_in(&r, 2);
@@ -96,7 +96,7 @@ static void make_case(struct attn_case *c, uint64_t seed, int cases)
 	k->v = fix_floats(&r, k->nk * k->ldv, 1);
 	k->doo = fix_floats(&r, k->nq * k->ldo, 1);
 	k->bias_table = fix_floats(&r, (int64_t)k->buckets * k->heads, 1);
-	for (int h = 0; h < k->heads && k->bias == PT_BIAS_SLOPES; h++)
+	for (int h = 0; h < k->heads && k->bias >= PT_BIAS_SLOPES; h++)
 		((float *)(uintptr_t)k->bias_table)[h] = fabsf(k->bias_table[h]) * 0.1f;
 	k->prefix_k = fix_floats(&r, c->np * ck, 1);
 	k->prefix_v = fix_floats(&r, c->np * ck, 1);

@@ -205,7 +205,8 @@ static void test_refused(void **state)
 	refused("{\"model_type\": \"llama\", \"head_dim\": 127, \"hidden_size\": 4064}", "heads of 127");
 	refused("{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor");
 	refused("{\"model_type\": \"llama\", \"rope_theta\": 0}", "rope_theta");
-	refused("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\"}}", "rope_scaling: rope_type \"longrope\"");
+	refused("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"ntk\"}}", "rope_scaling: rope_type \"ntk\"");
+	refused("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\"}}", "short_factor is not a list");
 	refused("{\"model_type\": \"llama\", \"rope_scaling\": 3}", "rope_scaling is not an object");
 	refused("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}}", "rope_scaling: factor");
 	refused("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8}}", "low_freq_factor");

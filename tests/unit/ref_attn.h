@@ -64,6 +64,9 @@ static bool ref_key(const struct pt_k_attn *k, const struct ref_keys *s, int64_t
 	} else if (k->bias == PT_BIAS_SLOPES) {
 		*bias = -(double)k->bias_table[h] * (double)(rel < 0 ? -rel : rel);
 	}
+	if (k->bias == PT_BIAS_KEY_SLOPES)
+		*bias = (double)k->scale * (double)pt_round_bf16(pt_round_bf16(k->bias_table[h]) *
+								pt_round_bf16((float)(j - s->np)));
 	if (k->causal && rel > 0)
 		return false;
 	return !k->window || (rel > -k->window && rel < k->window);

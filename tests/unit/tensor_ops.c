@@ -210,7 +210,7 @@ static struct pt_tensor *attention(struct fix *f)
 	struct pt_tensor *v = act(f, "v", arg->cross ? &f->rows_k : &f->rows);
 
 	f->run.train = true;
-	a.bias_table = a.bias == PT_BIAS_SLOPES ? &f->leaf : par(f, "table");
+	a.bias_table = a.bias >= PT_BIAS_SLOPES ? &f->leaf : par(f, "table");
 	if (arg->prefix) {
 		p.k = par(f, "pk");
 		p.v = act(f, "pv", NULL);	/* one a leaf, one an activation */
@@ -233,6 +233,7 @@ static void attention_forms(void **state)
 		{ .a = { 2, 1, 3, .causal = true, .scale = 1, .bias = PT_BIAS_BUCKETS, .buckets = 4,
 			 .max_distance = 5, .dropout = 0.2f, .site = 9 }, .prefix = true },
 		{ .a = { 2, 1, 3, .causal = true, .scale = 1, .bias = PT_BIAS_SLOPES } },
+		{ .a = { 2, 1, 3, .causal = true, .scale = 0.6f, .bias = PT_BIAS_KEY_SLOPES } },
 		{ .a = { 2, 2, 3, .scale = 0.7f }, .cross = true },
 		{ .a = { 4, 2, 3, .causal = true, .scale = 0.7f, .softcap = 2 }, .cross = true, .prefix = true },
 	};
@@ -250,7 +251,7 @@ static void attention_forms(void **state)
 			fix_param(&f, "v", arg.cross ? 13 : N, ck, 1);
 			if (arg.a.bias == PT_BIAS_BUCKETS)
 				fix_param(&f, "table", arg.a.buckets, arg.a.heads, 1);
-			if (arg.a.bias == PT_BIAS_SLOPES)
+			if (arg.a.bias >= PT_BIAS_SLOPES)
 				pt_tensor_init(&f.leaf, PT_F32, 1, (int64_t[]){ 2 },
 					       fix_put(&f, (float[]){ 0.5f, 0.25f }, 8));
 			if (arg.prefix) {

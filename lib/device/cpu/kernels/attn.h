@@ -120,13 +120,20 @@ static inline int32_t attn_bucket_of(const struct pt_k_attn *k, const int32_t *b
 	return bucket[pt_max(-reach, pt_min(rel, reach)) + reach];
 }
 
-/* Distance of key 0 of x from the last of the queries up to i1: where the line of biases begins. */
-static inline int64_t attn_line_start(const struct attn_seq *s, const struct attn_keys *x, int64_t i1)
+/* Distance of key 0 of x from the last of the queries up to i1, or its position: where the line of biases begins. */
+static inline int64_t attn_line_start(const struct pt_k_attn *k, const struct attn_seq *s, const struct attn_keys *x,
+				      int64_t i1)
 {
-	return x->at - (i1 - 1 + s->off);
+	return k->bias == PT_BIAS_KEY_SLOPES ? x->at : x->at - (i1 - 1 + s->off);
 }
 
-/* The biases that head h gives to the distances from start on. */
+/* Where it begins for the query so many before the last. */
+static inline int64_t attn_line_shift(const struct pt_k_attn *k, int64_t before)
+{
+	return k->bias == PT_BIAS_KEY_SLOPES ? 0 : before;
+}
+
+/* The biases that head h gives to the distances or positions from start on. */
 static inline void attn_line(const struct pt_k_attn *k, const int32_t *bucket, int h, int64_t start, float *line)
 {
 	for (int64_t r = 0; r < ATTN_LINE; r++) {
@@ -134,6 +141,8 @@ static inline void attn_line(const struct pt_k_attn *k, const int32_t *bucket, i
 
 		if (k->bias == PT_BIAS_BUCKETS)
 			line[r] = k->bias_table[(int64_t)attn_bucket_of(k, bucket, rel) * k->heads + h];
+		else if (k->bias == PT_BIAS_KEY_SLOPES)
+			line[r] = k->scale * pt_round_bf16(pt_round_bf16(k->bias_table[h]) * pt_round_bf16((float)rel));
 		else
 			line[r] = -k->bias_table[h] * (float)(rel < 0 ? -rel : rel);
 	}

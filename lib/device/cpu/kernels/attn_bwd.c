@@ -36,7 +36,7 @@ static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, c
 	bool bias = k->bias && !u->x->prefix, cap = k->softcap > 0;
 	float lse = k->lse[u->h * k->nq + row], delta = w->delta[r];
 	float *restrict p = w->p + r * ATTN_BLOCK, *restrict ds = w->ds + r * ATTN_BLOCK;
-	const float *mask = NULL, *line = w->line + (u->end - 1 - i);
+	const float *mask = NULL, *line = w->line + attn_line_shift(k, u->end - 1 - i);
 	float *restrict t = w->t;
 
 	attn_range(k, u->s, u->x, i, &lo, &hi);
@@ -187,7 +187,7 @@ static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const 
 		     int64_t i0, int64_t i1, const struct grad *to, const struct attn_bwd *w)
 {
 	const struct pt_k_attn *k = c->k;
-	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(s, x, i1);
+	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(k, s, x, i1);
 	int group = k->heads / k->kv_heads;
 	bool bias = k->bias && !x->prefix, add = false;
 
