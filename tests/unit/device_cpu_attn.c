@@ -97,7 +97,8 @@ static void make_case(struct attn_case *c, uint64_t seed, int cases)
 	k->doo = fix_floats(&r, k->nq * k->ldo, 1);
 	k->bias_table = fix_floats(&r, (int64_t)k->buckets * k->heads, 1);
 	for (int h = 0; h < k->heads && k->bias >= PT_BIAS_SLOPES; h++)
-		((float *)(uintptr_t)k->bias_table)[h] = fabsf(k->bias_table[h]) * 0.1f;
+		((float *)(uintptr_t)k->bias_table)[h] = fabsf(k->bias_table[h]) *
+			(k->bias == PT_BIAS_SLOPES ? 0.1f : 0.02f);
 	k->prefix_k = fix_floats(&r, c->np * ck, 1);
 	k->prefix_v = fix_floats(&r, c->np * ck, 1);
 	k->cu_q = k->host_cu_q = c->cu_q;
