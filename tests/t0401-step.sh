@@ -241,4 +241,10 @@ test_that 'a dry run changes nothing' '
 	peft-step -m base -a init --other-tokenizer --dry-run b.pts >dry
 	cat dry
 	grep "^loss [0-9.]*  grad_norm" dry'
+test_that 'a mistyped model or adapter leaves nothing behind' '
+	exits 1 peft-step -m nowhere -a init -o never b.pts >never.pts 2>err
+	grep nowhere err
+	exits 1 peft-step -m base -a nowhere -o never b.pts >never.pts 2>err
+	grep nowhere err
+	test ! -e never'
 test_done

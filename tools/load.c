@@ -176,25 +176,26 @@ static void check_base(const struct load *l, const struct load_options *o)
 		       l->info.base ? ": " : "", l->info.base ? l->info.base : "");
 }
 
-int load_open(struct load *l, const struct load_options *o, struct pt_error *err)
+int load_find(struct load *l, const struct load_options *o, struct pt_error *err)
 {
-	struct pt_model_options mo = { .head_may_lack = o->adapter != NULL };
-	const struct pt_modeldir *dir = &l->base;
-
 	memset(l, 0, sizeof *l);
 	if (o->adapter && pt_adapter_peek(o->adapter, &l->info, err))
 		return err->status;
-	if (find_task(l, o, err) ||
-	    pt_modeldir_open(&l->base, o->model, l->info.full ? PT_MODELDIR_NO_WEIGHTS : 0, err))
+	if (pt_modeldir_open(&l->base, o->model, l->info.full ? PT_MODELDIR_NO_WEIGHTS : 0, err))
+		return err->status;
+	return l->info.full ? pt_modeldir_open(&l->full, o->adapter, 0, err) : 0;
+}
+
+int load_found(struct load *l, const struct load_options *o, struct pt_error *err)
+{
+	struct pt_model_options mo = { .head_may_lack = o->adapter != NULL };
+	const struct pt_modeldir *dir = l->info.full ? &l->full : &l->base;
+
+	if (find_task(l, o, err))
 		return err->status;
 	l->base_digest = pt_modeldir_digest(&l->base);
 	if (l->feed.task == PT_TASK_NONE && own_task(l, err))
 		return err->status;
-	if (l->info.full) {
-		if (pt_modeldir_open(&l->full, o->adapter, 0, err))
-			return err->status;
-		dir = &l->full;
-	}
 	if (pt_device_open(&l->dev, o->device, &(struct pt_device_options){ .threads = o->threads }, err))
 		return err->status;
 	mo.task = l->feed.task;
@@ -210,6 +211,11 @@ int load_open(struct load *l, const struct load_options *o, struct pt_error *err
 		check_base(l, o);
 	}
 	return 0;
+}
+
+int load_open(struct load *l, const struct load_options *o, struct pt_error *err)
+{
+	return load_find(l, o, err) ? err->status : load_found(l, o, err);
 }
 
 void load_close(struct load *l)

@@ -20,6 +20,17 @@
 #define LOAD_DTYPES "auto|f32|bf16"
 enum { LOAD_AUTO, LOAD_F32, LOAD_BF16 };
 
+/* Rows of a table of options: in which type, where and by how many threads is computed. */
+#define LOAD_OPTION_DTYPE(v) \
+	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = (v), .choices = LOAD_DTYPES, \
+	  .help = "compute in f32 or bf16 (auto: bf16 where weights and machine have it)" }
+#define LOAD_OPTION_DEVICE(v) \
+	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = (v), \
+	  .help = "auto, cpu, cuda or cuda:N (auto)" }
+#define LOAD_OPTION_THREADS(v) \
+	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = (v), .max = 4096, \
+	  .help = "threads (all cores)" }
+
 struct load_options {
 	const char *model;		/* -m */
 	const char *adapter;		/* -a; NULL: none */
@@ -48,6 +59,9 @@ struct load {
 
 /* Messages name -m, -a and the cure. l is released by load_close() also after a failure. */
 int load_open(struct load *l, const struct load_options *o, struct pt_error *err);
+/* The same in two steps: the directories of -m and -a, which is done before HEAD is known; then the rest. */
+int load_find(struct load *l, const struct load_options *o, struct pt_error *err);
+int load_found(struct load *l, const struct load_options *o, struct pt_error *err);
 void load_close(struct load *l);
 
 /*

@@ -35,12 +35,7 @@ static const struct pt_opt opts[] = {
 	  .help = "evaluate the bare base too where it has a head for the task (default)" },
 	{ .name = "other-tokenizer", .type = PT_OPT_FLAG, .value = &other_tokenizer,
 	  .help = "take a stream of another tokenizer than the model's" },
-	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &dtype, .choices = LOAD_DTYPES,
-	  .help = "type in which products are computed" },
-	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = &device,
-	  .help = "auto, cpu or cuda:N (auto)" },
-	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = &threads, .max = 4096,
-	  .help = "threads (all cores)" },
+	LOAD_OPTION_DTYPE(&dtype), LOAD_OPTION_DEVICE(&device), LOAD_OPTION_THREADS(&threads),
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {

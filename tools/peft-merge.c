@@ -29,8 +29,7 @@ static const struct pt_opt opts[] = {
 	  .help = "type of the written tensors (stored: as the base has each)" },
 	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = &device,
 	  .help = "where it is computed (cpu)" },
-	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = &threads, .max = 4096,
-	  .help = "threads (all cores)" },
+	LOAD_OPTION_THREADS(&threads),
 	{ .name = "force", .letter = 'f', .type = PT_OPT_FLAG, .value = &force,
 	  .help = "replace a directory that holds something else" },
 	{ 0 }

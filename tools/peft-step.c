@@ -70,8 +70,7 @@ static const struct pt_opt opts[] = {
 	  .help = "save every F minutes; 0: not by time (10)" },
 	{ .name = "keep", .type = PT_OPT_INT, .arg = "N", .value = &o.keep, .min = 1, .max = 1e6,
 	  .help = "keep the newest N checkpoints, and the best (2)" },
-	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &o.dtype, .choices = LOAD_DTYPES,
-	  .help = "compute in f32 or bf16 (auto: bf16 where weights and machine have it)" },
+	LOAD_OPTION_DTYPE(&o.dtype),
 	{ .name = "plan", .type = PT_OPT_FLAG, .value = &o.plan, .help = "print the memory it takes, train nothing" },
 	{ .name = "dry-run", .type = PT_OPT_FLAG, .value = &o.dry_run,
 	  .help = "one micro-batch: show its first example and the loss, change nothing" },
@@ -79,10 +78,7 @@ static const struct pt_opt opts[] = {
 	  .help = "take a stream that was made with another tokenizer than the model's" },
 	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "SEED", .value = &o.seed, .max = 9e15,
 	  .help = "of dropout (0)" },
-	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = &o.device,
-	  .help = "auto, cpu, cuda or cuda:N (auto)" },
-	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = &o.threads, .min = 1, .max = 4096,
-	  .help = "threads (all cores)" },
+	LOAD_OPTION_DEVICE(&o.device), LOAD_OPTION_THREADS(&o.threads),
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
@@ -94,6 +90,7 @@ struct step_tool {
 	struct pt_tool t;
 	struct pt_reader *in;
 	const struct pt_record *head;
+	struct load_options where;
 	struct load load;
 	struct pt_device *plan;
 	struct pt_step step;
@@ -190,15 +187,22 @@ static int put_options(struct step_tool *s, struct pt_error *err)
 	return pt_buf_check(b, err);
 }
 
+/* Before anything is created: a name that was mistyped leaves nothing behind. */
+static int find_model(struct step_tool *s, struct pt_error *err)
+{
+	s->where = (struct load_options){ .model = o.model, .adapter = o.adapter, .device = o.device,
+					  .threads = (int)o.threads, .trainable = true,
+					  .other_tokenizer = o.other_tokenizer, .tokenizer = o.dry_run };
+	return load_find(&s->load, &s->where, err);
+}
+
 static int open_model(struct step_tool *s, struct pt_error *err)
 {
-	struct load_options lo = { .model = o.model, .adapter = o.adapter, .device = o.device,
-				   .threads = (int)o.threads, .trainable = true, .head = s->head,
-				   .other_tokenizer = o.other_tokenizer, .tokenizer = o.dry_run };
 	struct pt_adamw adamw = { .beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .decay = o.decay,
 				  .clip = o.clip };
 
-	if (load_open(&s->load, &lo, err) ||
+	s->where.head = s->head;
+	if (load_found(&s->load, &s->where, err) ||
 	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
@@ -256,7 +260,7 @@ static int run(struct step_tool *s, struct pt_error *err)
 
 	if (trains && report_open(&s->report, s->t.quiet, err))
 		return err->status;
-	if (check_usage(s, err) || (trains && pt_loop_lock(o.output, &s->lock, err)))
+	if (check_usage(s, err) || find_model(s, err) || (trains && pt_loop_lock(o.output, &s->lock, err)))
 		return err->status;
 	s->reads = true;
 	if (pt_reader_open(&s->in, (const char *const *)s->t.operand, s->t.noperands, "batch", 0, err) ||

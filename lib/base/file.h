@@ -61,6 +61,8 @@ void pt_out_abort(struct pt_out *o);				/* no trace is left */
 
 /* A small file in one call, as pt_out does it. */
 int pt_file_write(const char *path, const void *data, size_t n, struct pt_error *err);
+/* dir/name from a text that was put together; fails, too, where that failed. */
+int pt_file_write_in(const char *dir, const char *name, const struct pt_buf *text, struct pt_error *err);
 
 /* Copy a regular file byte for byte, to appear whole. */
 int pt_file_copy(const char *src, const char *dst, struct pt_error *err);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+
 /* One more in the last digit of "d.ddde-NN". False when all are nines. */
 static bool next_digits(char *s)
 {
@@ -156,4 +158,16 @@ void pt_json_print(struct pt_buf *b, const cJSON *v, int indent)
 		print_value(b, v, indent, 0);
 	else
 		pt_buf_str(b, "null");
+}
+
+int pt_json_write(const cJSON *v, const char *dir, const char *name, struct pt_error *err)
+{
+	struct pt_buf b = PT_BUF_INIT;
+	int status;
+
+	pt_json_print(&b, v, 2);
+	pt_buf_char(&b, '\n');
+	status = pt_file_write_in(dir, name, &b, err);
+	pt_buf_release(&b);
+	return status;
 }

@@ -319,6 +319,17 @@ int pt_file_write(const char *path, const void *data, size_t n, struct pt_error 
 	return pt_out_commit(&o, err);
 }
 
+int pt_file_write_in(const char *dir, const char *name, const struct pt_buf *text, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, name, err);
+	int status = path ? pt_buf_check(text, err) : err->status;
+
+	if (!status)
+		status = pt_file_write(path, text->data, text->len, err);
+	free(path);
+	return status;
+}
+
 int pt_file_copy(const char *src, const char *dst, struct pt_error *err)
 {
 	int fd = open(src, O_RDONLY | O_CLOEXEC), status;

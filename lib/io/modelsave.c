@@ -112,24 +112,6 @@ int pt_modelsave_tokenizer(const struct pt_modeldir *from, const char *dir, stru
 	return st;
 }
 
-/* JSON as transformers lays it out, with a newline at the end. */
-static int write_json(const char *dir, const char *name, const cJSON *json, struct pt_error *err)
-{
-	struct pt_buf text = PT_BUF_INIT;
-	char *path = pt_path_join(dir, name, err);
-	int st = path ? 0 : err->status;
-
-	pt_json_print(&text, json, 2);
-	pt_buf_char(&text, '\n');
-	if (st == 0)
-		st = pt_buf_check(&text, err);
-	if (st == 0)
-		st = pt_file_write(path, text.data, text.len, err);
-	pt_buf_release(&text);
-	free(path);
-	return st;
-}
-
 struct place {
 	const char *name;
 	int shard;
@@ -165,8 +147,8 @@ static int write_index(const struct pt_modelsave *s, const char *dir, struct pt_
 	size_t n = 0, bytes = 0;
 	struct place *p = sorted(s, &n, err);
 	struct pt_buf text = PT_BUF_INIT;
-	char *path = pt_path_join(dir, index_name, err), name[NAME_SIZE];
-	int st = p && path ? 0 : err->status;
+	char name[NAME_SIZE];
+	int st = p ? 0 : err->status;
 
 	for (int i = 0; i < s->nshards; i++)
 		bytes += pt_st_build_bytes(&s->shard[i]);
@@ -181,11 +163,8 @@ static int write_index(const struct pt_modelsave *s, const char *dir, struct pt_
 	}
 	pt_buf_str(&text, "\n  }\n}\n");
 	if (st == 0)
-		st = pt_buf_check(&text, err);
-	if (st == 0)
-		st = pt_file_write(path, text.data, text.len, err);
+		st = pt_file_write_in(dir, index_name, &text, err);
 	pt_buf_release(&text);
-	free(path);
 	free(p);
 	return st;
 }
@@ -259,7 +238,7 @@ int pt_modelsave_write(struct pt_modelsave *s, const char *dir, int parts, const
 		if (from)
 			st = pt_modelsave_tokenizer(from, dir, err);
 		if (st == 0)
-			st = write_json(dir, config_name, config, err);
+			st = pt_json_write(config, dir, config_name, err);
 		for (int i = 0; st == 0 && s->nshards > 1 && i < s->nshards; i++)
 			st = write_shard(s, dir, i, fill, arg, err);
 	}

@@ -175,24 +175,15 @@ int pt_full_peek(const char *dir, struct pt_adapter_info *info, struct pt_error 
 static int write_full(const struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
 	cJSON *j = cJSON_CreateObject();
-	struct pt_buf b = PT_BUF_INIT;
-	char *path = pt_path_join(dir, PT_FULL_CONFIG, err);
-	int st = path ? 0 : err->status;
+	int st;
 
-	if (!st && (!j || !cJSON_AddStringToObject(j, "task", pt_task_name(a->task)) ||
-		    !cJSON_AddItemToObject(j, "modules", a->modules ?
-			cJSON_CreateStringArray((const char *const *)a->modules, a->nmodules) : cJSON_CreateNull())))
+	if (!j || !cJSON_AddStringToObject(j, "task", pt_task_name(a->task)) ||
+	    !cJSON_AddItemToObject(j, "modules", a->modules ?
+		cJSON_CreateStringArray((const char *const *)a->modules, a->nmodules) : cJSON_CreateNull()))
 		st = pt_error(err, PT_FAIL, "out of memory");
-	if (!st) {
-		pt_json_print(&b, j, 2);
-		pt_buf_char(&b, '\n');
-		st = pt_buf_check(&b, err);
-	}
-	if (!st)
-		st = pt_file_write(path, b.data, b.len, err);
-	pt_buf_release(&b);
+	else
+		st = pt_json_write(j, dir, PT_FULL_CONFIG, err);
 	cJSON_Delete(j);
-	free(path);
 	return st;
 }
 

@@ -59,22 +59,9 @@ int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err
 
 int pt_labels_write(const char *dir, char *const *labels, int n, struct pt_error *err)
 {
-	char *path = pt_path_join(dir, PT_ADAPTER_LABELS, err);
 	cJSON *j = cJSON_CreateStringArray((const char *const *)labels, n);
-	struct pt_buf b = PT_BUF_INIT;
-	int st = path ? 0 : PT_FAIL;
+	int st = j ? pt_json_write(j, dir, PT_ADAPTER_LABELS, err) : pt_error(err, PT_FAIL, "out of memory");
 
-	if (!st && !j)
-		st = pt_error(err, PT_FAIL, "out of memory");
-	if (!st) {
-		pt_json_print(&b, j, 2);
-		pt_buf_char(&b, '\n');
-		st = pt_buf_check(&b, err);
-	}
-	if (!st)
-		st = pt_file_write(path, b.data, b.len, err);
-	pt_buf_release(&b);
 	cJSON_Delete(j);
-	free(path);
 	return st;
 }

@@ -135,18 +135,13 @@ static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct 
 static int write_prov(const struct pt_merge *mg, const char *dir, struct pt_error *err)
 {
 	struct pt_buf b = PT_BUF_INIT;
-	char *path;
 	int st;
 
 	if (!mg->prov_id)
 		return 0;
-	path = pt_path_join(dir, PT_ADAPTER_PROV, err);
-	st = path ? pt_prov_json(&mg->prov, mg->prov_id, &b, err) : PT_FAIL;
+	st = pt_prov_json(&mg->prov, mg->prov_id, &b, err);
 	if (!st)
-		st = pt_buf_check(&b, err);
-	if (!st)
-		st = pt_file_write(path, b.data, b.len, err);
-	free(path);
+		st = pt_file_write_in(dir, PT_ADAPTER_PROV, &b, err);
 	pt_buf_release(&b);
 	return st;
 }

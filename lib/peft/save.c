@@ -53,17 +53,6 @@ static int write_tensors(struct pt_adapter *a, const char *dir, const char *name
 	return st;
 }
 
-static int write_text(const char *dir, const char *name, const struct pt_buf *text, struct pt_error *err)
-{
-	char *path = pt_path_join(dir, name, err);
-	int st = path ? pt_buf_check(text, err) : PT_FAIL;
-
-	if (!st)
-		st = pt_file_write(path, text->data, text->len, err);
-	free(path);
-	return st;
-}
-
 int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
 	struct pt_buf b = PT_BUF_INIT;
@@ -73,7 +62,7 @@ int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt
 		return 0;
 	st = pt_prov_json(&a->prov, a->prov_id, &b, err);
 	if (!st)
-		st = write_text(dir, PT_ADAPTER_PROV, &b, err);
+		st = pt_file_write_in(dir, PT_ADAPTER_PROV, &b, err);
 	pt_buf_release(&b);
 	return st;
 }
@@ -89,7 +78,6 @@ static bool has_state(const struct pt_adapter *a)
 
 static int write_before(struct pt_adapter *a, const char *dir, const cJSON *config, struct pt_error *err)
 {
-	struct pt_buf text = PT_BUF_INIT;
 	struct pt_st_build b;
 	int st = 0;
 
@@ -102,13 +90,9 @@ static int write_before(struct pt_adapter *a, const char *dir, const cJSON *conf
 		list_tensors(a, true, &b);
 		st = write_tensors(a, dir, PT_ADAPTER_STATE, &b, err);
 	}
-	if (!st) {
-		pt_json_print(&text, config, 2);
-		pt_buf_char(&text, '\n');
-		st = write_text(dir, PT_ADAPTER_CONFIG, &text, err);
-	}
+	if (!st)
+		st = pt_json_write(config, dir, PT_ADAPTER_CONFIG, err);
 	pt_st_build_release(&b);
-	pt_buf_release(&text);
 	return st;
 }
 

@@ -244,8 +244,6 @@ static int add_files(cJSON *j, const char *dir, struct pt_error *err)
 static int write_json(const char *dir, const struct pt_identity *id, const struct pt_progress *at,
 		      const struct pt_optimizer *opt, uint64_t checksum, struct pt_error *err)
 {
-	char *path = pt_path_join(dir, PT_STATE_JSON, err);
-	struct pt_buf text = PT_BUF_INIT;
 	cJSON *j = cJSON_CreateObject();
 	int status;
 
@@ -268,15 +266,9 @@ static int write_json(const char *dir, const struct pt_identity *id, const struc
 	add_hex(j, "checksum", checksum);
 	status = add_files(j, dir, err);
 	cJSON_AddItemToObject(j, "without_gradient", unmoved(opt));
-	pt_json_print(&text, j, 2);
-	pt_buf_char(&text, '\n');
 	if (!status)
-		status = pt_buf_check(&text, err);
-	if (!status)
-		status = path ? pt_file_write(path, text.data, text.len, err) : err->status;
+		status = pt_json_write(j, dir, PT_STATE_JSON, err);
 	pt_json_free(j);
-	pt_buf_release(&text);
-	free(path);
 	return status;
 }
 
