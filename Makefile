@@ -165,7 +165,7 @@ test: deps-dev
 
 # What make test samples, in full. FAULTS is for tests that can do more than they have time for.
 test-faults: all units
-	FAULTS=1 PEFT_FUZZ=600 TEST_TIMEOUT=14400 BUILD=$(BUILD) sh tests/run stream t0102 t0403
+	FAULTS=1 PEFT_FUZZ=600 TEST_TIMEOUT=14400 BUILD=$(BUILD) sh tests/run stream data_archive t0102 t0403
 
 lint:
 	sh tests/lint
