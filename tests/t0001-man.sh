@@ -70,4 +70,9 @@ for path in "$SRC"/tools/peft-*.c; do
 	test_that "man/$tool.1 names what it documents" '
 		grep -x "\.Nm $tool" "$SRC/man/$tool.1"'
 done
+test_that 'peft-models(7) has the table of peft-view --families' '
+	peft-view --families --tsv | sed 1d | cut -f 1,3 | tr , " " | sort >is
+	sed -n "s/^\.It \([a-z0-9_-]*\) Ta \([a-z0-9 -]*\) Ta .*/\1	\2/p" "$SRC/man/peft-models.7" | sort >says
+	test -s is
+	diff is says'
 test_done

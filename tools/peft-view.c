@@ -7,12 +7,14 @@
 #include "tool.h"
 #include "view.h"
 
-static bool tsv, json;
+static bool tsv, json, families;
 static const char *model;
 static struct view v = { .limit = -1 };
 static const struct pt_opt opts[] = {
 	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &v.limit, .max = 9e15,
 	  .help = "stop after N examples, micro-batches, steps, predictions" },
+	{ .name = "families", .type = PT_OPT_FLAG, .value = &families,
+	  .help = "list the kinds of models that are supported" },
 	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .help = "JSON lines" },
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "decode ids with this model's tokenizer" },
@@ -56,6 +58,8 @@ static int run(const struct pt_tool *t, struct pt_error *err)
 	if (tool_check_input(t->operand, t->noperands, err) || (model && decode_open(&v.decode, model, err)))
 		return err->status;
 	v.format = tsv ? VIEW_TSV : json ? VIEW_JSON : VIEW_TEXT;
+	if (families)
+		return t->noperands ? pt_error(err, PT_USAGE, "--families takes no operands") : view_families(&v, err);
 	if (!t->noperands)
 		show("-", err);
 	for (int i = 0; i < t->noperands && !err->status; i++) {

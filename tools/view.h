@@ -37,6 +37,8 @@ bool view_wanted(const struct view *v, const char *name);
 
 int view_stream(struct view *v, struct operand *o, struct pt_error *err);
 int view_tensors(struct view *v, struct operand *o, struct pt_error *err);
+/* The kinds of models that are supported, with their tasks and default targets of LoRA. */
+int view_families(struct view *v, struct pt_error *err);
 /* A model's description and sites, or that it is not supported and why. */
 int view_model(struct view *v, const struct pt_modeldir *dir, struct pt_error *err);
 

@@ -185,6 +185,42 @@ static int show_description(struct view *v, const struct pt_model *m, struct pt_
 	return err->status;
 }
 
+/* Tasks of a family, by their names in options. */
+static void list_tasks(struct view *v, const struct pt_family *f, const char *between)
+{
+	int n = 0;
+
+	for (int t = PT_TASK_NONE + 1; t < PT_TASKS; t++) {
+		if (pt_family_head(f, (enum pt_task)t))
+			pt_buf_printf(&v->out, "%s%s", n++ ? between : "", pt_task_name((enum pt_task)t));
+	}
+}
+
+int view_families(struct view *v, struct pt_error *err)
+{
+	const struct pt_family *f;
+
+	if (v->format != VIEW_JSON)
+		pt_buf_printf(&v->out, v->format == VIEW_TSV ? "model_type\tclass\ttasks\ttargets\n" :
+			      "%-14s %-12s %-50s %s\n", "model_type", "class", "tasks", "targets");
+	for (int i = 0; (f = pt_family_at(i)); i++) {
+		size_t start = v->out.len;
+
+		if (v->format == VIEW_JSON)
+			pt_buf_printf(&v->out, "{\"model_type\":\"%s\",\"class\":\"%s\",\"tasks\":[\"", f->model_type,
+				      f->stem);
+		else
+			pt_buf_printf(&v->out, v->format == VIEW_TSV ? "%s\t%s\t" : "%-14s %-12s ", f->model_type,
+				      f->stem);
+		list_tasks(v, f, v->format == VIEW_JSON ? "\",\"" : v->format == VIEW_TSV ? "," : " ");
+		while (v->format == VIEW_TEXT && v->out.len < start + 78 && !v->out.failed)
+			pt_buf_char(&v->out, ' ');
+		pt_buf_printf(&v->out, v->format == VIEW_JSON ? "\"],\"targets\":\"%s\"}\n" :
+			      v->format == VIEW_TSV ? "\t%s\n" : " %s\n", f->lora_targets ? f->lora_targets : "");
+	}
+	return view_flush(v, err);
+}
+
 /* The task of config.json where the tools have it, else the body alone. */
 static enum pt_task own_task(const struct pt_modeldir *dir)
 {

@@ -17,6 +17,7 @@ enum pt_task {
 	PT_TASK_SEQ2SEQ_LM,
 	PT_TASK_QA,		/* the first and the last token of an answer */
 	PT_TASK_CONTRASTIVE,	/* embeddings of texts, near or far by group */
+	PT_TASKS
 };
 
 /* What a task asks of model, loss and data. Code elsewhere asks these, never lists tasks. */
