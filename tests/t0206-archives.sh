@@ -130,6 +130,11 @@ test_that 'TSV by the names of its header' '
 	tail -n +2 t.tsv >bare.tsv
 	peft-tokenize -m "$M" --columns -,text,label bare.tsv | bare - | cmp - want
 	peft-tokenize -m "$M" --format tsv --labels bad,good <t.tsv | bare - | cmp - want
+	sed "1s/sentence/question/; 1s/label/gold_label/" t.tsv >names.tsv
+	peft-tokenize -m "$M" --columns label=gold_label,text=question names.tsv | bare - | cmp - want
+	exits 3 peft-tokenize -m "$M" --columns label=class -o x.pts names.tsv 2>err
+	grep "names.tsv: no column .class." err
+	exits 2 peft-tokenize -m "$M" --columns label=gold_label,text -o x.pts names.tsv 2>err
 	# numbers
 	printf "text\tlabel\tweight\nThe lamp.\t0.5\t2\n" >n.tsv
 	peft-tokenize -m "$M" n.tsv | rows - | grep "\"target\":\[0.5\]" | grep "\"weight\":2"'

@@ -13,8 +13,12 @@
 /* Whose fields may be numbers; all others are text. */
 static bool may_be_number(const char *column)
 {
-	return !strcmp(column, "label") || !strcmp(column, "labels") || !strcmp(column, "weight") ||
-	       !strcmp(column, "group");
+	static const char *const numbers[] = { "label", "labels", "score", "weight", "group" };
+
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (!strcmp(column, numbers[i]))
+			return true;
+	return false;
 }
 
 /* Text, or a number as JSON spells it. */

@@ -206,6 +206,37 @@ static int set_columns(struct pt_source *s, const char *text, size_t n, char bet
 	return 0;
 }
 
+/* "text=question1,label=is_duplicate": names in place of those of the header. */
+static int rename_columns(struct pt_source *s, struct pt_error *err)
+{
+	for (const char *p = s->o->columns, *next; p; p = next) {
+		const char *old = strchr(p, '='), *end = strchr(p, ',');
+		size_t n = end ? (size_t)(end - p) : strlen(p), k;
+		char **c = s->file->column;
+
+		next = end ? end + 1 : NULL;
+		if (!old || old >= p + n)
+			return pt_error(err, PT_USAGE, "--columns %s: all are NEW=OLD, or none", s->o->columns);
+		k = n - (size_t)(++old - p);
+		while (*c && (strlen(*c) != k || memcmp(*c, old, k)))
+			c++;
+		if (!*c)
+			return pt_error(err, PT_DATA, "%s: no column '%.*s'", s->file->name, (int)k, old);
+		char *name = pt_strndup(p, (size_t)(old - 1 - p), err);
+
+		if (!name)
+			return err->status;
+		free(*c);
+		*c = name;
+	}
+	return 0;
+}
+
+static int header(struct pt_source *s, const char *text, size_t n, struct pt_error *err)
+{
+	return set_columns(s, text, n, '\t', err) ? err->status : rename_columns(s, err);
+}
+
 static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *err)
 {
 	const char *text = s->buf.data + at;
@@ -222,8 +253,8 @@ static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *e
 	if (format == PT_SOURCE_TSV && !s->file->column) {
 		const char *given = s->o->columns;
 
-		if (!given)
-			return set_columns(s, text, n, '\t', err);
+		if (!given || strchr(given, '='))
+			return header(s, text, n, err);
 		if (set_columns(s, given, strlen(given), ',', err))
 			return err->status;
 	}

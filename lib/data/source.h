@@ -30,7 +30,7 @@ enum pt_source_format {
 
 struct pt_source_options {
 	enum pt_source_format format;
-	const char *columns;		/* names of the columns of TSV files without header, "a,b"; NULL: they have one */
+	const char *columns;		/* of TSV files: "a,b" where they have no header, "text=a" renames; NULL: as it is */
 	struct pt_patterns path;	/* which files and members, and their class */
 	int64_t unpacked;		/* bytes that an operand may unpack to; 0: as io/unpack.h has it */
 };
