@@ -161,6 +161,46 @@ int pt_tok_config_tokens(struct pt_tokenizer *tok, const cJSON *config, const cJ
 	return status ? pt_error_prefix(err, "tokenizer_config.json") : 0;
 }
 
+/* The id of a named token, -1: none; where nobody names one, that of the recipe, which is added if need be. */
+static int named_id(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names, int i,
+		    int32_t *id, struct pt_error *err)
+{
+	const cJSON *from;
+	const char *s = named(config, map, i, &from);
+	struct pt_added_token t = { .special = true };
+	int status = 0;
+
+	if (!s && names && names[i]) {
+		t.s = (char *)names[i];
+		t.n = strlen(t.s);
+		s = t.s;
+		if (!pt_added_find(&tok->added, t.s, t.n))
+			status = pt_added_add(&tok->added, &tok->vocab, &t, err);
+	}
+	*id = s ? pt_tokenizer_id(tok, s, strlen(s)) : -1;
+	if (!status && *id < 0)
+		return pt_error(err, PT_DATA, "tokenizer_config.json: \"add_%.3s_token\", but there is no \"%s\"", keys[i], keys[i]);
+	return status;
+}
+
+int pt_tok_config_surround(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
+			   struct pt_hash *h, struct pt_error *err)
+{
+	int32_t bos = -1, eos = -1;
+	bool front, back;
+	int status;
+
+	if ((status = pt_json_bool(config, "add_bos_token", false, &front, err)) ||
+	    (status = pt_json_bool(config, "add_eos_token", false, &back, err)))
+		return pt_error_prefix(err, "tokenizer_config.json");
+	if (!front && !back)
+		return 0;
+	if ((front && (status = named_id(tok, config, map, names, PT_TOKEN_BOS, &bos, err))) ||
+	    (back && (status = named_id(tok, config, map, names, PT_TOKEN_EOS, &eos, err))))
+		return status;
+	return pt_post_surround(&tok->post, bos, eos, h, err);
+}
+
 int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
 		       struct pt_error *err)
 {

@@ -2,6 +2,7 @@
 /*
  * decoders.c - the list of decoders, parsing and running their stages.
  */
+#define _GNU_SOURCE	/* memmem */
 #include "text/decoders.h"
 
 #include <stdlib.h>
@@ -47,11 +48,29 @@ static int take(void *arg, const char *type, const cJSON *j, struct pt_error *er
 	return PT_UNKNOWN;
 }
 
+/* Tokens that one stage has joined are one to those behind it, which must look at its beginning alone. */
+static bool is_late(const struct pt_decoders *d)
+{
+	bool joined = false;
+
+	for (size_t i = 0; i < d->n; i++) {
+		const struct pt_decoder_stage *s = &d->stage[i];
+		bool joins = s->kind == &pt_decoder_fuse || s->kind == &pt_decoder_bytelevel;
+
+		if (s->kind == &pt_decoder_ctc || (s->kind == &pt_decoder_strip && s->stop))
+			return true;
+		if (joined && s->kind != &pt_decoder_fuse && s->kind != &pt_decoder_strip && s->kind != &pt_decoder_metaspace)
+			return true;
+		joined = joined || joins;
+	}
+	return false;
+}
+
 int pt_decoders_parse(struct pt_decoders *d, const cJSON *j, struct pt_error *err)
 {
 	int status;
 
-	*d = (struct pt_decoders){ NULL, 0, 0 };
+	*d = (struct pt_decoders){ .stage = NULL };
 	if (!j)
 		return 0;
 	status = pt_components(j, "decoders", take, d, err);
@@ -59,6 +78,7 @@ int pt_decoders_parse(struct pt_decoders *d, const cJSON *j, struct pt_error *er
 		pt_decoders_release(d);
 		return pt_error_prefix(err, "decoder");
 	}
+	d->late = is_late(d);
 	return 0;
 }
 
@@ -70,7 +90,7 @@ void pt_decoders_release(struct pt_decoders *d)
 		free(d->stage[i].content);
 	}
 	free(d->stage);
-	*d = (struct pt_decoders){ NULL, 0, 0 };
+	*d = (struct pt_decoders){ .stage = NULL };
 }
 
 int pt_decoders_run(const struct pt_decoders *d, struct pt_strings *tokens, struct pt_buf *out, struct pt_error *err)
@@ -123,8 +143,10 @@ bool pt_decoders_waits(const struct pt_decoders *d, const char *token, size_t n)
 	for (size_t i = 0; i < d->n; i++) {
 		if (d->stage[i].kind == &pt_decoder_fallback && pt_decoder_byte(token, n) >= 0)
 			return true;
-		if ((d->stage[i].kind == &pt_decoder_strip && d->stage[i].stop) || d->stage[i].kind == &pt_decoder_ctc)
+		/* A suffix amid a token is a space, unless the token is the last. */
+		if (d->stage[i].kind == &pt_decoder_bpe && n > d->stage[i].nstring &&
+		    memmem(token, n - 1, d->stage[i].string, d->stage[i].nstring))
 			return true;
 	}
-	return false;
+	return d->late;
 }

@@ -38,6 +38,7 @@ struct pt_decoder_stage {
 struct pt_decoders {
 	struct pt_decoder_stage *stage;
 	size_t n, cap;
+	bool late;		/* any token can change what those before it give */
 };
 
 int pt_decoders_parse(struct pt_decoders *d, const cJSON *j, struct pt_error *err);	/* NULL: none */
@@ -46,7 +47,7 @@ void pt_decoders_release(struct pt_decoders *d);
 /* Append the text of the tokens to out; the list is used up. Without stages they are joined with spaces. */
 int pt_decoders_run(const struct pt_decoders *d, struct pt_strings *tokens, struct pt_buf *out, struct pt_error *err);
 
-/* Whether a token stays undecided until the next one is known: a byte of a run, or all where the end is cut. */
+/* Whether what a token gives stays undecided until the next one is known: a byte of a run, or all of them. */
 bool pt_decoders_waits(const struct pt_decoders *d, const char *token, size_t n);
 
 /* One type of stage. */

@@ -7,8 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/bytelevel.h"
-#include "text/tok.h"
+#include "text/place.h"
 #include "text/utf8.h"
 #include "text/wordcache.h"
 
@@ -19,7 +18,7 @@ struct pt_encoder {
 	struct pt_wordcache cache;
 	void *scratch;			/* of the model */
 	struct pt_draft source;		/* its at: the characters of the text, where somebody asks */
-	struct pt_encoding a, b;	/* ids before the post-processor */
+	struct pt_side a, b;		/* before the post-processor */
 };
 
 int pt_encoder_new(struct pt_encoder **out, const struct pt_tokenizer *tok, struct pt_error *err)
@@ -52,8 +51,8 @@ void pt_encoder_free(struct pt_encoder *e)
 	pt_wordcache_release(&e->cache);
 	if (e->tok->model->scratch_free)
 		e->tok->model->scratch_free(e->scratch);
-	pt_encoding_release(&e->a);
-	pt_encoding_release(&e->b);
+	pt_side_release(&e->a);
+	pt_side_release(&e->b);
 	free(e);
 }
 
@@ -120,45 +119,8 @@ static bool next_word(struct pt_encoder *e, struct words *it, struct word *w)
 	return true;
 }
 
-/* The byte of a piece that the model counts as number at, where it counts raw bytes as their characters. */
-static size_t byte_at(const char *s, size_t n, size_t at)
-{
-	size_t i = 0;
-
-	for (size_t counted = 0; i < n && counted + pt_bytelevel_len((uint8_t)s[i]) <= at; i++)
-		counted += pt_bytelevel_len((uint8_t)s[i]);
-	return i;
-}
-
-/*
- * The tokens from first on are of a piece, of which the model has counted base bytes before: say where in the
- * text they come from, and return how many it has counted now.
- */
-static size_t place(const struct pt_encoder *e, const struct pt_piece *p, size_t base, struct pt_encoding *out,
-		    size_t first)
-{
-	const struct pt_range *at = e->work.at + p->off;
-	const char *s = e->work.base + p->off;
-	size_t counted = base;
-
-	for (size_t i = first; i < out->n; i++) {
-		struct pt_origin *o = &out->origin[i];
-		size_t from = base + o->from, last = base + (o->to > o->from ? o->to - 1 : o->to);
-
-		counted = base + o->to;
-		if (e->tok->pretok.raw) {
-			from = byte_at(s, p->n, from);
-			last = byte_at(s, p->n, last);
-		}
-		/* A model that puts bytes in front of a word or behind it can count more than there are. */
-		o->from = at[from < p->n ? from : p->n - 1].from;
-		o->to = at[last < p->n ? last : p->n - 1].to;
-	}
-	return counted;
-}
-
 /* Word by word, past the cache. */
-static int encode_placed(struct pt_encoder *e, struct pt_encoding *out, struct pt_error *err)
+static int encode_placed(struct pt_encoder *e, struct pt_side *out, struct pt_error *err)
 {
 	struct words it = { NULL, 0, 0 };
 	size_t piece = 0, done = 0, first;
@@ -168,35 +130,35 @@ static int encode_placed(struct pt_encoder *e, struct pt_encoding *out, struct p
 	while (!status && next_word(e, &it, &w)) {
 		done = w.piece == piece ? done : 0;
 		piece = w.piece;
-		first = out->n;
-		status = e->tok->model->encode(e->tok->data, &e->tok->vocab, e->scratch, w.s, w.n, out, err);
+		first = out->e.n;
+		status = e->tok->model->encode(e->tok->data, &e->tok->vocab, e->scratch, w.s, w.n, &out->e, err);
 		if (!status)
-			done = place(e, &e->work.piece[piece], done, out, first);
+			status = pt_side_place(out, e->tok, &e->work, &e->work.piece[piece], &done, first, err);
 	}
 	return status;
 }
 
 /* A few words at a time, so that their lines of the cache arrive while others are looked at. */
-static int encode_words(struct pt_encoder *e, struct pt_encoding *out, struct pt_error *err)
+static int encode_words(struct pt_encoder *e, struct pt_side *out, struct pt_error *err)
 {
 	enum { AHEAD = 8 };
 	struct words it = { NULL, 0, 0 };
 	struct word w[AHEAD];
 	int n, status = 0;
 
-	if (out->origin)
+	if (out->e.origin)
 		return encode_placed(e, out, err);
 	do {
 		for (n = 0; n < AHEAD && next_word(e, &it, &w[n]); n++)
 			;
 		for (int i = 0; i < n && !status; i++)
-			status = encode_word(e, &w[i], out, err);
+			status = encode_word(e, &w[i], &out->e, err);
 	} while (n == AHEAD && !status);
 	return status;
 }
 
 /* Normalized text without added tokens; first: it begins the original text. */
-static int encode_plain(struct pt_encoder *e, const struct pt_stretch *t, bool first, struct pt_encoding *out,
+static int encode_plain(struct pt_encoder *e, const struct pt_stretch *t, bool first, struct pt_side *out,
 			struct pt_error *err)
 {
 	struct pt_work *w = &e->work;
@@ -222,18 +184,8 @@ static struct pt_stretch part(const struct pt_stretch *t, size_t from, size_t to
 	return (struct pt_stretch){ t->s + from, to - from, pt_stretch_at(t, from), t->start + from };
 }
 
-static int push_added(const struct pt_added_token *token, const struct pt_stretch *t, struct pt_encoding *out,
-		      struct pt_error *err)
-{
-	int status = pt_encoding_push(out, token->id, 0, 0, err);
-
-	if (!status && out->origin)
-		out->origin[out->n - 1] = (struct pt_origin){ t->at[0].from, t->at[t->n - 1].to, 0 };
-	return status;
-}
-
 /* Text between the added tokens that are matched as they are. */
-static int encode_stretch(struct pt_encoder *e, struct pt_stretch t, bool plain, struct pt_encoding *out,
+static int encode_stretch(struct pt_encoder *e, struct pt_stretch t, bool plain, struct pt_side *out,
 			  struct pt_error *err)
 {
 	const struct pt_added_token *token;
@@ -249,14 +201,14 @@ static int encode_stretch(struct pt_encoder *e, struct pt_stretch t, bool plain,
 	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
 		struct pt_stretch p = part(&t, from, to);
 
-		status = token ? push_added(token, &p, out, err) : encode_plain(e, &p, first && from == 0, out, err);
+		status = token ? pt_side_added(out, token->id, &p, err) : encode_plain(e, &p, first && from == 0, out, err);
 		if (status)
 			break;
 	}
 	return status;
 }
 
-static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, struct pt_encoding *out,
+static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, struct pt_side *out,
 		      struct pt_error *err)
 {
 	const struct pt_tokenizer *tok = e->tok;
@@ -265,7 +217,7 @@ static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, 
 	struct pt_added_scan scan;
 	bool plain = flags & PT_ENCODE_PLAIN, origin = flags & PT_ENCODE_ORIGIN, more;
 	size_t from, to, bad = pt_utf8_valid(s, n);
-	int status = pt_encoding_begin(out, origin, err);
+	int status = pt_encoding_begin(&out->e, origin, err);
 
 	if (!status && bad < n)
 		return pt_error(err, PT_DATA, "not UTF-8 at byte %zu of the text", bad);
@@ -280,30 +232,19 @@ static int encode_ids(struct pt_encoder *e, const char *s, size_t n, int flags, 
 	while (!(status = pt_added_scan_next(&scan, &more, &from, &to, &token, err)) && more) {
 		struct pt_stretch p = part(&t, from, to);
 
-		status = token ? push_added(token, &p, out, err) : encode_stretch(e, p, plain, out, err);
+		status = token ? pt_side_added(out, token->id, &p, err) : encode_stretch(e, p, plain, out, err);
 		if (status)
 			break;
 	}
 	return status;
 }
 
-/* Keep the n ids from first on. */
-static void cut(struct pt_encoding *e, size_t first, size_t n)
-{
-	if (first) {
-		memmove(e->ids, e->ids + first, n * sizeof *e->ids);
-		if (e->origin)
-			memmove(e->origin, e->origin + first, n * sizeof *e->origin);
-	}
-	e->n = n;
-}
-
 /* Cut both to what max_length leaves; left or right. */
-static int truncate(const struct pt_tokenizer *tok, struct pt_encoding *a, struct pt_encoding *b, int flags,
+static int truncate(const struct pt_tokenizer *tok, struct pt_side *a, struct pt_side *b, int flags,
 		    int64_t max_length, struct pt_error *err)
 {
 	int64_t added = flags & PT_ENCODE_SPECIAL ? pt_tokenizer_added(tok, b != NULL) : 0;
-	size_t na = a->n, nb = b ? b->n : 0;
+	size_t na = a->e.n, nb = b ? b->e.n : 0;
 	bool left = flags & PT_TRUNCATE_LEFT || (tok->left && !(flags & PT_TRUNCATE_RIGHT));
 	int status;
 
@@ -315,24 +256,10 @@ static int truncate(const struct pt_tokenizer *tok, struct pt_encoding *a, struc
 	status = pt_truncate(&na, &nb, b != NULL, (size_t)(max_length - added), flags, err);
 	if (status)
 		return status;
-	cut(a, left ? a->n - na : 0, na);
+	pt_side_cut(a, left ? a->e.n - na : 0, na);
 	if (b)
-		cut(b, left ? b->n - nb : 0, nb);
+		pt_side_cut(b, left ? b->e.n - nb : 0, nb);
 	return 0;
-}
-
-/* Indices of ids become places in the text. */
-static void place_wrapped(struct pt_encoding *out, const struct pt_encoding *a, const struct pt_encoding *b)
-{
-	for (size_t i = 0; out->origin && i < out->n; i++) {
-		struct pt_origin *o = &out->origin[i];
-		const struct pt_origin *from = o->text < 0 ? NULL : (o->text ? b : a)->origin + o->from;
-
-		if (from) {
-			o->from = from->from;
-			o->to = from->to;
-		}
-	}
 }
 
 int pt_encode(struct pt_encoder *e, const char *text, size_t n, int flags, int64_t max_length,
@@ -343,11 +270,11 @@ int pt_encode(struct pt_encoder *e, const char *text, size_t n, int flags, int64
 	if (!status)
 		status = truncate(e->tok, &e->a, NULL, flags, max_length, err);
 	if (!status)
-		status = pt_wrap(e->tok, e->a.ids, e->a.n, NULL, 0, flags, out, err);
+		status = pt_wrap(e->tok, e->a.e.ids, e->a.e.n, NULL, 0, flags, out, err);
 	if (status)
 		return status;
-	pt_tok_trim(e->tok, &e->a, text);
-	place_wrapped(out, &e->a, NULL);
+	pt_side_trim(&e->a, &e->tok->post, text);
+	pt_place_wrapped(out, &e->a, NULL);
 	return 0;
 }
 
@@ -362,11 +289,11 @@ int pt_encode_pair(struct pt_encoder *e, const char *a, size_t na, const char *b
 	if (!status)
 		status = truncate(e->tok, &e->a, &e->b, flags, max_length, err);
 	if (!status)
-		status = pt_wrap(e->tok, e->a.ids, e->a.n, e->b.ids ? e->b.ids : &none, e->b.n, flags, out, err);
+		status = pt_wrap(e->tok, e->a.e.ids, e->a.e.n, e->b.e.ids ? e->b.e.ids : &none, e->b.e.n, flags, out, err);
 	if (status)
 		return status;
-	pt_tok_trim(e->tok, &e->a, a);
-	pt_tok_trim(e->tok, &e->b, b);
-	place_wrapped(out, &e->a, &e->b);
+	pt_side_trim(&e->a, &e->tok->post, a);
+	pt_side_trim(&e->b, &e->tok->post, b);
+	pt_place_wrapped(out, &e->a, &e->b);
 	return 0;
 }

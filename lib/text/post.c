@@ -153,6 +153,18 @@ static int take(void *arg, const char *type, const cJSON *j, struct pt_error *er
 	return status ? status : parse_trim(p, j, err);
 }
 
+static void hash(const struct pt_post *p, struct pt_hash *h)
+{
+	for (int pair = 0; pair < 2; pair++)
+		for (size_t i = 0; i < p->n[pair]; i++) {
+			const struct pt_post_part *part = &p->part[pair][i];
+
+			pt_hash_u64(h, (uint64_t)part->what);
+			pt_hash_u64(h, (uint64_t)part->id);
+			pt_hash_u64(h, (uint64_t)part->type);
+		}
+}
+
 int pt_post_parse(struct pt_post *p, const cJSON *j, struct pt_hash *h, struct pt_error *err)
 {
 	int status;
@@ -163,15 +175,27 @@ int pt_post_parse(struct pt_post *p, const cJSON *j, struct pt_hash *h, struct p
 		pt_post_release(p);
 		return pt_error_prefix(err, "post_processor");
 	}
-	for (int pair = 0; pair < 2; pair++)
-		for (size_t i = 0; i < p->n[pair]; i++) {
-			const struct pt_post_part *part = &p->part[pair][i];
-
-			pt_hash_u64(h, (uint64_t)part->what);
-			pt_hash_u64(h, (uint64_t)part->id);
-			pt_hash_u64(h, (uint64_t)part->type);
-		}
+	hash(p, h);
 	return 0;
+}
+
+int pt_post_surround(struct pt_post *p, int32_t bos, int32_t eos, struct pt_hash *h, struct pt_error *err)
+{
+	int status = 0;
+
+	for (int pair = 0; pair < 2; pair++) {
+		p->n[pair] = 0;
+		for (int32_t side = 0; side <= pair && !status; side++) {
+			if (bos >= 0)
+				status = push(p, pair, PT_POST_ID, bos, side, err);
+			if (!status)
+				status = push(p, pair, side ? PT_POST_B : PT_POST_A, -1, side, err);
+			if (!status && eos >= 0)
+				status = push(p, pair, PT_POST_ID, eos, side, err);
+		}
+	}
+	hash(p, h);
+	return status;
 }
 
 void pt_post_release(struct pt_post *p)

@@ -34,6 +34,8 @@ struct pt_post {
 
 /* Parse a tokenizer's "post_processor" (NULL: none). */
 int pt_post_parse(struct pt_post *p, const cJSON *j, struct pt_hash *h, struct pt_error *err);
+/* Instead: bos in front of each text and eos behind it (-1: not), those of the second of a pair of type 1. */
+int pt_post_surround(struct pt_post *p, int32_t bos, int32_t eos, struct pt_hash *h, struct pt_error *err);
 void pt_post_release(struct pt_post *p);
 
 #endif

@@ -84,6 +84,7 @@ int pt_tok_recipe_bytelevel(struct pt_tokfile *f, const char *vocab, const char 
 	f->merges = (struct pt_span){ f->text.data + nvocab, f->text.len - nvocab };
 	status = take(f, "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
 			 "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\"}}", err);
+	f->surrounds = true;
 out:
 	pt_buf_release(&text);
 	if (status)

@@ -77,6 +77,13 @@ static void add_range(uint32_t from, uint32_t to, void *arg)
 	pt_buf_printf(arg, from == to ? "\\x{%x}" : "\\x{%x}-\\x{%x}", (unsigned)from, (unsigned)to);
 }
 
+/* Within a class Oniguruma's \w lacks the numbers of Latin-1 (U+00B2, U+00BC ...) that it has elsewhere. */
+static void add_beyond_latin(uint32_t from, uint32_t to, void *arg)
+{
+	if (from > 0xff)
+		add_range(from, to, arg);
+}
+
 /* A property or its complement, in a class or as one. */
 static int put_property(struct translator *t, const struct property *p, bool negated, bool class)
 {
@@ -85,7 +92,7 @@ static int put_property(struct translator *t, const struct property *p, bool neg
 	if (!class)
 		pt_buf_str(t->out, negated ? "[^" : "[");
 	pt_buf_str(t->out, p->pcre);
-	pt_unicode_ranges(extra, p, add_range, t->out);
+	pt_unicode_ranges(extra, p, class ? add_beyond_latin : add_range, t->out);
 	if (!class)
 		pt_buf_char(t->out, ']');
 	return 0;

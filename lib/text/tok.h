@@ -44,12 +44,12 @@ int pt_tok_recipe_bert(struct pt_tokfile *f, const char *vocab, const cJSON *con
 /* Empty e; origin: with or without. */
 int pt_encoding_begin(struct pt_encoding *e, bool origin, struct pt_error *err);
 
-/* e's places without white space, as the post-processor wants them; text is what was encoded. */
-void pt_tok_trim(const struct pt_tokenizer *tok, struct pt_encoding *e, const char *text);
-
 /* tokenizer_config.json and special_tokens_map.json (NULL where absent): before and after pt_tok_finish().
  * names as in struct pt_tokfile. */
 int pt_tok_config_tokens(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, struct pt_error *err);
+/* add_bos_token and add_eos_token, where they count. */
+int pt_tok_config_surround(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
+			   struct pt_hash *h, struct pt_error *err);
 int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
 		       struct pt_error *err);
 

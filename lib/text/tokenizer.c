@@ -74,6 +74,24 @@ static int read_json(const char *path, cJSON **j, struct pt_error *err)
 	return path && !*j ? err->status : 0;
 }
 
+/* A directory without any file of those: sentencepiece's own are not read, but what is, is made of them. */
+static int refuse(const char *path, struct pt_error *err)
+{
+	static const char *const slow[] = {
+		"spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "tekken.json", "spm.model"
+	};
+	char *file = NULL;
+	size_t i = 0;
+
+	while (i < sizeof slow / sizeof *slow && !find(path, slow[i], &file, err) && !file)
+		i++;
+	free(file);
+	return pt_error(err, PT_DATA, "%s: %s%sno tokenizer.json, no vocab.json with merges.txt, no vocab.txt; write the "
+			"first by: python3 -c 'import sys, transformers; transformers.AutoTokenizer.from_pretrained("
+			"sys.argv[1]).save_pretrained(sys.argv[1])' %s", path, i < sizeof slow / sizeof *slow ? slow[i] : "",
+			i < sizeof slow / sizeof *slow ? ", but " : "", path);
+}
+
 static int read_parts(struct pt_tokfile *tf, const struct files *f, const cJSON *config, const char *path,
 		      struct pt_error *err)
 {
@@ -83,8 +101,7 @@ static int read_parts(struct pt_tokfile *tf, const struct files *f, const cJSON 
 		return pt_tok_recipe_bytelevel(tf, f->vocab_json, f->merges, err);
 	if (f->vocab_txt)
 		return pt_tok_recipe_bert(tf, f->vocab_txt, config, err);
-	return pt_error(err, PT_DATA, "%s: no tokenizer.json, no vocab.json with merges.txt, no vocab.txt; transformers "
-			"writes the first: AutoTokenizer.from_pretrained(d).save_pretrained(d)", path);
+	return refuse(path, err);
 }
 
 int pt_tokenizer_open(struct pt_tokenizer **out, const char *path, struct pt_error *err)
@@ -114,6 +131,7 @@ int pt_tokenizer_open(struct pt_tokenizer **out, const char *path, struct pt_err
 	    (status = read_parts(&tf, &f, config, path, err)))
 		goto out;
 	if ((status = pt_tok_build(tok, &tf, &h, err)) || (status = pt_tok_config_tokens(tok, config, map, err)) ||
+	    (status = tf.surrounds ? pt_tok_config_surround(tok, config, map, tf.names, &h, err) : 0) ||
 	    (status = pt_tok_finish(tok, &h, err)) || (status = pt_tok_config_rest(tok, config, map, tf.names, err)))
 		pt_error_prefix(err, "%s", f.tokenizer ? f.tokenizer : path);
 out:

@@ -28,8 +28,11 @@ struct pt_encoder;
  * path is a tokenizer.json, or a directory: its tokenizer.json, else
  * vocab.json + merges.txt (read as ByteLevelBPETokenizer), else vocab.txt
  * (read as BertWordPieceTokenizer); then tokenizer_config.json and
- * special_tokens_map.json beside it. PT_DATA names what is wrong or not
- * supported; a directory without any of them is PT_DATA too.
+ * special_tokens_map.json beside it: special tokens, and add_bos_token and
+ * add_eos_token for vocab.json + merges.txt alone (beside a tokenizer.json its
+ * post-processor decides, as in transformers 5). PT_DATA names what is wrong
+ * or not supported; a directory without any of them is PT_DATA too, with the
+ * command that makes a tokenizer.json out of sentencepiece's file.
  */
 int pt_tokenizer_open(struct pt_tokenizer **tok, const char *path, struct pt_error *err);
 void pt_tokenizer_close(struct pt_tokenizer *tok);	/* NULL is fine */

@@ -28,6 +28,7 @@ struct pt_tokfile {
 	struct pt_span vocab;	/* s NULL: absent */
 	struct pt_span merges;
 	const char *const *names;	/* of a recipe, by enum pt_token_name: tokens with a name; NULL */
+	bool surrounds;		/* add_bos_token and add_eos_token count: no post-processor contradicts them */
 };
 
 int pt_tokfile_read(struct pt_tokfile *f, const char *path, struct pt_error *err);

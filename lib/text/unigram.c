@@ -265,7 +265,12 @@ static int encode(const void *data, const struct pt_vocab *v, void *scratch, con
 	return status;
 }
 
+static int32_t unknown(const void *data)
+{
+	return ((const struct unigram *)data)->unk_id;
+}
+
 const struct pt_wordmodel pt_wordmodel_unigram = {
 	.type = "Unigram", .cleans_up = true, .load = load, .free = release,
-	.scratch_new = scratch_new, .scratch_free = scratch_free, .encode = encode,
+	.scratch_new = scratch_new, .scratch_free = scratch_free, .encode = encode, .unknown = unknown,
 };

@@ -41,6 +41,8 @@ struct pt_wordmodel {
 	 * words of this model are never cut.
 	 */
 	size_t (*cut)(const void *data, const char *w, size_t n);
+	/* The id of unknown text, where a post-processor is shown that text; NULL: it is shown the unknown token. */
+	int32_t (*unknown)(const void *data);
 };
 
 extern const struct pt_wordmodel pt_wordmodel_bpe, pt_wordmodel_unigram, pt_wordmodel_wordlevel, pt_wordmodel_wordpiece;

@@ -19,11 +19,14 @@ in the second text; and facts: number of tokens, largest id, special ids, named 
 import json
 import os
 import shutil
+import struct
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+import charsmap
 
 SPECIAL, PLAIN, LEFT, RIGHT, ONLY_FIRST, ONLY_SECOND = 1, 2, 4, 8, 16, 32
 OUT = "tests/data/tokenizers"
@@ -59,6 +62,9 @@ STRINGS = [
     "<mask>", "a <mask> b", "a  <mask>  b", "a<mask>b", "<m>\n\nb", "a<m>\n\nb", "a <m> \n b", "<m><m> <m>", "<m>  <mask> x", "a <w> b", "a<w> <w>b", "<w>,<w>", "\u00e9<w>\u0301",
     "[CLS] a [SEP]", "AddedTok addedtok ADDEDTOK xAddedTok", "  \n\n  <|x|>  y", "x" * 101, "ab" * 60, "aaaha" * 21, "\u00e9" * 101, "\u4e00" * 51, "a" * 300 + " b",
     "unbelievable internationalization unhappiness walked", "The THE the tHE", "\u00c0\u00c9\u00ce\u00d5\u00dc \u00e0\u00e9\u00ee\u00f5\u00fc", "\r\nCRLF\r\n", "x\u0301\u0301y \u0301", "a\u0300\u200d\u200c",
+    "e\u0301\u0301 a\u0308 o\u0300x", "\u00a0\u0300\u0300 \u00a0\u094d \u00a0\u0300 x\u00a0y",
+    "a\u0301\u00ad\x1fb \x08c \ufb01\u0301 \u00c5\u0323 \u00c5\u0323\u0301", "V" + 17 * "0" + " VIII0000000000 000000 000", "abcabcaaaaab 9.z zz",
+    "half \u00bd \u3000wide\uff0cq\u0323z", "he and ll \u00e9 x",
 ]
 
 R_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -66,6 +72,8 @@ R_QWEN2 = R_LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 R_TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
             r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
             r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+R_O200K = R_TEKKEN.replace("]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|", "]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|").replace(
+    "\\p{M}]+|[^", "\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^").replace(r"\p{N}|", r"\p{N}{1,3}|")
 R_BLOOM = " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"
 R_CLIP = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 R_DEEPSEEK3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
@@ -126,6 +134,38 @@ def fallback(norm, pre, specials, post=None, decoder=LLAMA_DECODER, fuse=True, s
     if post:
         tok.post_processor = post
     return tok
+
+
+def unigram(norm, pre, post=None, size=330, named=("<pad>", "</s>", "<unk>", "<s>"), decoder=None, **model):
+    tok = Tokenizer(models.Unigram())
+    if norm:
+        tok.normalizer = norm
+    if pre:
+        tok.pre_tokenizer = pre
+    tok.train_from_iterator(CORPUS[:6] + CORPUS[-2:], trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=list(named), unk_token="<unk>", show_progress=False))
+    j = json.loads(tok.to_str())
+    j["model"].update(model)
+    tok = Tokenizer.from_str(json.dumps(j))
+    tok.decoder = decoder or D.Metaspace()
+    if post:
+        tok.post_processor = post
+    return tok
+
+
+def ties():
+    """Scores that are float32 values, many equal, some of which serde_json reads one bit off: the last bit decides."""
+    def f32(x):
+        return struct.unpack("f", struct.pack("f", x))[0]
+    vocab = [["<unk>", 0.0], ["\u2581", -2.25], ["V", -3.9567267894744873], ["0", -6.657047748565674]]
+    vocab += [[c, f32(-4.1 - i / 7)] for i, c in enumerate("123456789abcI.")]
+    vocab += [["000", -10.996471405029297], ["0000", -9.265891075134277]]
+    vocab += [["aa", f32(-8.2)], ["aaa", f32(-12.3)], ["ab", -8.342857142857143], ["abc", -12.871428571428572], ["bc", -8.628571]]
+    text = json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581",
+                       "prepend_scheme": "always", "split": True}, "model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}})
+    # Numbers of more digits than 64 bits hold, with exponents, and whole ones.
+    return text.replace("-2.25]", "-2.2500000000000000000000000001]").replace("-8.628571]", "-8628571e-6]").replace(
+        "[\"9\", ", "[\"zz\", -7], [\"z\", -3], [\"9\", ")
 
 
 def wordpiece(norm, pre, post=None, limit=100, specials=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), cleanup=True):
@@ -230,6 +270,48 @@ def real():
     cased.enable_padding(length=128)
     yield "bert-cased", cased       # what is baked in is ignored
     yield "short", wordpiece(N.Sequence([N.NFD(), N.Lowercase(), N.StripAccents()]), P.Whitespace(), limit=10, cleanup=False)
+    spm = N.Precompiled(charsmap.build(charsmap.nmt_nfkc()))
+    words = P.Sequence([P.WhitespaceSplit(), P.Metaspace()])
+    ends = template("$A </s>", "$A </s> $B </s>", **{"</s>": 1})
+    t5 = unigram(spm, words, ends)
+    t5.add_special_tokens([special(t, normalized=False) for t in ("</s>", "<pad>", "<unk>", "<extra_id_0>")])
+    yield "t5", t5      # no BOS; newlines and tabs vanish
+    yield "t5-strip", unigram(N.Sequence([spm, N.Strip(False, True), N.Replace(Regex(" {2,}"), "\u2581")]), P.Metaspace(), ends)
+    xlmr = unigram(spm, words, template("<s> $A </s>", "<s> $A </s> </s> $B </s>", **{"<s>": 0, "</s>": 2}),
+                   named=("<s>", "<pad>", "</s>", "<unk>"))
+    xlmr.add_special_tokens([special("<s>"), special("</s>"), special("<mask>", lstrip=True)])
+    yield "xlm-r", xlmr
+    yield "albert", unigram(N.Sequence([N.Replace("``", '"'), N.NFKD(), N.StripAccents(), N.Lowercase(), spm]),
+                            P.Metaspace("\u2581", "first"), template("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1",
+                                                                    **{"[CLS]": 1, "[SEP]": 2}),
+                            named=("<pad>", "[CLS]", "[SEP]", "<unk>"))
+    yield "unigram-bytes", unigram(N.Replace(" ", "\u2581"), None, size=560, named=["<unk>", *BYTES], byte_fallback=True,
+                                   decoder=LLAMA_DECODER)
+    yield "unigram-null", unigram(None, words, unk_id=None)
+    yield "unigram-ties", ties()
+    words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    words.pre_tokenizer, words.normalizer = P.Whitespace(), N.Lowercase()
+    words.train_from_iterator(CORPUS, trainers.WordLevelTrainer(vocab_size=90, special_tokens=["[UNK]", "<pad>"], show_progress=False))
+    words.decoder = D.CTC("<pad>", "the")
+    yield "wordlevel", words
+    # Files without the type of their model.
+    for name, tok in (("gpt2", bytelevel(P.ByteLevel(add_prefix_space=False), size=300)), ("words", words),
+                      ("pieces", wordpiece(N.BertNormalizer(), P.BertPreTokenizer())), ("unigram", unigram(None, P.Metaspace()))):
+        j = json.loads(tok.to_str())
+        del j["model"]["type"]
+        yield f"untyped-{name}", json.dumps(j, ensure_ascii=False)
+    # Tokens with spaces, which merges can only name in pairs; a token that no merge makes; one special token of two ids.
+    spaced = bytelevel(P.Split(Regex("s"), "removed"), size=300, ignore_merges=True)
+    j = json.loads(spaced.to_str())
+    j["decoder"], j["pre_tokenizer"]["behavior"] = None, "Isolated"
+    j["model"].update(merges=[["e", " "], ["a", "n"], ["an", "d"], ["and", " "]], ignore_merges=True)
+    j["model"]["vocab"] = {t: i for i, t in enumerate([*map(chr, range(32, 127)), "e ", "an", "and", "and ", "\u00e9 x", "he", "ll"])}
+    j["post_processor"] = {"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "two", "type_id": 3}}, {"Sequence": {"id": "A", "type_id": 1}}],
+         "pair": [{"Sequence": {"id": "B", "type_id": 2}}, {"SpecialToken": {"id": "two", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+         "special_tokens": {"two": {"id": "two", "ids": [1, 2], "tokens": ["!", '"']}}}]}
+    yield "spaced", json.dumps(j, ensure_ascii=False)
     none = bytelevel(P.ByteLevel(add_prefix_space=False), size=320)
     j = json.loads(none.to_str())   # characters without a symbol vanish; of equal keys the last wins
     for t in ("\u0100", "\u0101", "\u00e4", "\u00ef"):
@@ -283,6 +365,13 @@ def probes():
     yield "gpt2-words", probe(None, P.ByteLevel(add_prefix_space=False))
     yield "llama3-words", probe(None, P.Split(Regex(R_LLAMA3), "isolated"))
     yield "tekken-words", probe(None, P.Split(Regex(R_TEKKEN), "isolated"))
+    spm = N.Precompiled(charsmap.build(charsmap.nmt_nfkc()))
+    yield "precompiled", probe(spm)
+    yield "precompiled-nfd", probe(N.Sequence([N.NFD(), spm, N.NFC()]), P.WhitespaceSplit())
+    yield "scripts", probe(None, P.UnicodeScripts())
+    yield "delimiter", probe(None, P.Sequence([P.CharDelimiterSplit("a"), P.Sequence([P.FixedLength(3), P.Split("l", "removed")])]))
+    yield "o200k-words", probe(None, P.Split(Regex(R_O200K), "isolated"))
+    yield "qwen2-words", probe(N.NFC(), P.Split(Regex(R_QWEN2), "removed", invert=True))
     yield "bloom-words", probe(None, P.Split(Regex(R_BLOOM), "isolated"))
 
 
@@ -361,6 +450,10 @@ class Goldens:
 NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
 
 
+def named_ids(tok):
+    return [-1 if getattr(tok, n) is None else tok.convert_tokens_to_ids(getattr(tok, n)) for n in NAMES]
+
+
 def directories(g):
     """vocab.json + merges.txt, vocab.txt, and tokenizer.json with what transformers adds to it."""
     d = f"{OUT}/gpt2-files"
@@ -375,6 +468,38 @@ def directories(g):
         json.dump({"do_lower_case": False, "model_max_length": 512}, f)
     yield g.golden("bert-files", tokenizers.BertWordPieceTokenizer(f"{d}/vocab.txt", lowercase=False)._tokenizer,
                    [-1, -1, 1, 3, 0, 2, 4])
+    d = f"{OUT}/opt-files"      # without a tokenizer.json add_bos_token and add_eos_token count
+    os.makedirs(d)
+    shutil.copy(f"{OUT}/gpt2-files/merges.txt", d)
+    vocab = json.load(open(f"{OUT}/gpt2-files/vocab.json"))
+    vocab.update({"</s>": len(vocab), "<pad>": len(vocab) + 1})
+    with open(f"{d}/vocab.json", "w") as f:
+        json.dump(vocab, f, ensure_ascii=False)
+    with open(f"{d}/tokenizer_config.json", "w") as f:
+        json.dump({"add_bos_token": True, "add_eos_token": True, "bos_token": "<s>", "eos_token": "</s>", "unk_token": "</s>",
+                   "pad_token": "<pad>", "tokenizer_class": "GPT2Tokenizer"}, f)
+    from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
+    tok = GPT2Tokenizer.from_pretrained(d)
+    yield g.golden("opt-files", tok._tokenizer, named_ids(tok))
+    for name, config in (
+            # Beside a tokenizer.json they do not.
+            ("llama2-config", {"add_bos_token": False, "add_eos_token": True, "bos_token": "<s>", "eos_token": "</s>",
+                               "unk_token": "<unk>", "model_max_length": 10 ** 30, "legacy": False}),
+            ("t5-config", {"additional_special_tokens": ["<extra_id_0>", "<extra_id_1>"], "eos_token": "</s>", "unk_token": "<unk>",
+                           "pad_token": "<pad>", "extra_ids": 2, "model_max_length": 512}),
+            ("xlm-r-config", {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>",
+                              "pad_token": "<pad>", "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True,
+                                                                   "normalized": True, "rstrip": False, "single_word": False}})):
+        d = f"{OUT}/{name}"
+        os.makedirs(d)
+        shutil.copy(f"{OUT}/{name.removesuffix('-config')}.json", f"{d}/tokenizer.json")
+        with open(f"{d}/tokenizer_config.json", "w") as f:
+            json.dump({**config, "tokenizer_class": "PreTrainedTokenizerFast"}, f)
+        tok = PreTrainedTokenizerFast.from_pretrained(d)
+        yield g.golden(name, tok._tokenizer, named_ids(tok))
+    os.makedirs(f"{OUT}/slow")      # refused, with the command that writes a tokenizer.json
+    with open(f"{OUT}/slow/spiece.model", "wb") as f:
+        f.write(b"\n\x0e\n\x05<unk>")
     d = f"{OUT}/config"
     os.makedirs(d)
     shutil.copy(f"{OUT}/neox.json", f"{d}/tokenizer.json")
@@ -389,10 +514,8 @@ def directories(g):
             "bos_token": {"__type": "AddedToken", "content": "<s>", "normalized": False, **flags},
             "eos_token": "</s>", "mask_token": "<mask>", "pad_token": None, "extra_special_tokens": ["<m>"],
             "model_max_length": 10 ** 30, "tokenizer_class": "PreTrainedTokenizerFast"}, f)
-    from transformers import PreTrainedTokenizerFast
     tok = PreTrainedTokenizerFast.from_pretrained(d)
-    yield g.golden("config", tok._tokenizer, [-1 if getattr(tok, n) is None else tok.convert_tokens_to_ids(getattr(tok, n))
-                                              for n in NAMES])
+    yield g.golden("config", tok._tokenizer, named_ids(tok))
 
 
 def main():
@@ -407,4 +530,5 @@ def main():
             json.dumps(r, separators=(",", ":")) for r in c["runs"])) for c in cases) + "]}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

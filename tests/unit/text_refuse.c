@@ -133,7 +133,10 @@ static void refuses_by_name_and_place(void **state)
 	assert_fails(pt_tokenizer_open(&tok, path, &err), PT_DATA, "no \"model\"", &err);
 	assert_ok(pt_file_write(path, "\xef\xbb\xbf{}", 5, &err), &err);
 	assert_fails(pt_tokenizer_open(&tok, path, &err), PT_DATA, "byte order mark", &err);
-	assert_fails(pt_tokenizer_open(&tok, "tests/unit", &err), PT_DATA, "no tokenizer.json", &err);
+	assert_fails(pt_tokenizer_open(&tok, "tests/unit", &err), PT_DATA, "tests/unit: no tokenizer.json", &err);
+	assert_fails(pt_tokenizer_open(&tok, "tests/data/tokenizers/slow", &err), PT_DATA, "spiece.model, but no tokenizer.json",
+		     &err);
+	assert_fails(pt_tokenizer_open(&tok, "tests/data/tokenizers/slow", &err), PT_DATA, "save_pretrained", &err);
 	assert_false(pt_tokenizer_exists("tests/unit"));
 	assert_true(pt_tokenizer_exists("tests/data/tokenizers/bert-files"));
 }

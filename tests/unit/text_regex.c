@@ -133,6 +133,8 @@ static void finds_as_oniguruma_does(void **state)
 		{ "(?i:'S)", "'\xc5\xbf", 1, { 0, 3 } },
 		{ "(a)(b)?", "aab", 2, { 0, 1, 1, 3 } },
 		{ "[]x]", "]", 1, { 0, 1 } },
+		{ "\\w+", "\xc2\xb2\xc2\xb8", 1, { 0, 2 } },		/* a superscript is a word character, ... */
+		{ "[^\\w]+", "\xc2\xb2\xc2\xb8", 1, { 0, 4 } },	/* ... but not within a class */
 	};
 	struct pt_match m = { NULL, NULL, NULL };
 
