@@ -424,6 +424,9 @@ struct pt_kernels {
 	int (*embed_fwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
 	int (*embed_bwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
 	int (*adamw)(struct pt_device *, const struct pt_k_adamw *, struct pt_error *);
+	/* inv[i] = 1 / sqrt(sumsq[i] + sum_k b[i,k] p[i,k]) of n rows of r; 0 where the sum is not positive */
+	int (*inv_norm)(struct pt_device *, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
+			float *inv, struct pt_error *);
 	/* *out (device, f64) = sum x^2 in fixed blocks; NaN and infinity show in it */
 	int (*sumsq)(struct pt_device *, const float *x, size_t n, double *out, struct pt_error *);
 	/* *out (device, i64) = number of elements that are NaN or infinite */

@@ -26,6 +26,8 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);
 /* A list of strings, or one string: item i, NULL past the end. */
 const char *pt_config_item(const cJSON *v, int i);
+/* target.c: the key becomes the list of names that commas separate. */
+int pt_config_set_names(cJSON *config, const char *key, const char *names, struct pt_error *err);
 
 /* target.c: matched[i] for each site of the model, by the configuration; the default targets are written into it. */
 int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err);

@@ -68,6 +68,9 @@ static void add_sites(struct table *t, const struct pt_adapter *a)
 		const struct pt_adapter_site *s = &a->site[i];
 		struct line l = { .module = *s->site->module ? s->site->module : "-" };
 
+		/* Weights of the base that train are listed as such. */
+		if (!s->hook.ops)
+			continue;
 		name_of(s->site->path, s->site->layer, l.name, sizeof l.name);
 		snprintf(l.shape, sizeof l.shape, "%" PRId64 " -> %" PRId64, s->site->in, s->site->out);
 		if (s->rank) {

@@ -13,31 +13,11 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "peft/adapter.h"
+#include "peft/lora.h"
 
-enum init { INIT_DEFAULT, INIT_FALSE, INIT_GAUSSIAN, INIT_ORTHOGONAL, INIT_OTHER };
-enum { A, B, B_BIAS };		/* places in pt_adapter_site.param */
+enum { A = PT_LORA_A, B = PT_LORA_B, B_BIAS = PT_LORA_PARAMS };
 
-struct lora {
-	int64_t r;
-	double alpha, dropout;
-	bool rslora, bias;
-	enum init init;
-};
-
-static const char defaults[] =
-	"{\"alora_invocation_tokens\":null,\"alpha_pattern\":{},\"arrow_config\":null,\"auto_mapping\":null,"
-	"\"base_model_name_or_path\":null,\"bias\":\"none\",\"corda_config\":null,\"ensure_weight_tying\":false,"
-	"\"eva_config\":null,\"exclude_modules\":null,\"fan_in_fan_out\":false,\"inference_mode\":true,"
-	"\"init_lora_weights\":true,\"kasa_config\":null,\"layer_replication\":null,\"layers_pattern\":null,"
-	"\"layers_to_transform\":null,\"loftq_config\":{},\"lora_alpha\":8,\"lora_bias\":false,\"lora_dropout\":0.0,"
-	"\"lora_ga_config\":null,\"megatron_config\":null,\"megatron_core\":\"megatron.core\","
-	"\"modules_to_save\":null,\"monteclora_config\":null,\"peft_type\":\"LORA\",\"qalora_group_size\":16,\"r\":8,"
-	"\"rank_pattern\":{},\"revision\":null,\"target_modules\":null,\"target_parameters\":null,"
-	"\"task_type\":null,\"trainable_token_indices\":null,\"use_bdlora\":null,\"use_dora\":false,"
-	"\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}";
-
-static const struct pt_option options[] = {
+const struct pt_option pt_lora_options[] = {
 	{ .name = "rank", .letter = 'r', .key = "r", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
 	  .help = "rank of the update (8)" },
 	/* Twice the default rank: the scale of 2 that most recipes use. */
@@ -59,44 +39,44 @@ static const struct pt_option options[] = {
 	{ 0 }
 };
 
-static const char *targets(const struct pt_model *m)
+const char *pt_lora_targets(const struct pt_model *m)
 {
 	return m->cfg.family->lora_targets;
 }
 
 /* Keys that stand for another formula: refused while they are set. */
-static int refuse_variants(const cJSON *config, struct pt_error *err)
+static int refuse_variants(const struct pt_adapter *a, struct pt_error *err)
 {
 	static const char *const key[] = {
-		"use_dora", "use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
+		"use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
 		"megatron_config", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
 		"velora_config",
 	};
 
 	for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) {
-		const cJSON *v = pt_json_get(config, key[i]);
+		const cJSON *v = pt_json_get(a->config, key[i]);
 
 		if (v && !cJSON_IsFalse(v))
-			return pt_error(err, PT_USAGE, "%s is not supported with LoRA", key[i]);
+			return pt_error(err, PT_USAGE, "%s is not supported with %s", key[i], a->method->name);
 	}
 	return 0;
 }
 
-static int parse_init(const struct pt_adapter *a, const cJSON *v, enum init *out, struct pt_error *err)
+static int parse_init(const struct pt_adapter *a, const cJSON *v, enum pt_lora_init *out, struct pt_error *err)
 {
 	/* These leave the base as it is: what they made is an ordinary LoRA file. */
 	static const char *const plain[] = { "eva", "mica" };
 
-	*out = INIT_OTHER;
+	*out = PT_LORA_OTHER;
 	if (!v || cJSON_IsTrue(v))
-		*out = INIT_DEFAULT;
+		*out = PT_LORA_DEFAULT;
 	else if (cJSON_IsFalse(v))
-		*out = INIT_FALSE;
+		*out = PT_LORA_FALSE;
 	else if (cJSON_IsString(v) && !strcmp(v->valuestring, "gaussian"))
-		*out = INIT_GAUSSIAN;
+		*out = PT_LORA_GAUSSIAN;
 	else if (cJSON_IsString(v) && !strcmp(v->valuestring, "orthogonal"))
-		*out = INIT_ORTHOGONAL;
-	if (*out != INIT_OTHER)
+		*out = PT_LORA_ORTHOGONAL;
+	if (*out != PT_LORA_OTHER)
 		return 0;
 	if (!cJSON_IsString(v))
 		return pt_error(err, PT_USAGE, "init_lora_weights: neither true, false nor a name");
@@ -108,15 +88,15 @@ static int parse_init(const struct pt_adapter *a, const cJSON *v, enum init *out
 			a->fresh ? "" : ": it stands for another base");
 }
 
-static int parse(struct pt_adapter *a, struct pt_error *err)
+int pt_lora_parse(struct pt_adapter *a, struct pt_error *err)
 {
 	static const char *const biases[] = { "none", "all", "lora_only" };
-	struct lora *l = pt_calloc(1, sizeof *l, err);
+	struct pt_lora *l = pt_calloc(1, sizeof *l, err);
 	const char *bias;
 	bool known = false;
 
 	a->state = l;
-	if (!l || refuse_variants(a->config, err) ||
+	if (!l || refuse_variants(a, err) ||
 	    pt_json_int(a->config, "r", 1, 1 << 20, 8, &l->r, err) ||
 	    pt_json_double(a->config, "lora_alpha", 8, &l->alpha, err) ||
 	    pt_json_double(a->config, "lora_dropout", 0, &l->dropout, err) ||
@@ -131,37 +111,45 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "bias '%s': none, all and lora_only are known", bias);
 	if (!(l->dropout >= 0 && l->dropout < 1))
 		return pt_error(err, PT_USAGE, "lora_dropout %g is not in [0, 1)", l->dropout);
-	if (l->bias && l->init != INIT_DEFAULT && l->init != INIT_FALSE)
+	if (l->bias && l->init != PT_LORA_DEFAULT && l->init != PT_LORA_FALSE)
 		return pt_error(err, PT_USAGE, "lora_bias goes with init_lora_weights true or false only");
 	return 0;
+}
+
+struct pt_lowrank pt_lora_term(const struct pt_lora *l, const struct pt_adapter_site *s)
+{
+	return (struct pt_lowrank){
+		.a = &s->param[A]->t, .b = &s->param[B]->t,
+		.bias = l->bias ? &s->param[B_BIAS]->t : NULL,
+		.scale = s->scale, .dropout = (float)l->dropout, .site = s->site->rng,
+	};
 }
 
 /* y + s B A x, inside the product. */
 static int terms(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term, int max)
 {
 	const struct pt_adapter_site *s = h->state;
-	const struct lora *l = s->state;
 
 	(void)run;
-	if (max < 1)
-		return 1;
-	term[0] = (struct pt_lowrank){
-		.a = &s->param[A]->t, .b = &s->param[B]->t, .bias = s->nparams > B_BIAS ? &s->param[B_BIAS]->t : NULL,
-		.scale = s->scale, .dropout = (float)l->dropout, .site = s->site->rng,
-	};
+	if (max > 0)
+		term[0] = pt_lora_term(s->state, s);
 	return 1;
 }
 
-/* y + s A'[ids] B'; there is no dropout, as in PEFT. */
-static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int32_t *ids,
-			       const struct pt_rows *rows, struct pt_tensor *y)
+struct pt_tensor *pt_lora_embed(struct pt_run *run, const struct pt_adapter_site *s, const int32_t *ids,
+				const struct pt_rows *rows, struct pt_tensor *y)
 {
-	const struct pt_adapter_site *s = h->state;
 	struct pt_linear up = { .w = &s->param[B]->t };
 	struct pt_tensor *x = pt_op_embed(run, &s->param[A]->t, true, ids, rows,
 					  s->scale * s->site->embed_scale, s->site->pad);
 
 	return pt_op_add(run, y, pt_op_linear(run, x, &up));
+}
+
+static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int32_t *ids, const struct pt_rows *rows,
+			       struct pt_tensor *y)
+{
+	return pt_lora_embed(run, h->state, ids, rows, y);
 }
 
 static const struct pt_hook_ops linear_hook = { .terms = terms };
@@ -170,7 +158,7 @@ static const struct pt_hook_ops embed_hook = { .embed = embed };
 /* Rank: of a file its tensor's, since PEFT sorts rank_pattern and so may change it; else the first pattern's. */
 static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
-	const struct lora *l = a->state;
+	const struct pt_lora *l = a->state;
 	bool table = s->site->kind == PT_SITE_EMBEDDING;
 	const struct pt_st_tensor *t;
 	const cJSON *v;
@@ -193,7 +181,7 @@ static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_
 
 static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
-	const struct lora *l = a->state;
+	const struct pt_lora *l = a->state;
 	double alpha = l->alpha;
 	const cJSON *v;
 
@@ -207,9 +195,9 @@ static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt
 	return 0;
 }
 
-static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err)
 {
-	struct lora *l = a->state;
+	struct pt_lora *l = a->state;
 	bool table = s->site->kind == PT_SITE_EMBEDDING;
 	int64_t shape_a[2], shape_b[2];
 	int st;
@@ -223,13 +211,18 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	shape_a[1] = s->site->in;
 	shape_b[0] = s->site->out;
 	shape_b[1] = s->rank;
-	st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_A" : "lora_A.weight", 0, 2, shape_a, err);
+	st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_A" : "lora_A.weight", flags, 2, shape_a, err);
 	if (!st)
-		st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_B" : "lora_B.weight", 0, 2, shape_b, err);
+		st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_B" : "lora_B.weight", flags, 2, shape_b, err);
 	if (!st && l->bias)
-		st = pt_adapter_tensor_at(a, s, "lora_B.bias", 0, 1, shape_b, err);
+		st = pt_adapter_tensor_at(a, s, "lora_B.bias", flags, 1, shape_b, err);
 	s->hook.ops = table ? &embed_hook : &linear_hook;
 	return st;
+}
+
+static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	return pt_lora_create(a, s, 0, err);
 }
 
 /* Uniform within 1/sqrt(fan_in): what kaiming_uniform_(a=sqrt(5)) comes to. */
@@ -319,7 +312,7 @@ static int orthogonal(const struct pt_adapter_site *s, uint64_t seed, float *va,
 	return st;
 }
 
-static int fresh_values(const struct pt_adapter_site *s, enum init init, uint64_t seed, float *va, float *vb,
+static int fresh_values(const struct pt_adapter_site *s, enum pt_lora_init init, uint64_t seed, float *va, float *vb,
 			struct pt_error *err)
 {
 	size_t na = (size_t)pt_tensor_count(&s->param[A]->t), nb = (size_t)pt_tensor_count(&s->param[B]->t);
@@ -328,27 +321,27 @@ static int fresh_values(const struct pt_adapter_site *s, enum init init, uint64_
 	/* Of a table A is the zero one: its gradient is sparse. */
 	if (s->site->kind == PT_SITE_EMBEDDING) {
 		pt_rng_normal(key_b, vb, nb, 0, 1);
-		if (init == INIT_FALSE)
+		if (init == PT_LORA_FALSE)
 			pt_rng_normal(key_a, va, na, 0, 1);
 		return 0;
 	}
 	switch (init) {
-	case INIT_ORTHOGONAL:
+	case PT_LORA_ORTHOGONAL:
 		return orthogonal(s, seed, va, vb, err);
-	case INIT_GAUSSIAN:
+	case PT_LORA_GAUSSIAN:
 		pt_rng_normal(key_a, va, na, 0, 1.0f / (float)s->rank);
 		break;
 	default:
 		kaiming(key_a, va, na, s->site->in);
 	}
-	if (init == INIT_FALSE)
+	if (init == PT_LORA_FALSE)
 		kaiming(key_b, vb, nb, s->rank);
 	return 0;
 }
 
-static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
+int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
 {
-	const struct lora *l = a->state;
+	const struct pt_lora *l = a->state;
 	float *va = pt_calloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
 	float *vb = pt_calloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
 	int st = va && vb ? fresh_values(s, l->init, seed, va, vb, err) : err->status;
@@ -358,7 +351,7 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 	if (!st)
 		st = pt_adapter_set(a, s->param[B], vb, err);
 	/* A new nn.Linear's bias. */
-	if (!st && l->bias && l->init == INIT_FALSE) {
+	if (!st && l->bias && l->init == PT_LORA_FALSE) {
 		kaiming(pt_rng_mix_str(seed, s->param[B_BIAS]->name), vb, (size_t)s->site->out, s->rank);
 		st = pt_adapter_set(a, s->param[B_BIAS], vb, err);
 	}
@@ -402,9 +395,10 @@ static int merge_bias(struct pt_adapter *a, const struct pt_adapter_site *s, flo
 }
 
 /* A weight stored [in,out], and a table, take the transposed product. */
-static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
-		 struct pt_error *err)
+int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
+		  struct pt_error *err)
 {
+	const struct pt_lora *l = a->state;
 	int64_t in = s->site->in, out = s->site->out, rank = s->rank;
 	bool flip = s->site->transposed || s->site->kind == PT_SITE_EMBEDDING;
 	size_t na = (size_t)(rank * in), nb = (size_t)(rank * out);
@@ -412,8 +406,8 @@ static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const st
 	int st = PT_FAIL;
 
 	if (w == s->site->bias)
-		return s->nparams > B_BIAS ? merge_bias(a, s, value, err) : 0;
-	if (s->nparams > B_BIAS && !s->site->bias)
+		return l->bias ? merge_bias(a, s, value, err) : 0;
+	if (l->bias && !s->site->bias)
 		return pt_error(err, PT_USAGE, "%s has no bias to merge lora_B.bias into", s->site->path);
 	va = pt_malloc(na, sizeof *va, err);
 	vb = pt_malloc(nb, sizeof *vb, err);
@@ -438,7 +432,7 @@ static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const st
 	return st;
 }
 
-static void release(struct pt_adapter *a)
+void pt_lora_release(struct pt_adapter *a)
 {
 	free(a->state);
 }
@@ -449,12 +443,12 @@ const struct pt_method pt_method_lora = {
 	.paper = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models",
 	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING,
 	.merges = true,
-	.defaults = defaults,
-	.options = options,
-	.targets = targets,
-	.parse = parse,
+	.defaults = PT_LORA_DEFAULTS("\"none\"", "8", "8", "false"),
+	.options = pt_lora_options,
+	.targets = pt_lora_targets,
+	.parse = pt_lora_parse,
 	.create = create,
-	.init = init,
-	.merge = merge,
-	.release = release,
+	.init = pt_lora_init,
+	.merge = pt_lora_merge,
+	.release = pt_lora_release,
 };

@@ -7,10 +7,14 @@
 
 #include "peft/method.h"
 
-extern const struct pt_method pt_method_lora;
+extern const struct pt_method pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln, pt_method_lora;
 
 static const struct pt_method *const methods[] = {
+	&pt_method_dora,
+	&pt_method_bitfit,
 	&pt_method_lora,
+	&pt_method_ia3,
+	&pt_method_ln,
 };
 
 enum { NMETHODS = sizeof methods / sizeof methods[0] };
@@ -29,16 +33,29 @@ const struct pt_method *pt_method_find(const char *name)
 	return NULL;
 }
 
+/* What a missing key means before it is known which method of a peft_type it is. */
+static const char *plain_defaults(const char *peft_type)
+{
+	const char *text = NULL;
+
+	for (int i = 0; i < NMETHODS; i++) {
+		if (!strcmp(methods[i]->peft_type, peft_type))
+			text = methods[i]->defaults;
+	}
+	return text;
+}
+
 /* Whether the configuration has all keys of m->sets. */
 static int claims(const struct pt_method *m, const cJSON *config, bool *yes, struct pt_error *err)
 {
+	const char *plain = plain_defaults(m->peft_type);
 	cJSON *sets = NULL, *defaults = NULL;
 
 	*yes = !m->sets;
 	if (*yes)
 		return 0;
 	sets = pt_json_parse(m->sets, strlen(m->sets), 0, m->name, err);
-	defaults = sets ? pt_json_parse(m->defaults, strlen(m->defaults), 0, m->name, err) : NULL;
+	defaults = sets ? pt_json_parse(plain, strlen(plain), 0, m->name, err) : NULL;
 	*yes = defaults != NULL;
 	for (const cJSON *v = *yes ? sets->child : NULL; v && *yes; v = v->next) {
 		const cJSON *is = cJSON_GetObjectItemCaseSensitive(config, v->string);

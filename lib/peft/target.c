@@ -294,28 +294,23 @@ static int check_layers(const struct pt_adapter *a, struct pt_error *err)
 	return 0;
 }
 
-static int set_targets(struct pt_adapter *a, cJSON *list, struct pt_error *err)
+static int set_list(cJSON *config, const char *key, cJSON *list, struct pt_error *err)
 {
-	bool there = cJSON_GetObjectItemCaseSensitive(a->config, "target_modules");
+	bool there = cJSON_GetObjectItemCaseSensitive(config, key);
 
-	if (!list || !(there ? cJSON_ReplaceItemInObjectCaseSensitive(a->config, "target_modules", list)
-			     : cJSON_AddItemToObject(a->config, "target_modules", list))) {
+	if (!list || !(there ? cJSON_ReplaceItemInObjectCaseSensitive(config, key, list)
+			     : cJSON_AddItemToObject(config, key, list))) {
 		cJSON_Delete(list);
 		return pt_error(err, PT_FAIL, "out of memory");
 	}
 	return 0;
 }
 
-static int default_targets(struct pt_adapter *a, struct pt_error *err)
+int pt_config_set_names(cJSON *config, const char *key, const char *names, struct pt_error *err)
 {
-	const char *p = a->method->targets ? a->method->targets(a->model) : NULL;
-	cJSON *list;
+	cJSON *list = cJSON_CreateArray();
 
-	if (!p)
-		return pt_error(err, PT_USAGE, "%s has no default targets for model type %s: name target_modules",
-				a->method->name, a->model->cfg.family->model_type);
-	list = cJSON_CreateArray();
-	while (*p) {
+	for (const char *p = names; *p; ) {
 		size_t n = strcspn(p, ",");
 		char *name = pt_strndup(p, n, err);
 
@@ -324,7 +319,17 @@ static int default_targets(struct pt_adapter *a, struct pt_error *err)
 		free(name);
 		p += n + (p[n] == ',');
 	}
-	return set_targets(a, list, err);
+	return set_list(config, key, list, err);
+}
+
+static int default_targets(struct pt_adapter *a, struct pt_error *err)
+{
+	const char *p = a->method->targets ? a->method->targets(a->model) : NULL;
+
+	if (!p)
+		return pt_error(err, PT_USAGE, "%s has no default targets for model type %s: name target_modules",
+				a->method->name, a->model->cfg.family->model_type);
+	return pt_config_set_names(a->config, "target_modules", p, err);
 }
 
 static bool is_linear(const struct pt_site *s)
@@ -361,7 +366,7 @@ static int all_linear(struct pt_adapter *a, struct pt_error *err)
 		if (!there)
 			cJSON_AddItemToArray(list, cJSON_CreateString(name));
 	}
-	return set_targets(a, list, err);
+	return set_list(a->config, "target_modules", list, err);
 }
 
 static int fill_targets(struct pt_adapter *a, struct pt_error *err)

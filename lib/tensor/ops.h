@@ -44,6 +44,17 @@ struct pt_tensor *pt_op_scale(struct pt_run *run, struct pt_tensor *x, float s);
 /* x[i,j] * w[j] + b[j]; w, b f32 [C] or NULL. */
 struct pt_tensor *pt_op_affine(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *w,
 			       struct pt_tensor *b);
+/*
+ * The factor m[j] inv[j] on a linear's output x but for its bias (NULL: it has none), with inv (device f32 [C])
+ * held constant: y[i,j] = b[j] + m[j] inv[j] (x[i,j] - b[j]).
+ */
+struct pt_tensor *pt_op_rescale(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *m, const float *inv,
+				struct pt_tensor *bias);
+/*
+ * inv[j] = 1 / || row j of W + scale B A ||, of lin's weight and its first term, from sumsq[j] = || row j of W ||^2;
+ * device f32 [Nout] both. The rows of a table are those of its transpose. Nothing is recorded.
+ */
+int pt_op_row_norms(struct pt_run *run, const struct pt_linear *lin, const float *sumsq, float *inv);
 /* p counts only while run->train; identity (x itself) otherwise. */
 struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p, uint64_t site);
 

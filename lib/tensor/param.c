@@ -157,5 +157,6 @@ int pt_param_read(struct pt_params *p, const struct pt_param *x, float *host, st
 
 int pt_param_write(struct pt_params *p, struct pt_param *x, const float *host, struct pt_error *err)
 {
+	p->version++;
 	return p->dev->upload(p->dev, x->t.data, host, bytes_of(x), err);
 }

@@ -23,6 +23,7 @@ struct pt_params {
 	struct pt_param **item;		/* in creation order: the order of sums and files */
 	int n, cap;
 	bool frozen;			/* tensors of this list have no gradient and do not train */
+	uint64_t version;		/* another one after every change of values: for what is computed from them */
 };
 
 int pt_params_init(struct pt_params *p, struct pt_device *dev);

@@ -104,6 +104,7 @@ int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm,
 	rc = dev->upload(dev, o->gscale, &scale, sizeof scale, err);
 	if (rc)
 		return rc;
+	p->version++;
 	for (int i = 0; i < p->n; i++) {
 		struct pt_param *x = p->item[i];
 		struct pt_k_adamw k = {

@@ -175,6 +175,7 @@ static int load_moved(const struct pt_checkpoint *c, struct pt_optimizer *opt, s
 
 static int load_tensors(const struct pt_st *st, struct pt_params *ps, bool upload, struct pt_error *err)
 {
+	ps->version += upload;
 	for (int i = 0; i < ps->n; i++) {
 		struct pt_param *p = ps->item[i];
 

@@ -3,9 +3,9 @@
 
 One module a kin of families, cases_KIN.py, with any of
   MODELS    name: (config, lengths, more)                               for make_models.py
-  LORA      name: (config, lengths, more, LoraConfig's keys, changed)   for make_lora.py
-  EXCHANGE  name: (config, LoraConfig's keys)                           for exchange_peft.py
-Names are unique over all kins. more:
+  LORA      name: (config, lengths, more, keys, changed)                for make_lora.py
+  EXCHANGE  name: (config, keys)                                        for exchange_peft.py
+keys are those of LoraConfig, or of the class of their peft_type. Names are unique over all kins. more:
   task      as pt_task_parse() reads it, "none" for a bare body (default lm); "regression" and
             "multilabel" are sequence classification with that problem_type
   store     type of the stored weights (default F32); BF16 is also computed in bfloat16
@@ -16,9 +16,11 @@ Names are unique over all kins. more:
   own_head  the output embedding is not tied, whatever the class does
   ends      sequences have two end tokens (shorter ones one)
   pads      trailing padding of each sequence
+  frozen    parts of the names of an adapter's tensors that do not train
 """
 import glob
 import importlib
+import json
 import os
 
 VOCAB = 53
@@ -32,6 +34,13 @@ def labels(n, **more):
 
 def rope(kind, **more):
     return dict(rope_type=kind, **more)
+
+
+def peft_config(keys):
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    keys = json.loads(json.dumps(keys))
+    return PEFT_TYPE_TO_CONFIG_MAPPING[keys.pop("peft_type", "LORA")](**keys)
 
 
 def kins():

@@ -23,10 +23,10 @@ import warnings
 import numpy as np
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from cases import table
+from cases import peft_config, table
 
 # Of PEFT's files, known to be repeated under another name, and dropped by us.
 REPEATED = (".original_module.", ".modules_to_save.")
@@ -40,7 +40,7 @@ def tensors(directory):
 def config(directory):
     with open(os.path.join(directory, "adapter_config.json")) as f:
         c = json.load(f)
-    for k in ("target_modules", "exclude_modules", "modules_to_save"):
+    for k in ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"):
         if isinstance(c.get(k), list):
             c[k] = sorted(set(c[k]))
     return c
@@ -104,7 +104,7 @@ class Case:
         return len(a)
 
     def from_hf(self):
-        model = get_peft_model(self.fresh_base(), LoraConfig(**self.keys)).eval()
+        model = get_peft_model(self.fresh_base(), peft_config(self.keys)).eval()
         with torch.no_grad():
             for p in model.parameters():
                 if p.requires_grad:
@@ -126,7 +126,7 @@ class Case:
         known = {k for k in self.model.state_dict()}
         for k in tensors(adapter):
             parts = k.rsplit(".", 1)
-            names = [k, parts[0] + ".default." + parts[-1], k + ".default",
+            names = [k, parts[0] + ".default." + parts[-1], k + ".default", k + ".default.weight",
                      parts[0] + ".modules_to_save.default." + parts[-1]]
             # A module around it may be the one that is saved.
             up = k.split(".")
@@ -137,7 +137,7 @@ class Case:
     def from_us(self):
         ours, again, back = self.path("ours"), self.path("ours-again"), self.path("ours-hf")
         with open(self.path("config.json"), "w") as f:
-            json.dump(dict(self.keys, peft_type="LORA"), f)
+            json.dump(dict(dict(peft_type="LORA"), **self.keys), f)
         task = ["--task", "class", "--num-labels", "3"] if self.keys["task_type"] == "SEQ_CLS" else []
         subprocess.run([os.path.join(self.build, "bin/peft-init"), "-q", "-m", self.base, "--config",
                         self.path("config.json"), "-s", "3", "-o", ours] + task, check=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Golden values of LoRA: logits, loss, gradients, and ten steps of AdamW.
+"""Golden values of adapters: logits, loss, gradients, and ten steps of AdamW.
 
     make_lora.py [-o DIR] [KIN | NAME ...]      writes DIR/KIN/NAME.safetensors (default tests/data/lora)
 
@@ -17,10 +17,10 @@ import warnings
 
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from transformers.trainer_pt_utils import get_parameter_names
 
-from cases import table
+from cases import peft_config, table
 from golden import Golden, in_type, weight
 from make_models import forward, join, make_inputs, make_model, to_torch
 
@@ -29,7 +29,7 @@ HYPER = dict(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3, clip=0.7, warm
 
 def file_key(name):
     """The key in the file of a parameter of the model in memory."""
-    name = name.replace(".default", "")
+    name = name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default", "")
     return name.replace(".modules_to_save", "") if ".modules_to_save" in name else name
 
 
@@ -38,17 +38,19 @@ def make_adapter(config, more, keys, dtype):
     keys = dict(keys, task_type="CAUSAL_LM" if more.get("task", "lm") == "lm" else "SEQ_CLS")
     with in_type(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = get_peft_model(model, LoraConfig(**json.loads(json.dumps(keys))))
+        model = get_peft_model(model, peft_config(keys))
     model.eval()
-    params = {}
+    params, still = {}, {}
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not p.requires_grad or ".original_module." in name:
                 p.requires_grad_(False)
                 continue
-            params[file_key(name)] = p
+            frozen = any(part in name for part in more.get("frozen", ()))
+            p.requires_grad_(not frozen)
+            (still if frozen else params)[file_key(name)] = p
             p.data = torch.from_numpy(weight(file_key(name), tuple(p.shape))).to(dtype)
-    return model, params
+    return model, params, still
 
 
 def train(model, params, x, more, h):
@@ -73,7 +75,7 @@ def train(model, params, x, more, h):
 
 
 def compute(config, lengths, more, keys, h, x, dtype):
-    model, params = make_adapter(config, more, keys, dtype)
+    model, params, still = make_adapter(config, more, keys, dtype)
     x = to_torch(x, dtype)
     with in_type(dtype):
         outs, loss = forward(model.get_base_model(), x, more)
@@ -81,24 +83,22 @@ def compute(config, lengths, more, keys, h, x, dtype):
         grads = {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in params.items()}
         losses, decays = train(model, params, x, more, h)
     after = {k: p.detach().clone() for k, p in params.items()}
-    return model, join(outs).detach(), loss.detach(), grads, losses, after, decays
+    return model, join(outs).detach(), loss.detach(), grads, losses, after, decays, still
 
 
 def make(name, config, lengths, more, keys, changed, directory):
     h = dict(HYPER, **changed)
     x = make_inputs(name, config, lengths, more)
-    model, out, loss, grads, losses, after, decays = compute(config, lengths, more, keys, h, x, torch.float64)
-    _, out32, loss32, grads32, losses32, after32, _ = compute(config, lengths, more, keys, h, x, torch.float32)
+    model, out, loss, grads, losses, after, decays, still = compute(config, lengths, more, keys, h, x, torch.float64)
+    _, out32, loss32, grads32, losses32, after32, _, _ = compute(config, lengths, more, keys, h, x, torch.float32)
     fall = 1 - losses[-1].item() / losses[0].item()
     assert fall >= 0.3, (name, losses)
     adapter = model.peft_config["default"].to_dict()
     adapter = json.loads(json.dumps(adapter, default=lambda v: sorted(v) if isinstance(v, set) else str(v.value)))
     adapter.pop("runtime_config", None)
-    base = {k.replace("base_model.model.", "").replace(".base_layer", "").replace(".original_module", ""): list(p.shape)
-            for k, p in model.named_parameters()
-            if "lora_" not in k and ".modules_to_save." not in k}
+    base = {k: list(p.shape) for k, p in make_model(config, more, torch.float32).named_parameters()}
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=base,
-               adapter=adapter, tensors={k: list(v.shape) for k, v in after.items()}, hyper=h,
+               adapter=adapter, tensors={k: list(v.shape) for k, v in {**after, **still}.items()}, hyper=h,
                decays=decays, fall=fall)
     for k, v in x.items():
         g.put(k, v)

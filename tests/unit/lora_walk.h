@@ -182,7 +182,7 @@ static void lwalk_case(struct lfix *l)
 	free(y);
 	loss = (float)mfix_loss(&l->x, true);
 	lwalk_right(l, "loss", golden_result(&l->x.g, "loss", &loss, 1, 0));
-	assert_int_equal(l->a->params.n, cJSON_GetArraySize(pt_json_get(l->x.g.about, "tensors")));
+	assert_int_equal(l->a->params.n, cJSON_GetArraySize(pt_json_get(l->x.g.about, "decays")));
 	lwalk_right(l, "a gradient", lwalk_tensors(l, false));
 	for (int i = 0; i < l->a->params.n; i++) {
 		const struct pt_param *p = l->a->params.item[i];

@@ -537,6 +537,14 @@ static void test_of_config(void **state)
 		const char *config, *name;
 	} c[] = {
 		{ "{\"peft_type\":\"LORA\"}", "lora" },
+		{ "{\"peft_type\":\"LORA\",\"use_dora\":false}", "lora" },
+		{ "{\"peft_type\":\"LORA\",\"use_dora\":true}", "dora" },
+		{ "{\"peft_type\":\"LORA\",\"use_dora\":true,\"lora_alpha\":0}", "dora" },
+		{ "{\"peft_type\":\"LORA\",\"lora_alpha\":0,\"bias\":\"all\"}", "bitfit" },
+		{ "{\"peft_type\":\"LORA\",\"lora_alpha\":0.0,\"bias\":\"lora_only\"}", "bitfit" },
+		{ "{\"peft_type\":\"LORA\",\"lora_alpha\":0,\"alpha_pattern\":{\"x\":1}}", "lora" },
+		{ "{\"peft_type\":\"IA3\"}", "ia3" },
+		{ "{\"peft_type\":\"LN_TUNING\"}", "ln" },
 	};
 
 	(void)state;

@@ -462,6 +462,20 @@ static int ref_sumsq(struct pt_device *dev, const float *x, size_t n, double *ou
 	return 0;
 }
 
+static int ref_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
+			float *inv, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	for (int64_t i = 0; i < n; i++) {
+		double s = sumsq[i];
+
+		for (int64_t k = 0; k < r; k++)
+			s += (double)b[i * r + k] * p[i * r + k];
+		inv[i] = s > 0 ? (float)(1 / sqrt(s)) : 0;
+	}
+	return 0;
+}
+
 static const struct pt_kernels ref_kernels = {
 	.abi = PT_DEVICE_ABI, .fill = ref_fill, .copy = ref_copy, .axpby = ref_axpby,
 	.affine_fwd = ref_affine_fwd, .affine_bwd = ref_affine_bwd, .gather_fwd = ref_gather_fwd,
@@ -475,6 +489,7 @@ static const struct pt_kernels ref_kernels = {
 	.nll_bwd = ref_nll_bwd, .class_fwd = ref_class_fwd, .class_bwd = ref_class_bwd,
 	.unit_fwd = ref_unit_fwd, .unit_bwd = ref_unit_bwd, .dots_fwd = ref_dots_fwd, .dots_bwd = ref_dots_bwd,
 	.span_fwd = ref_span_fwd, .span_bwd = ref_span_bwd, .embed_fwd = ref_embed_fwd, .embed_bwd = ref_embed_bwd, .adamw = ref_adamw, .sumsq = ref_sumsq,
+	.inv_norm = ref_inv_norm,
 };
 
 static struct pt_device *ref_device_new(void) REF_UNUSED;

@@ -122,6 +122,7 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_embed_fwd	PT_CPU_NAME(pt_cpu_embed_fwd)
 #define pt_cpu_embed_bwd	PT_CPU_NAME(pt_cpu_embed_bwd)
 #define pt_cpu_adamw		PT_CPU_NAME(pt_cpu_adamw)
+#define pt_cpu_inv_norm		PT_CPU_NAME(pt_cpu_inv_norm)
 #define pt_cpu_sumsq		PT_CPU_NAME(pt_cpu_sumsq)
 #define pt_cpu_nonfinite	PT_CPU_NAME(pt_cpu_nonfinite)
 
@@ -177,6 +178,8 @@ int pt_cpu_span_bwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_
 int pt_cpu_embed_fwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
 int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
 int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err);
+int pt_cpu_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
+		    float *inv, struct pt_error *err);
 int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err);
 int pt_cpu_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err);
 

@@ -66,6 +66,21 @@ int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, s
 	return 0;
 }
 
+int pt_cpu_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
+		    float *inv, struct pt_error *err)
+{
+	(void)err;
+	PT_PARALLEL(dev, n * r > 4096)
+	for (int64_t i = 0; i < n; i++) {
+		double s = sumsq[i];
+
+		for (int64_t k = 0; k < r; k++)
+			s += (double)b[i * r + k] * (double)p[i * r + k];
+		inv[i] = s > 0 ? (float)(1 / sqrt(s)) : 0;
+	}
+	return 0;
+}
+
 int pt_cpu_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err)
 {
 	const int64_t total = (int64_t)n, size = part_size(total), parts = pt_blocks(total, size);

@@ -47,6 +47,7 @@ const struct pt_kernels pt_cpu_table = {
 	.embed_fwd = pt_cpu_embed_fwd,
 	.embed_bwd = pt_cpu_embed_bwd,
 	.adamw = pt_cpu_adamw,
+	.inv_norm = pt_cpu_inv_norm,
 	.sumsq = pt_cpu_sumsq,
 	.nonfinite = pt_cpu_nonfinite,
 };

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lora.h - what LoRA's relatives share with it: keys, tensors, fresh values,
+ * the low-rank term. a->state is a struct pt_lora.
+ */
+#ifndef PT_PEFT_LORA_H
+#define PT_PEFT_LORA_H
+
+#include "peft/adapter.h"
+
+enum pt_lora_init {
+	PT_LORA_DEFAULT, PT_LORA_FALSE, PT_LORA_GAUSSIAN, PT_LORA_ORTHOGONAL,
+	PT_LORA_OTHER,			/* of a file: no matter now */
+};
+
+/* Places in pt_adapter_site.param. */
+enum { PT_LORA_A, PT_LORA_B, PT_LORA_PARAMS };
+
+struct pt_lora {
+	int64_t r;
+	double alpha, dropout;
+	bool rslora, bias;
+	enum pt_lora_init init;
+};
+
+/* adapter_config.json as PEFT writes it, with these values as JSON. */
+#define PT_LORA_DEFAULTS(bias, alpha, r, dora) \
+	"{\"alora_invocation_tokens\":null,\"alpha_pattern\":{},\"arrow_config\":null,\"auto_mapping\":null," \
+	"\"base_model_name_or_path\":null,\"bias\":" bias ",\"corda_config\":null,\"ensure_weight_tying\":false," \
+	"\"eva_config\":null,\"exclude_modules\":null,\"fan_in_fan_out\":false,\"inference_mode\":true," \
+	"\"init_lora_weights\":true,\"kasa_config\":null,\"layer_replication\":null,\"layers_pattern\":null," \
+	"\"layers_to_transform\":null,\"loftq_config\":{},\"lora_alpha\":" alpha ",\"lora_bias\":false," \
+	"\"lora_dropout\":0.0,\"lora_ga_config\":null,\"megatron_config\":null,\"megatron_core\":\"megatron.core\"," \
+	"\"modules_to_save\":null,\"monteclora_config\":null,\"peft_type\":\"LORA\",\"qalora_group_size\":16,\"r\":" r "," \
+	"\"rank_pattern\":{},\"revision\":null,\"target_modules\":null,\"target_parameters\":null," \
+	"\"task_type\":null,\"trainable_token_indices\":null,\"use_bdlora\":null,\"use_dora\":" dora "," \
+	"\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}"
+
+extern const struct pt_option pt_lora_options[];
+const char *pt_lora_targets(const struct pt_model *m);
+
+/* pt_method.parse, .create with flags of tensors (the hook is LoRA's), .init, .merge, .release */
+int pt_lora_parse(struct pt_adapter *a, struct pt_error *err);
+int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err);
+int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
+int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
+		  struct pt_error *err);
+void pt_lora_release(struct pt_adapter *a);
+
+/* The term s B A drop(x) of a linear's site. */
+struct pt_lowrank pt_lora_term(const struct pt_lora *l, const struct pt_adapter_site *s);
+/* y + s A'[ids] B'; there is no dropout, as in PEFT. */
+struct pt_tensor *pt_lora_embed(struct pt_run *run, const struct pt_adapter_site *s, const int32_t *ids,
+				const struct pt_rows *rows, struct pt_tensor *y);
+
+#endif

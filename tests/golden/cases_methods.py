@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""Cases of methods other than LoRA, on one decoder and one encoder."""
+from cases import RAGGED
+from cases_bert import ENCODER
+from cases_llama import BIASED, CLASS, LLAMA, TIED
+
+DORA = dict(use_dora=True)
+IA3 = dict(peft_type="IA3")
+LN = dict(peft_type="LN_TUNING")
+BITFIT = dict(r=1, lora_alpha=0, bias="all")
+STILL = dict(frozen=["lora_"])
+
+LORA = {
+    "dora": (LLAMA, RAGGED, {}, dict(DORA, r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.03)),
+    "dora-rich": (BIASED, RAGGED, {},
+                  dict(DORA, r=5, lora_alpha=1.5, use_rslora=True, bias="all", modules_to_save=["model.norm"],
+                       target_modules=["embed_tokens", "k_proj", "o_proj", "gate_proj", "down_proj"],
+                       rank_pattern={"layers.1.*k_proj": 3, "down_proj": 2}, alpha_pattern={"gate_proj": 0.75}), {}),
+    "dora-bert": (ENCODER, RAGGED, dict(task="class", types=True),
+                  dict(DORA, r=4, lora_alpha=4, bias="lora_only", target_modules=["query", "output.dense"]), {}),
+    "ia3": (LLAMA, RAGGED, {}, dict(IA3), dict(lr=0.2)),
+    # An expression for the feed-forward modules; a bias is scaled with its output.
+    "ia3-rich": (BIASED, RAGGED, {},
+                 dict(IA3, target_modules=["k_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+                      feedforward_modules=r".*\.(o_proj|down_proj)", modules_to_save=["model.norm"]), dict(lr=0.12)),
+    "ia3-bert": (ENCODER, RAGGED, dict(task="class", types=True), dict(IA3), {}),
+    "bitfit": (ENCODER, RAGGED, dict(task="class", types=True, **STILL), BITFIT, {}),
+    # Of queries and the feed-forward's first half alone.
+    "bitfit-only": (ENCODER, RAGGED, dict(task="class", types=True, **STILL),
+                    dict(BITFIT, bias="lora_only", target_modules=["query", "intermediate.dense"]), {}),
+    "ln": (LLAMA, RAGGED, {}, dict(LN), dict(lr=0.12)),
+    # A norm with a bias; a module of another kind.
+    "ln-bert": (ENCODER, RAGGED, dict(task="class", types=True),
+                dict(LN, target_modules=["LayerNorm", "pooler.dense"]), {}),
+}
+
+CLASSIFIES = dict(task_type="SEQ_CLS")
+EXCHANGE = {
+    "dora": (LLAMA, DORA),
+    "dora-linear": (BIASED, dict(DORA, r=3, target_modules="all-linear", bias="all", use_rslora=True)),
+    "dora-embedding": (TIED, dict(DORA, r=3, target_modules=["embed_tokens", "v_proj"])),
+    "dora-random": (LLAMA, dict(DORA, init_lora_weights=False)),
+    "dora-class": (CLASS, dict(DORA, **CLASSIFIES)),
+    "dora-encoder": (ENCODER, dict(DORA, **CLASSIFIES)),
+    "ia3": (LLAMA, IA3),
+    "ia3-list": (BIASED, dict(IA3, target_modules=["q_proj", "k_proj", "up_proj"], feedforward_modules=["up_proj"])),
+    "ia3-regex": (LLAMA, dict(IA3, target_modules=r".*\.(k|v|down)_proj", feedforward_modules=r".*layers\.0.*down_proj")),
+    "ia3-one-list": (LLAMA, dict(IA3, target_modules=["k_proj", "down_proj"])),
+    "ia3-encoder": (ENCODER, dict(IA3, **CLASSIFIES)),
+    "bitfit": (ENCODER, dict(BITFIT, **CLASSIFIES)),
+    "bitfit-only": (BIASED, dict(BITFIT, bias="lora_only")),
+    "ln": (LLAMA, LN),
+    "ln-class": (CLASS, dict(LN, **CLASSIFIES)),
+    "ln-encoder": (ENCODER, dict(LN, target_modules=["LayerNorm", "attention.self.query"], **CLASSIFIES)),
+}

@@ -1,0 +1,85 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Every method of the registry: made, trained, gone on with, merged, shown.
+. "$(dirname "$0")/lib.sh"
+cp "$DATA"/examples/*.jsonl .
+# A model with biases, from its description alone.
+mkdir bare
+cp "$DATA"/examples/base/tokenizer* bare
+sed 's/"attention_bias": false/"attention_bias": true/' "$DATA/examples/base/config.json" >bare/config.json
+peft-init -q -m bare -t full -o base 2>/dev/null || exit 1
+rm base/full.json base/provenance.json
+peft-tokenize -q -m base sums.jsonl >ex.pts || exit 1
+peft-batch -q -b 8 -e 3 -s 1 -o b.pts ex.pts || exit 1
+peft-batch -q -b 8 -o held.pts ex.pts || exit 1
+
+cat >fixture.sh <<'X'
+methods="lora dora bitfit ia3 ln"
+loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
+near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
+less() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x < y) }'; }
+X
+. ./fixture.sh
+
+test_that 'the registry, the help and the man page name the same methods' '
+	. ./fixture.sh
+	peft-init --help | sed -n "s/^  -t, --method NAME *//p" | grep -E "^[a-z0-9, ]* or full \(lora\)$" |
+		sed "s/ or full.*//" | tr -d "," | tr " " "\n" | sort >known
+	printf "%s\n" $methods | sort | diff known -
+	sed -n "s/^\.It Cm //p" "$SRC/man/peft-methods.7" | sort | diff known -'
+for m in $methods; do
+	echo "m=$m" >method
+	test_that "$m: learns, and a fresh one does nothing" '
+		. ./fixture.sh
+		. ./method
+		peft-init -q -m base -t $m -o init-$m
+		near "$(loss base)" "$(loss base init-$m)"
+		peft-step -q -m base -a init-$m --lr 3e-2 -o $m b.pts >/dev/null
+		less "$(loss base $m)" "$(loss base)"'
+	test_that "$m: cut short and gone on with, the end is the same" '
+		. ./method
+		head -c $(($(wc -c <b.pts) / 2)) b.pts >cut.pts
+		exits 3 peft-step -q -m base -a init-$m --lr 3e-2 -o cut-$m cut.pts
+		test -n "$(ls cut-$m/checkpoints)"
+		test ! -e cut-$m/adapter_model.safetensors
+		peft-step -q -m base -a init-$m --lr 3e-2 -o cut-$m b.pts >/dev/null
+		for f in $m/*.*; do cmp $f cut-$m/${f#*/}; done'
+	test_that "$m: merged is unmerged" '
+		. ./fixture.sh
+		. ./method
+		peft-merge -q -m base -a $m -o merged-$m
+		near "$(loss merged-$m)" "$(loss base $m)"'
+done
+test_that 'what a method has not is refused by name' '
+	for o in "ia3 --rank 4" "ia3 --alpha 2" "ln --layers 1" "bitfit --rank 2" "dora --feedforward x" "lora --feedforward x"; do
+		exits 2 peft-init -m base -t $o -o none 2>err
+		grep -E "^peft-init: --[a-z]+ is not an option of the method ${o%% *}$" err
+		test ! -e none
+	done
+	exits 2 peft-init -m base -t ia3 --targets k_proj --feedforward down_proj -o none 2>err
+	grep "feedforward_modules: .down_proj. is not among target_modules" err
+	exits 2 peft-init -m base -t ia3 --targets embed_tokens --feedforward embed_tokens -o none 2>err
+	grep "ia3 cannot act on it" err
+	exits 2 peft-init -m base -t bitfit --bias none -o none 2>err
+	grep "all|lora_only" err
+	exits 2 peft-init -m "$DATA/examples/base" -t bitfit -o none 2>err
+	grep "no biases to train" err
+	exits 2 peft-init -m base -t lora --config init-ia3/adapter_config.json -o none 2>err
+	grep "is of the method ia3, not lora" err'
+test_that 'a file that contradicts itself is refused, named, with 3' '
+	cp -R init-dora bad
+	sed "s/\"use_dora\": true/\"use_dora\": false/" init-dora/adapter_config.json >bad/adapter_config.json
+	exits 3 peft-eval -m base -a bad held.pts 2>err
+	grep "bad: nothing uses .*lora_magnitude_vector" err
+	sed "s/\"use_dora\": false/\"use_dora\": true/" init-lora/adapter_config.json >bad/adapter_config.json
+	cp init-lora/adapter_model.safetensors bad
+	exits 3 peft-eval -m base -a bad held.pts 2>err
+	grep "bad: adapter_model.safetensors lacks .*lora_magnitude_vector" err
+	sed "s/\"lora_bias\": false/\"lora_bias\": true/" init-dora/adapter_config.json >bad/adapter_config.json
+	exits 3 peft-eval -m base -a bad held.pts 2>err
+	grep "lora_bias does not go with use_dora" err
+	cp init-ia3/adapter_model.safetensors bad
+	tr "\n" " " <init-ia3/adapter_config.json | sed "s/\"feedforward_modules\": [^]]*\]/\"feedforward_modules\": [\"v_proj\"]/" >bad/adapter_config.json
+	exits 3 peft-eval -m base -a bad held.pts 2>err
+	grep "v_proj.ia3_l is F32\[8,1\]*, this model and configuration want \[1,16\]" err'
+test_done
