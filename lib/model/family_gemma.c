@@ -184,6 +184,9 @@ const struct pt_family pt_families_gemma[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
 		.config = gemma_config, .part = gemma_parts, .head = gemma_heads,
 		.lora_targets = "q_proj,v_proj",
+		.adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{
 		.model_type = "gemma2", .stem = "Gemma2", .prefix = "model", .keys = &gemma2_keys,
@@ -195,6 +198,9 @@ const struct pt_family pt_families_gemma[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
 		.window = PT_WINDOW_PATTERN, .config = gemma2_config,
 		.part = gemma2_parts, .head = gemma_heads, .lora_targets = "q_proj,v_proj",
+		.adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,pre_feedforward_layernorm,post_feedforward_layernorm,norm",
 	},
 	/* Gemma 3's 270M and 1B, EmbeddingGemma */
 	{
@@ -208,6 +214,9 @@ const struct pt_family pt_families_gemma[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
 		.window = PT_WINDOW_PATTERN, .config = gemma3_config,
 		.part = gemma2_parts, .head = gemma3_heads, .lora_targets = "q_proj,v_proj",
+		.adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,pre_feedforward_layernorm,post_feedforward_layernorm,norm",
 	},
 	{ 0 }
 };

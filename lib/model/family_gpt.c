@@ -343,6 +343,9 @@ const struct pt_family pt_families_gpt[] = {
 		.position = PT_POS_LEARNED, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_ROWS,
 		.bias_qkv = true, .bias_o = true, .bias_ffn = true, .transposed = true,
 		.config = gpt2_config, .std = gpt2_std, .part = gpt2_parts, .head = gpt2_heads, .lora_targets = "c_attn",
+		.adalora_targets = "c_attn",
+		.ia3_targets = "c_attn,mlp.c_proj", .ia3_feedforward = "mlp.c_proj",
+		.ln_targets = "ln_1,ln_2,ln_f",
 	},
 	/* GPT-NeoX, Pythia */
 	{
@@ -354,6 +357,8 @@ const struct pt_family pt_families_gpt[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS, .bias_ffn = true,
 		.config = neox_config, .part = neox_parts, .head = neox_heads,
 		.lora_targets = "query_key_value",
+		.adalora_targets = "query_key_value",
+		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",
 	},
 	{
 		.model_type = "opt", .stem = "OPT", .prefix = "model", .keys = &opt_keys,
@@ -363,6 +368,8 @@ const struct pt_family pt_families_gpt[] = {
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_LAYER,
 		.position = PT_POS_LEARNED, .ffn = PT_FFN_PLAIN, .pad_row = true,
 		.config = opt_config, .part = opt_parts, .head = heads, .lora_targets = "q_proj,v_proj",
+		.adalora_targets = "q_proj,k_proj,v_proj,out_proj,fc1,fc2",
+		.ia3_targets = "q_proj,k_proj,fc2", .ia3_feedforward = "fc2",
 	},
 	{
 		.model_type = "bloom", .stem = "Bloom", .prefix = "transformer", .keys = &bloom_keys,
@@ -373,6 +380,9 @@ const struct pt_family pt_families_gpt[] = {
 		.bias_qkv = true, .bias_o = true, .bias_ffn = true,
 		.config = bloom_config, .part = bloom_parts, .head = heads,
 		.lora_targets = "query_key_value",
+		.adalora_targets = "query_key_value",
+		.ia3_targets = "query_key_value,mlp.dense_4h_to_h", .ia3_feedforward = "mlp.dense_4h_to_h",
+		.ln_targets = "input_layernorm,post_attention_layernorm,ln_f",
 	},
 	/* 7B and rw; 40B, 180B and 11B */
 	{
@@ -383,6 +393,8 @@ const struct pt_family pt_families_gpt[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS,
 		.config = falcon_config, .part = falcon_parts, .head = heads,
 		.lora_targets = "query_key_value",
+		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",
+		.ln_targets = "input_layernorm,post_attention_layernorm,ln_f",
 	},
 	/* Phi-1, 1.5 and 2 */
 	{
@@ -395,6 +407,8 @@ const struct pt_family pt_families_gpt[] = {
 		.bias_qkv = true, .bias_o = true, .bias_ffn = true, .pad_row = true,
 		.config = phi_config, .part = phi_parts, .head = phi_heads,
 		.lora_targets = "q_proj,v_proj,fc1,fc2",
+		.ia3_targets = "q_proj,v_proj,fc2", .ia3_feedforward = "fc2",
+		.ln_targets = "input_layernorm,final_layernorm",
 	},
 	{ 0 }
 };

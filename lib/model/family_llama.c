@@ -182,6 +182,9 @@ const struct pt_family pt_families_llama[] = {
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_FROM,
 		.pad_row = true, .part = qwen3_parts, .head = llama_heads,
 		.lora_targets = "q_proj,v_proj",
+		.adalora_targets = "q_proj,v_proj",
+		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
+		.ln_targets = "post_attention_layernorm",
 	},
 	{
 		.model_type = "smollm3", .stem = "SmolLM3", .prefix = "model", .keys = &llama_keys,

@@ -202,6 +202,9 @@ const struct pt_family pt_families_t5[] = {
 		.form = PT_BLOCK_PRE, .norm = PT_NORM_RMS, .position = PT_POS_BUCKETS,
 		.ffn = PT_FFN_PLAIN, .config = t5_config, .std = t5_std,
 		.part = encoder_plain, .head = t5_heads, .lora_targets = "q,v",
+		.adalora_targets = "q,k,v,o,wi,wo",
+		.ia3_targets = "k,v,wo", .ia3_feedforward = "wo",
+		.ln_targets = "layer_norm,final_layer_norm",
 	},
 	{
 		.model_type = "mt5", .stem = "MT5", .prefix = "", .keys = &t5_keys,
@@ -212,6 +215,9 @@ const struct pt_family pt_families_t5[] = {
 		.form = PT_BLOCK_PRE, .norm = PT_NORM_RMS, .position = PT_POS_BUCKETS,
 		.ffn = PT_FFN_GATED, .config = mt5_config, .std = t5_std,
 		.part = encoder_gated, .head = t5_heads, .lora_targets = "q,v",
+		.adalora_targets = "q,k,v,o,wi_0,wi_1,wo",
+		.ia3_targets = "k,v,wi_1", .ia3_feedforward = "",
+		.ln_targets = "layer_norm,final_layer_norm",
 	},
 	{ 0 }
 };
