@@ -75,6 +75,8 @@ static const struct pt_part gemma2_parts[] = {
 static const struct pt_head gemma_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ 0 }
 };
 

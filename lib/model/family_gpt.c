@@ -32,14 +32,14 @@ static const struct pt_keys opt_keys = {
 static const struct pt_keys bloom_keys = {
 	.hidden = "n_embed|hidden_size", .layers = "n_layer|num_hidden_layers", .heads = "n_head|num_attention_heads",
 	.eps = "layer_norm_epsilon", .std = "initializer_range", .drop_hidden = "hidden_dropout",
-	.drop_attn = "attention_dropout",
+	.drop_attn = "attention_dropout", .drop_class = "classifier_dropout",
 };
 
 static const struct pt_keys falcon_keys = {
 	.hidden = "n_embed|hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
 	.ffn = "ffn_hidden_size", .positions = "max_position_embeddings", .eps = "layer_norm_epsilon",
 	.act = "activation", .std = "initializer_range", .drop_hidden = "hidden_dropout",
-	.drop_attn = "attention_dropout",
+	.drop_attn = "attention_dropout", .drop_class = "classifier_dropout",
 };
 
 static const struct pt_keys phi_keys = {
@@ -176,6 +176,9 @@ static const struct pt_part phi_parts[] = {
 static const struct pt_head gpt2_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .class_name = "GPT2LMHeadModel", .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "classifier",
+	  .out_bias = true },
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
 
@@ -183,18 +186,34 @@ static const struct pt_head gpt2_heads[] = {
 static const struct pt_head neox_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head", .file = "embed_out" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "classifier",
+	  .out_bias = true },
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
 
-static const struct pt_head heads[] = {
+/* No class for tokens. */
+static const struct pt_head opt_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	{ 0 }
+};
+
+/* BLOOM, Falcon: a token's classifier has the dropout of the blocks. */
+static const struct pt_head bloom_heads[] = {
+	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
+	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
 
 static const struct pt_head phi_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head", .out_bias = true },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ 0 }
 };
 
@@ -367,7 +386,7 @@ const struct pt_family pt_families_gpt[] = {
 			 .tie = true, .pad = 1, .bos = 2, .eos = 2 },
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_LAYER,
 		.position = PT_POS_LEARNED, .ffn = PT_FFN_PLAIN, .pad_row = true,
-		.config = opt_config, .part = opt_parts, .head = heads, .lora_targets = "q_proj,v_proj",
+		.config = opt_config, .part = opt_parts, .head = opt_heads, .lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,k_proj,v_proj,out_proj,fc1,fc2",
 		.ia3_targets = "q_proj,k_proj,fc2", .ia3_feedforward = "fc2",
 	},
@@ -378,7 +397,7 @@ const struct pt_family pt_families_gpt[] = {
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_LAYER,
 		.position = PT_POS_SLOPES, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS,
 		.bias_qkv = true, .bias_o = true, .bias_ffn = true,
-		.config = bloom_config, .part = bloom_parts, .head = heads,
+		.config = bloom_config, .part = bloom_parts, .head = bloom_heads,
 		.lora_targets = "query_key_value",
 		.adalora_targets = "query_key_value",
 		.ia3_targets = "query_key_value,mlp.dense_4h_to_h", .ia3_feedforward = "mlp.dense_4h_to_h",
@@ -391,7 +410,7 @@ const struct pt_family pt_families_gpt[] = {
 			 .eps = 1e-5, .act = "gelu", .tie = true, .pad = -1, .bos = 11, .eos = 11 },
 		.causal = true, .form = PT_BLOCK_PARALLEL, .norm = PT_NORM_LAYER,
 		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS,
-		.config = falcon_config, .part = falcon_parts, .head = heads,
+		.config = falcon_config, .part = falcon_parts, .head = bloom_heads,
 		.lora_targets = "query_key_value",
 		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",
 		.ln_targets = "input_layernorm,post_attention_layernorm,ln_f",

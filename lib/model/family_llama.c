@@ -96,7 +96,18 @@ static const struct pt_part phi3_parts[] = {
 static const struct pt_head llama_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ .task = PT_TASK_QA, .prefix = "transformer", .out = "qa_outputs", .out_bias = true },
+	{ 0 }
+};
+
+static const struct pt_head mistral_heads[] = {
+	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
+	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
 
@@ -104,6 +115,8 @@ static const struct pt_head llama_heads[] = {
 static const struct pt_head phi3_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ 0 }
 };
 
@@ -154,7 +167,7 @@ const struct pt_family pt_families_llama[] = {
 			 .act = "silu", .pad = -1, .bos = 1, .eos = 2 },
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
 		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_ALL,
-		.pad_row = true, .part = llama_parts, .head = llama_heads,
+		.pad_row = true, .part = llama_parts, .head = mistral_heads,
 		.lora_targets = "q_proj,v_proj",
 		.ia3_targets = "k_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",

@@ -55,12 +55,12 @@ MODELS = {
 
 TARGETS = ["q_proj", "v_proj"]
 LORA = {
-    "gemma": (GEMMA, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.01)),
-    "gemma2": (GEMMA2, WINDOW, {}, dict(r=4, lora_alpha=6), dict(lr=0.05)),
+    "gemma": (dict(GEMMA, tie_word_embeddings=False), [9, 1, 2, 6], {}, dict(r=4, lora_alpha=6), dict(lr=0.012)),
+    "gemma2": (GEMMA2, WINDOW, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "gemma3": (dict(GEMMA3, attention_bias=True), WINDOW, {},
                dict(r=3, lora_alpha=6, bias="lora_only"), dict(lr=0.01)),
-    "gemma3-class": (score(GEMMA3, 3), RAGGED, dict(task="class"),
-                     dict(r=2, lora_alpha=3, target_modules="all-linear", modules_to_save=["model.norm"]), dict(lr=0.003)),
+    "gemma3-class": (score(GEMMA3, 3), [5, 1, 9, 2], dict(task="class"),
+                     dict(r=3, lora_alpha=3, target_modules="all-linear", modules_to_save=["model.norm"]), dict(lr=0.003)),
 }
 
 EXCHANGE = {

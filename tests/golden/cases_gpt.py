@@ -100,18 +100,18 @@ MODELS = {
 }
 
 LORA = {
-    "gpt2": (GPT2, RAGGED, {}, dict(r=4, lora_alpha=6, fan_in_fan_out=True), dict(lr=0.02)),
+    "gpt2": (GPT2, [6, 1, 2, 5], {}, dict(r=4, lora_alpha=12, fan_in_fan_out=True), dict(lr=0.021)),
     "gpt2-linear": (GPT2, RAGGED, {}, dict(r=3, lora_alpha=4, fan_in_fan_out=True, bias="all",
                                            target_modules=["c_attn", "c_proj", "c_fc", "wte"]), {}),
     "gpt2-class": (score(GPT2, 3), RAGGED, dict(task="class"), dict(r=2, lora_alpha=3, fan_in_fan_out=True), {}),
     "neox": (NEOX, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
-    "neox-linear": (NEOX, RAGGED, {}, dict(r=3, lora_alpha=4, bias="lora_only", target_modules="all-linear"), {}),
+    "neox-linear": (NEOX, [6, 1, 2, 9], {}, dict(r=3, lora_alpha=4, bias="lora_only", target_modules="all-linear"), {}),
     "opt": (OPT, [1, 2, 37, 5], {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "opt-post": (dict(OPT, do_layer_norm_before=False, word_embed_proj_dim=14), RAGGED, {},
                  dict(r=3, lora_alpha=4, target_modules=["project_in", "project_out", "fc1", "v_proj"], bias="all"), {}),
-    "bloom": (BLOOM, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
+    "bloom": (BLOOM, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.01)),
     "falcon-7b": (FALCON, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
-    "falcon-rw": (RW, [1, 2, 29], ALIBI, dict(r=4, lora_alpha=6, bias="lora_only"), dict(lr=0.02)),
+    "falcon-rw": (RW, [1, 2, 29], ALIBI, dict(r=4, lora_alpha=6, bias="lora_only"), dict(lr=0.012)),
     "falcon-40b": (NEW, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "phi": (dict(PHI, qk_layernorm=True), RAGGED, {}, dict(r=4, lora_alpha=6), {}),
 }

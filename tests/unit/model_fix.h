@@ -145,6 +145,7 @@ static void mfix_decoder(struct mfix *x)
 }
 
 /* Opens what was written on a device; the packed micro-batch is the golden file's. */
+static void mfix_open(struct mfix *x, const char *device) REF_UNUSED;
 static void mfix_open(struct mfix *x, const char *device)
 {
 	const struct pt_st_tensor *cu = mfix_in(x, "in.cu"), *ids = mfix_in(x, "in.ids");
@@ -171,6 +172,7 @@ static void mfix_close(struct mfix *x)
 	pt_modeldir_close(&x->md);
 }
 
+static void mfix_release(struct mfix *x) REF_UNUSED;
 static void mfix_release(struct mfix *x)
 {
 	struct pt_error err = PT_ERROR_INIT;
@@ -225,6 +227,7 @@ static struct pt_tensor *mfix_logits(struct mfix *x, struct pt_tensor *hidden)
 }
 
 /* Logits of all rows or sequences, or hidden states of a body, on the host; *n elements; freed by free(). */
+static float *mfix_out(struct mfix *x, size_t *n) REF_UNUSED;
 static float *mfix_out(struct mfix *x, size_t *n)
 {
 	struct pt_run *run = &x->f.run;
