@@ -184,6 +184,22 @@ static int set_task(struct pt_adapter *a, struct pt_error *err)
 	return 0;
 }
 
+/* PEFT finds out whether linears are stored the other way round and writes what the last one was. */
+static int set_fan(struct pt_adapter *a, struct pt_error *err)
+{
+	static const char key[] = "fan_in_fan_out";
+	const struct pt_site *last = NULL;
+
+	for (int i = 0; i < a->nsites; i++) {
+		if (a->site[i].site->kind == PT_SITE_LINEAR)
+			last = a->site[i].site;
+	}
+	if (!last || !cJSON_GetObjectItemCaseSensitive(a->config, key) ||
+	    cJSON_ReplaceItemInObjectCaseSensitive(a->config, key, cJSON_CreateBool(last->transposed)))
+		return 0;
+	return pt_error(err, PT_FAIL, "out of memory");
+}
+
 static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 {
 	int st = check_task(a, err);
@@ -198,6 +214,8 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = a->method->parse(a, err);
 	if (!st)
 		st = create(a, err);
+	if (!st)
+		st = set_fan(a, err);
 	for (int i = 0; i < a->nsites && !st; i++)
 		st = a->method->init(a, &a->site[i], seed, err);
 	return st;

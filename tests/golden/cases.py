@@ -4,7 +4,7 @@
 One module a kin of families, cases_KIN.py, with any of
   MODELS    name: (config, lengths, more)                               for make_models.py
   LORA      name: (config, lengths, more, keys, changed)                for make_lora.py
-  EXCHANGE  name: (config, keys)                                        for exchange_peft.py
+  EXCHANGE  name: (config, keys[, attn])                                for exchange_peft.py
 keys are those of LoraConfig, or of the class of their peft_type. Names are unique over all kins. more:
   task      as pt_task_parse() reads it, "none" for a bare body (default lm); "regression" and
             "multilabel" are sequence classification with that problem_type

@@ -117,7 +117,7 @@ LORA = {
 }
 
 EXCHANGE = {
-    "gpt2": (GPT2, dict(fan_in_fan_out=True)),
+    "gpt2": (GPT2, {}),
     "gpt2-linear": (GPT2, dict(fan_in_fan_out=True, target_modules=["c_attn", "c_fc", "c_proj"], bias="all")),
     "gpt2-class": (score(GPT2, 3), dict(task_type="SEQ_CLS", fan_in_fan_out=True)),
     "neox": (NEOX, {}),
@@ -128,7 +128,7 @@ EXCHANGE = {
     "bloom-linear": (BLOOM, dict(target_modules="all-linear", bias="all")),
     "bloom-class": (score(BLOOM, 3), dict(task_type="SEQ_CLS")),
     "falcon-7b": (FALCON, {}),
-    "falcon-rw": (RW, {}),
+    "falcon-rw": (RW, {}, "sdpa"),
     "falcon-40b": (NEW, dict(target_modules="all-linear")),
     "phi": (PHI, {}),
     "phi-norms": (dict(PHI, qk_layernorm=True), dict(modules_to_save=["lm_head"], bias="all")),

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Adapter directories to HF PEFT and back, tried with the library itself.
 
-    exchange_peft.py BUILD [KIN | NAME ...]     BUILD/bin/peft-init, BUILD/tests/aux/adapter
+    exchange_peft.py BUILD [KIN | NAME ...]     BUILD/bin/peft-init, peft-merge, BUILD/tests/aux/adapter
 
 For each case of cases_KIN.py, on tiny random models:
   HF writes an adapter -> we compute HF's logits and write it again -> tensors
   bitwise, known configuration keys equal -> HF loads ours: the same logits;
+  merged by peft-merge: the names of the base, and HF loads it: the same logits;
   peft-init writes one of the same configuration -> HF loads it without a
   missing or unexpected key, the logits are ours -> HF writes it again ->
   we read it, tensors bitwise.
@@ -47,14 +48,14 @@ def config(directory):
 
 
 class Case:
-    def __init__(self, name, model_config, keys, build, top):
-        self.name, self.build, self.top = name, build, top
+    def __init__(self, name, build, top, model_config, keys, attn="eager"):
+        self.name, self.build, self.top, self.attn = name, build, top, attn
         self.dir = os.path.join(top, name)
         os.mkdir(self.dir)
         self.keys = dict(dict(task_type="CAUSAL_LM"), **keys)
         torch.manual_seed(len(name))
         c = transformers.AutoConfig.for_model(**{k: v for k, v in model_config.items() if k != "architectures"})
-        c._attn_implementation = "eager"
+        c._attn_implementation = attn
         self.cls = getattr(transformers, model_config["architectures"][0])
         model = self.cls(c)
         with torch.no_grad():
@@ -72,7 +73,7 @@ class Case:
         return os.path.join(self.dir, name)
 
     def fresh_base(self):
-        return self.cls.from_pretrained(self.base, attn_implementation="eager", dtype=torch.float32).eval()
+        return self.cls.from_pretrained(self.base, attn_implementation=self.attn, dtype=torch.float32).eval()
 
     def hf_logits(self, model):
         out = []
@@ -116,7 +117,24 @@ class Case:
         n = self.same_tensors("HF to us", hf, back)
         assert config(hf) == config(back), "configuration"
         self.near("HF's adapter, written by us, in HF", self.loaded(back), want, 0)
+        self.merged(hf, want)
         return n
+
+    def merged(self, adapter, want):
+        """A model that transformers loads under the names of the base."""
+        out = self.path("merged")
+        subprocess.run([os.path.join(self.build, "bin/peft-merge"), "-q", "-m", self.base, "-a", adapter, "-o", out],
+                       check=True)
+        a, b = (load_file(os.path.join(d, "model.safetensors")) for d in (self.base, out))
+        more = {"lm_head.weight", "embed_out.weight"}      # an output embedding that is tied no more
+        assert a.keys() <= b.keys() and b.keys() - a.keys() <= more, ("names of the merged model", a.keys() ^ b.keys())
+        with open(os.path.join(self.base, "config.json")) as f, open(os.path.join(out, "config.json")) as g:
+            f, g = json.load(f), json.load(g)
+        assert f.keys() <= g.keys(), ("keys of the merged model", f.keys() - g.keys())
+        model, info = self.cls.from_pretrained(out, attn_implementation=self.attn, dtype=torch.float32,
+                                               output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"], info
+        self.near("merged, in HF", self.hf_logits(model.eval()), want)
 
     def loaded(self, adapter):
         with warnings.catch_warnings():
@@ -162,8 +180,8 @@ def main():
     torch.set_num_threads(1)
     failed = 0
     with tempfile.TemporaryDirectory() as top:
-        for _, name, (model, keys) in table("EXCHANGE", sys.argv[2:]):
-            c = Case(name, model, keys, build, top)
+        for _, name, case in table("EXCHANGE", sys.argv[2:]):
+            c = Case(name, build, top, *case)
             try:
                 n, m = c.from_hf(), c.from_us()
                 print(f"ok {name}: {n} and {m} tensors, logits within {c.worst:.1e}")
