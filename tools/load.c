@@ -57,6 +57,8 @@ static void finish_task(struct load *l)
 	l->feed.nlabels = pt_task_labels(l->feed.task) ? l->model->num_labels : 0;
 	if (!pt_task_labels(l->feed.task))
 		return;
+	if (l->feed.task == PT_TASK_TOKEN_CLS)
+		l->feed.problem = PT_PROBLEM_SINGLE;
 	if (l->feed.problem == PT_PROBLEM_UNSET)
 		l->feed.problem = c->problem;
 	if (l->feed.problem == PT_PROBLEM_UNSET)
@@ -65,6 +67,7 @@ static void finish_task(struct load *l)
 		l->labels = l->info.labels;
 	else if (c->label && c->num_labels == l->feed.nlabels)
 		l->labels = c->label;
+	l->feed.labels = l->labels;
 }
 
 static int find_label(const struct load *l, const char *name)

@@ -154,7 +154,7 @@ static void print_classes(const struct job *j, FILE *f)
 {
 	double p, r, f1;
 
-	if (!classes || j->l.feed.task != PT_TASK_SEQ_CLS || j->l.feed.problem == PT_PROBLEM_REGRESSION)
+	if (!classes || !pt_task_labels(j->l.feed.task) || j->l.feed.problem == PT_PROBLEM_REGRESSION)
 		return;
 	fprintf(f, "\nclass\texamples\tprecision\trecall\tf1\n");
 	for (int c = 0; c < j->l.feed.nlabels; c++) {
@@ -172,7 +172,7 @@ static void print_classes(const struct job *j, FILE *f)
 static void print(const struct job *j, FILE *f)
 {
 	const struct pt_measure *m = &j->with.measure;
-	bool majority = !j->compare && j->l.feed.task == PT_TASK_SEQ_CLS && j->l.feed.problem == PT_PROBLEM_SINGLE;
+	bool majority = !j->compare && pt_task_labels(j->l.feed.task) && j->l.feed.problem == PT_PROBLEM_SINGLE;
 	const char *name;
 	double v, other;
 	int which;

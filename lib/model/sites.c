@@ -125,9 +125,15 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 		shape[0] = s->out;
 		ndim = 1;
 	}
-	if (bias && s == m->body->part[PT_ROLE_HEAD_OUT] && m->body->head->bias_path)
-		w->path = pt_strdup(m->body->head->bias_path, err);
-	else
+	/* A head that is not tied has a bias of its own under transformers 5; older files know the other name. */
+	if (bias && s == m->body->part[PT_ROLE_HEAD_OUT] && m->body->head->bias_path) {
+		char **to = m->cfg.tie ? &w->path : &w->file;
+
+		*to = pt_strdup(m->body->head->bias_path, err);
+		if (!*to)
+			return NULL;
+	}
+	if (!w->path)
 		w->path = pt_format(err, "%s.%s", s->path, bias ? "bias" : "weight");
 	if (!w->path)
 		return NULL;

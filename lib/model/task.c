@@ -14,7 +14,7 @@ static const struct {
 	[PT_TASK_CAUSAL_LM] = { "lm", "CAUSAL_LM", "ForCausalLM" },
 	[PT_TASK_SEQ_CLS] = { "class", "SEQ_CLS", "ForSequenceClassification" },
 	[PT_TASK_TOKEN_CLS] = { "token-class", "TOKEN_CLS", "ForTokenClassification" },
-	[PT_TASK_MASKED_LM] = { "mlm", "MASKED_LM", "ForMaskedLM" },
+	[PT_TASK_MASKED_LM] = { "mlm", NULL, "ForMaskedLM" },
 	[PT_TASK_SEQ2SEQ_LM] = { "seq2seq", "SEQ_2_SEQ_LM", "ForConditionalGeneration" },
 	[PT_TASK_QA] = { "qa", "QUESTION_ANS", "ForQuestionAnswering" },
 	[PT_TASK_CONTRASTIVE] = { "contrastive", "FEATURE_EXTRACTION", "Model" },

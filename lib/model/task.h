@@ -38,7 +38,7 @@ enum pt_problem {
 const char *pt_task_name(enum pt_task t);
 /* The same where the problem tells more: "regression", "multilabel". */
 const char *pt_task_problem_name(enum pt_task t, enum pt_problem p);
-const char *pt_task_peft(enum pt_task t);	/* PEFT's task_type: "CAUSAL_LM", ...; NULL: body only */
+const char *pt_task_peft(enum pt_task t);	/* PEFT's task_type: "CAUSAL_LM", ...; NULL: it has none */
 
 /* HEAD's or PEFT's spelling; -1: unknown. "regression" and "multilabel" are PT_TASK_SEQ_CLS. */
 int pt_task_parse(const char *name);

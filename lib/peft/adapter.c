@@ -5,6 +5,7 @@
  */
 #include "peft/adapter.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,6 +128,29 @@ static bool is_listed(const cJSON *list, const char *name)
 	return false;
 }
 
+/* What PEFT lists for every model of a task, and the module of this model's own head. */
+static int list_heads(struct pt_adapter *a, const char *key, struct pt_error *err)
+{
+	static const struct {
+		enum pt_task task;
+		const char *name;
+	} heads[] = {
+		{ PT_TASK_SEQ_CLS, "classifier" }, { PT_TASK_SEQ_CLS, "score" }, { PT_TASK_TOKEN_CLS, "classifier" },
+		{ PT_TASK_TOKEN_CLS, "score" }, { PT_TASK_QA, "qa_outputs" },
+	};
+	const struct pt_head *h = pt_family_head(a->model->cfg.family, a->task);
+	char own[100];
+	int st = 0;
+
+	for (size_t i = 0; i < sizeof heads / sizeof *heads && !st; i++)
+		if (heads[i].task == a->task && !is_listed(pt_json_get(a->config, key), heads[i].name))
+			st = append_name(a->config, key, heads[i].name, err);
+	if (st || !h || !h->out || pt_task_vocab(a->task))
+		return st;
+	snprintf(own, sizeof own, "%.*s", (int)strcspn(h->out, "."), h->out);
+	return is_listed(pt_json_get(a->config, key), own) ? 0 : append_name(a->config, key, own, err);
+}
+
 /*
  * What modules_to_save holds without being asked: as in PEFT the names of
  * heads, and of a fresh adapter every module that the model had to make up.
@@ -134,14 +158,9 @@ static bool is_listed(const cJSON *list, const char *name)
 static int save_heads(struct pt_adapter *a, struct pt_error *err)
 {
 	static const char key[] = "modules_to_save";
-	static const char *const head[] = { "classifier", "score" };
 	const char *name;
-	int st = 0;
+	int st = list_heads(a, key, err);
 
-	for (int i = 0; i < 2 && !st; i++) {
-		if (pt_task_labels(a->task) && !is_listed(pt_json_get(a->config, key), head[i]))
-			st = append_name(a->config, key, head[i], err);
-	}
 	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {
 		const struct pt_weight *w = &a->model->weight[i];
 		bool found = false;
@@ -175,7 +194,19 @@ static int check_task(struct pt_adapter *a, struct pt_error *err)
 static int set_task(struct pt_adapter *a, struct pt_error *err)
 {
 	const char *own = pt_task_peft(a->task);
-	cJSON *v = own ? cJSON_CreateString(own) : cJSON_CreateNull();
+	cJSON *v = own ? cJSON_CreateString(own) : cJSON_CreateNull(), *map;
+	char cls[100];
+
+	/* A task that PEFT has no name for is known by the class of the model, as PEFT notes it. */
+	if (!own && pt_family_class(a->model->cfg.family, a->task, cls, sizeof cls)) {
+		map = cJSON_CreateObject();
+		if (!map || !cJSON_AddStringToObject(map, "base_model_class", cls) ||
+		    !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "auto_mapping", map)) {
+			cJSON_Delete(map);
+			cJSON_Delete(v);
+			return pt_error(err, PT_FAIL, "out of memory");
+		}
+	}
 
 	if (!v || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "task_type", v)) {
 		cJSON_Delete(v);

@@ -77,9 +77,9 @@ static int config_task(const cJSON *config, enum pt_task *task, struct pt_error 
 	if (pt_json_str(config, "task_type", NULL, &type, err) ||
 	    pt_json_str(pt_json_get(config, "auto_mapping"), "base_model_class", NULL, &cls, err))
 		return err->status;
-	if (type && strcmp(type, "FEATURE_EXTRACTION") != 0)
+	if (type)
 		t = pt_task_parse(type);
-	else if (!type && cls)
+	else if (cls)
 		t = pt_task_of_class(cls);
 	if (t < 0)
 		return pt_error(err, PT_DATA, "task %s is not supported", type ? type : cls);

@@ -29,6 +29,7 @@ void pt_evaluator_release(struct pt_evaluator *e)
 	free(e->loss);
 	free(e->logits);
 	free(e->best);
+	free(e->embedding);
 	memset(e, 0, sizeof *e);
 }
 
@@ -37,9 +38,10 @@ static int read_results(struct pt_evaluator *e, const struct pt_loss *l, struct 
 	struct pt_device *dev = e->run->dev;
 	size_t rows = (size_t)e->feed.rows;
 
-	e->has_loss = l->value != NULL;
+	e->has_loss = l->value && e->feed.labelled;
 	e->has_logits = l->logits != NULL;
 	e->has_best = l->argmax != NULL;
+	e->has_embedding = l->embedding != NULL;
 	if (e->has_loss && (pt_grow(&e->loss, &e->cap_loss, rows, sizeof *e->loss, err) ||
 			    pt_tensor_read(e->run, l->value, e->loss, err)))
 		return err->status;
@@ -47,6 +49,13 @@ static int read_results(struct pt_evaluator *e, const struct pt_loss *l, struct 
 				      sizeof *e->logits, err) ||
 			      pt_tensor_read(e->run, l->logits, e->logits, err)))
 		return err->status;
+	if (e->has_embedding) {
+		e->width = (int)l->embedding->shape[1];
+		if (pt_grow(&e->embedding, &e->cap_embedding, (size_t)pt_tensor_count(l->embedding),
+			    sizeof *e->embedding, err) ||
+		    pt_tensor_read(e->run, l->embedding, e->embedding, err))
+			return err->status;
+	}
 	if (e->has_best && (pt_grow(&e->best, &e->cap_best, rows, sizeof *e->best, err) ||
 			    dev->download(dev, e->best, l->argmax, rows * sizeof *e->best, err)))
 		return err->status;
@@ -63,9 +72,8 @@ int pt_evaluator_add(struct pt_evaluator *e, const struct pt_examples *x, struct
 	if (pt_feed_fill(&e->feed, e->run, x, err) ||
 	    pt_loss_forward(e->run, e->model, &e->feed, e->argmax, &l, err) || read_results(e, &l, err))
 		return err->status;
-	pt_measure_add(&e->measure, &e->feed, e->has_loss ? e->loss : NULL, e->has_logits ? e->logits : NULL,
-		       e->has_best ? e->best : NULL);
-	return 0;
+	return pt_measure_add(&e->measure, &e->feed, e->has_loss ? e->loss : NULL, e->has_logits ? e->logits : NULL,
+			      e->has_best ? e->best : NULL, err);
 }
 
 int pt_evaluator_stream(struct pt_evaluator *e, struct pt_reader *r, int (*stop)(void *), void *arg,

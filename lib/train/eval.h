@@ -19,10 +19,12 @@ struct pt_evaluator {
 	bool argmax;			/* language models: learn which token was most likely */
 	/* host results of the last micro-batch */
 	float *loss;			/* [feed.rows] */
-	float *logits;			/* [examples, nlabels] */
+	float *logits;			/* as struct pt_loss has them */
+	float *embedding;		/* [examples, width] */
 	int32_t *best;			/* [feed.rows] */
-	size_t cap_loss, cap_logits, cap_best;
-	bool has_loss, has_logits, has_best;
+	size_t cap_loss, cap_logits, cap_best, cap_embedding;
+	int width;			/* of embeddings */
+	bool has_loss, has_logits, has_best, has_embedding;
 };
 
 int pt_evaluator_init(struct pt_evaluator *e, struct pt_run *run, struct pt_model *model,

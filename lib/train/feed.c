@@ -2,7 +2,7 @@
 /*
  * feed.c - micro-batches as the model reads them; see feed.h.
  */
-#include "train/feed.h"
+#include "train/feed_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +28,8 @@ int pt_feed_init(struct pt_feed *f, const struct pt_feed_options *o, struct pt_e
 {
 	memset(f, 0, sizeof *f);
 	f->o = *o;
-	if (o->task != PT_TASK_CAUSAL_LM && o->task != PT_TASK_SEQ2SEQ_LM && o->task != PT_TASK_SEQ_CLS)
-		return pt_error(err, PT_USAGE, "the task %s cannot be trained or evaluated yet", pt_task_name(o->task));
+	if (o->task == PT_TASK_NONE)
+		return pt_error(err, PT_USAGE, "a body without a task can be neither trained nor evaluated (--task of peft-tokenize and peft-init)");
 	f->mem = pt_calloc(1, sizeof *f->mem, err);
 	return f->mem ? 0 : PT_FAIL;
 }
@@ -54,6 +54,7 @@ void pt_feed_release(struct pt_feed *f)
 	free(f->label);
 	free(f->target);
 	free(f->weight);
+	pt_feed_pairs_release(&f->pairs);
 	memset(f, 0, sizeof *f);
 }
 
@@ -118,6 +119,8 @@ static int make_targets(struct pt_feed *f, int64_t n, struct pt_error *err)
 	    (pt_grow(&f->seq, &m->cap_seq, (size_t)n + 1, sizeof *f->seq, err) ||
 	     pt_grow(&f->at, &m->cap_at, (size_t)n + 1, sizeof *f->at, err)))
 		return err->status;
+	if (f->o.task == PT_TASK_CONTRASTIVE)
+		return pt_grow(&f->target, &m->cap_target, (size_t)n + 1, sizeof *f->target, err);
 	if (f->o.task == PT_TASK_SEQ_CLS && f->o.problem != PT_PROBLEM_SINGLE)
 		return pt_grow(&f->target, &m->cap_target, cells + 1, sizeof *f->target, err);
 	return 0;
@@ -162,39 +165,6 @@ static int fill_decoder(struct pt_feed *f, const struct pt_examples *x, struct p
 	return 0;
 }
 
-/*
- * Targets of a language model. Every labelled token counts alike in the step;
- * weights of examples are relative to their mean.
- */
-static int fill_tokens(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
-{
-	double one = x->step_tokens > 0 ? 1 / (double)x->step_tokens : 0;
-	double mean = x->step_examples > 0 ? x->step_weight / (double)x->step_examples : 1;
-	bool decoder = pt_task_decoder(f->o.task);
-	const int32_t *labels = decoder ? f->in.host_decoder_labels : x->labels;
-	const int64_t *offsets = decoder ? x->decoder_offsets : x->offsets;
-	int64_t shift = pt_task_shifts(f->o.task);
-
-	if (make_targets(f, pt_feed_target_rows(f)->n, err))
-		return err->status;
-	f->labelled = labels != NULL;
-	if (!labels)
-		return 0;
-	for (int64_t b = 0; b < x->n; b++) {
-		double w = !x->weight ? one : mean > 0 ? one * (double)x->weight[b] / mean : 0;
-
-		for (int64_t t = offsets[b] + shift; t < offsets[b + 1]; t++) {
-			if (labels[t] == -100)
-				continue;
-			f->seq[f->rows] = (int32_t)b;
-			f->at[f->rows] = (int32_t)(t - shift - offsets[b]);
-			f->label[f->rows] = labels[t];
-			f->weight[f->rows++] = (float)w;
-		}
-	}
-	return 0;
-}
-
 static int map_class(const struct pt_feed *f, int64_t index, int32_t c, int32_t *out, struct pt_error *err)
 {
 	*out = c;
@@ -205,6 +175,43 @@ static int map_class(const struct pt_feed *f, int64_t index, int32_t c, int32_t 
 	if ((f->o.class_map && c >= f->o.nmap) || *out < 0 || *out >= f->o.nlabels)
 		return pt_error(err, PT_DATA, "example %lld has class %d; the head has %d labels",
 				(long long)index, (int)c, f->o.nlabels);
+	return 0;
+}
+
+/*
+ * Targets of tokens. Every labelled token counts alike in the step;
+ * weights of examples are relative to their mean.
+ */
+static int fill_tokens(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
+{
+	double one = x->step_tokens > 0 ? 1 / (double)x->step_tokens : 0;
+	double mean = x->step_examples > 0 ? x->step_weight / (double)x->step_examples : 1;
+	bool decoder = pt_task_decoder(f->o.task);
+	const int32_t *labels = decoder ? f->in.host_decoder_labels : x->labels;
+	const int64_t *offsets = decoder ? x->decoder_offsets : x->offsets;
+	int64_t shift = pt_task_shifts(f->o.task);
+	bool classes = pt_task_labels(f->o.task);
+
+	if (make_targets(f, pt_feed_target_rows(f)->n, err))
+		return err->status;
+	f->labelled = labels != NULL;
+	/* Classes of tokens are asked for, also where nothing is known of them. */
+	if (!labels && !classes)
+		return 0;
+	for (int64_t b = 0; b < x->n; b++) {
+		double w = !x->weight ? one : mean > 0 ? one * (double)x->weight[b] / mean : 0;
+
+		for (int64_t t = offsets[b] + shift; t < offsets[b + 1]; t++) {
+			if (labels && labels[t] == -100)
+				continue;
+			f->seq[f->rows] = (int32_t)b;
+			f->at[f->rows] = (int32_t)(t - shift - offsets[b]);
+			f->label[f->rows] = labels ? labels[t] : 0;
+			if (classes && labels && map_class(f, x->index[b], labels[t], &f->label[f->rows], err))
+				return err->status;
+			f->weight[f->rows++] = (float)w;
+		}
+	}
 	return 0;
 }
 
@@ -249,7 +256,12 @@ static int fill_examples(struct pt_feed *f, const struct pt_examples *x, struct 
 
 	if (make_targets(f, x->n, err))
 		return err->status;
-	status = f->o.problem == PT_PROBLEM_SINGLE ? fill_classes(f, x, err) : fill_numbers(f, x, err);
+	if (f->o.task == PT_TASK_CONTRASTIVE)
+		return pt_feed_sets(f, x, err);
+	if (f->o.task == PT_TASK_QA)
+		status = pt_feed_spans(f, x, err);
+	else
+		status = f->o.problem == PT_PROBLEM_SINGLE ? fill_classes(f, x, err) : fill_numbers(f, x, err);
 	if (status || !f->labelled)
 		return status;
 	f->rows = x->n;
@@ -273,9 +285,17 @@ static const int32_t *upload_rows(struct pt_run *run, const struct packing *p, s
 	return pt_run_upload(run, ids ? ids : p->pos, n * sizeof *ids);
 }
 
+/* Are targets numbers? */
+static bool has_numbers(const struct pt_feed *f)
+{
+	if (f->o.task == PT_TASK_CONTRASTIVE)
+		return f->pairs.scored;
+	return f->o.task == PT_TASK_SEQ_CLS && f->o.problem != PT_PROBLEM_SINGLE;
+}
+
 static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, struct pt_error *err)
 {
-	size_t rows = (size_t)f->rows;
+	size_t rows = (size_t)f->rows, columns = f->o.nlabels ? (size_t)f->o.nlabels : 1;
 
 	f->in.ids = upload_rows(run, &f->mem->in, &f->in.rows, f->in.host_ids);
 	if (types)
@@ -284,10 +304,12 @@ static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, s
 		f->in.decoder_ids = upload_rows(run, &f->mem->decoder, &f->in.decoder_rows, f->in.host_decoder_ids);
 	if (rows) {
 		f->d_weight = pt_run_upload(run, f->weight, rows * sizeof *f->weight);
-		if (pt_task_per_token(f->o.task) || f->o.problem == PT_PROBLEM_SINGLE)
+		if (f->o.task == PT_TASK_CONTRASTIVE)
+			pt_feed_pairs_upload(f, run);
+		if (has_numbers(f))
+			f->d_target = pt_run_upload(run, f->target, rows * columns * sizeof *f->target);
+		else if (f->o.task != PT_TASK_QA)
 			f->d_label = pt_run_upload(run, f->label, rows * sizeof *f->label);
-		else
-			f->d_target = pt_run_upload(run, f->target, rows * (size_t)f->o.nlabels * sizeof *f->target);
 	}
 	return pt_run_check(run, err);
 }
@@ -358,6 +380,8 @@ int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bou
 		return status;
 	f->rows = rows;
 	f->labelled = true;
+	if (f->o.task == PT_TASK_CONTRASTIVE && pt_feed_sets_plan(f, seqs, err))
+		return err->status;
 	for (int64_t i = 0; pt_task_per_token(f->o.task) && i < rows; i++)
 		f->seq[i] = f->at[i] = 0;
 	return upload(f, run, f->mem->in.pos, err);

@@ -21,9 +21,10 @@
 
 /* What is learned; set once. */
 struct pt_feed_options {
-	enum pt_task task;		/* PT_TASK_CAUSAL_LM, PT_TASK_SEQ2SEQ_LM or PT_TASK_SEQ_CLS */
+	enum pt_task task;		/* not PT_TASK_NONE */
 	enum pt_problem problem;	/* of PT_TASK_SEQ_CLS: never PT_PROBLEM_UNSET */
-	int nlabels;			/* of the model's head; 0 for language models */
+	int nlabels;			/* of the model's head; 0 where it has no labels */
+	char *const *labels;		/* [nlabels] their names, borrowed, for measures; NULL: unnamed */
 	const int32_t *class_map;	/* [nmap] class of the stream -> class of the model, borrowed; NULL: the same */
 	int nmap;
 	int32_t decoder_start;		/* of PT_TASK_SEQ2SEQ_LM: the first token that a decoder reads */
@@ -41,6 +42,17 @@ void pt_feed_bounds_raise(struct pt_feed_bounds *b, const struct pt_feed_bounds 
 /* Whether b is within bounds. */
 bool pt_feed_bounds_hold(const struct pt_feed_bounds *bounds, const struct pt_feed_bounds *b);
 
+/* Targets that are places: rows of pairs of examples, or the tokens of spans. */
+struct pt_feed_pairs {
+	int64_t n, k;
+	int32_t *a;			/* host [n] sets: the anchor's example */
+	int32_t *b;			/* host [n,k] sets: examples it is compared with; spans [examples,2]: first and
+					 * last token, counted in the example, -1: none */
+	bool scored;			/* sets are pairs with a score */
+	const int32_t *d_a, *d_b;	/* device, of sets */
+	size_t cap_a, cap_b;
+};
+
 struct pt_feed {
 	struct pt_feed_options o;
 	struct pt_input in;
@@ -51,8 +63,9 @@ struct pt_feed {
 	/* host, valid until the next fill */
 	const struct pt_examples *x;	/* NULL when planned */
 	int32_t *seq, *at;		/* [rows] tokens: sequence of the target, and the token in it that predicts it */
-	int32_t *label;			/* [rows] tokens: the id; classes: class of the model, -100 none */
-	float *target;			/* [examples, nlabels] regression and multi-label */
+	int32_t *label;			/* [rows] tokens: the id or class; classes: class of the model, -100 none; sets: which of the candidates */
+	float *target;			/* [examples, nlabels] regression and multi-label; [rows] scores of pairs */
+	struct pt_feed_pairs pairs;	/* qa and contrastive */
 	float *weight;			/* [rows] share in the step's loss */
 
 	/* device, valid until the run's reset; NULL where the task has none */

@@ -140,7 +140,8 @@ static void name_examples(const struct pt_step *s, const struct pt_examples *x, 
 
 	/* Those whose loss is not finite; where all are, any of them may be the one. */
 	for (int64_t i = 0; s->bad >= 0 && i < s->feed.rows; i++) {
-		int64_t e = pt_task_per_token(s->feed.o.task) ? s->feed.seq[i] : i;
+		int64_t e = pt_task_per_token(s->feed.o.task) ? s->feed.seq[i] :
+			    s->feed.o.task == PT_TASK_CONTRASTIVE ? s->feed.pairs.a[i] : i;
 
 		if (isfinite(s->value[i]) || e == last)
 			continue;

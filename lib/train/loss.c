@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tensor/pairs.h"
 
 /* Rows of the hidden states that predict the targets; virtual tokens in front of a sequence move them. */
 static int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const struct pt_rows *rows)
@@ -62,6 +63,52 @@ static void classes(struct pt_run *run, struct pt_model *m, const struct pt_feed
 	out->seed = f->d_weight;
 }
 
+/* First and last tokens as rows; virtual tokens in front of a sequence move them. */
+static void spans(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
+		  struct pt_loss *out)
+{
+	const int32_t *in_cu = f->in.rows.host_cu, *cu;
+	const struct pt_rows *rows;
+	int32_t *row;
+
+	out->logits = hidden ? pt_model_classify(run, m, &f->in, hidden) : NULL;
+	if (!out->logits || !f->rows)
+		return;
+	rows = hidden->rows;
+	cu = rows->host_cu;
+	row = pt_pool_alloc(&run->pool, 2 * (size_t)f->rows * sizeof *row, &run->err);
+	for (int64_t i = 0; row && i < 2 * f->rows; i++) {
+		int64_t s = i / 2, front = (cu[s + 1] - cu[s]) - (in_cu[s + 1] - in_cu[s]);
+		int32_t token = f->x ? f->pairs.b[i] : 0;
+
+		row[i] = token < 0 ? -1 : (int32_t)(cu[s] + front + token);
+	}
+	if (row)
+		out->value = pt_op_span_loss(run, out->logits, rows,
+					     pt_run_upload(run, row, 2 * (size_t)f->rows * sizeof *row));
+	out->seed = f->d_weight;
+}
+
+/*
+ * Cosines: of an anchor with all candidates, scaled and through a cross
+ * entropy; of pairs with scores against those.
+ */
+static void sets(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
+		 struct pt_loss *out)
+{
+	const struct pt_feed_pairs *p = &f->pairs;
+	struct pt_class c = { .kind = p->scored ? PT_LOSS_MSE : PT_LOSS_CE, .cls = f->d_label, .target = f->d_target };
+	struct pt_tensor *e = pt_model_embed(run, m, &f->in, hidden), *unit = pt_op_unit(run, e);
+
+	out->embedding = pt_model_embeds_unit(m) ? unit : e;
+	if (!unit || !f->rows)
+		return;
+	out->logits = pt_op_dots(run, unit, p->d_a, p->d_b, p->n, p->k, p->scored ? 1 : PT_LOSS_CONTRAST);
+	if (out->logits)
+		out->value = pt_op_class_loss(run, out->logits, &c);
+	out->seed = f->d_weight;
+}
+
 int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, bool argmax,
 		    struct pt_loss *out, struct pt_error *err)
 {
@@ -76,6 +123,10 @@ int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed
 	hidden = pt_model_hidden(run, m, &f->in);
 	if (pt_task_per_token(f->o.task))
 		tokens(run, m, f, hidden, argmax, out);
+	else if (f->o.task == PT_TASK_QA)
+		spans(run, m, f, hidden, out);
+	else if (f->o.task == PT_TASK_CONTRASTIVE)
+		sets(run, m, f, hidden, out);
 	else
 		classes(run, m, f, hidden, out);
 	return pt_run_check(run, err);

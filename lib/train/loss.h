@@ -2,7 +2,10 @@
 /*
  * loss.h - the forward pass of a micro-batch to the loss of its task: next
  * tokens (negative log-likelihood, logits never whole), classes (cross
- * entropy), numbers (squared error), several labels (binary cross entropy).
+ * entropy), numbers (squared error), several labels (binary cross entropy),
+ * answers (cross entropy of their first and last tokens over a sequence), sets
+ * of texts (multiple negatives ranking; squared error of the cosine where pairs
+ * have scores).
  */
 #ifndef PT_TRAIN_LOSS_H
 #define PT_TRAIN_LOSS_H
@@ -10,9 +13,13 @@
 #include "model/model.h"
 #include "train/feed.h"
 
+#define PT_LOSS_CONTRAST 20.0f	/* what cosines are multiplied by, as in sentence-transformers */
+
 struct pt_loss {
 	struct pt_tensor *value;	/* [feed->rows] f32, one loss a target; NULL when there is none */
-	struct pt_tensor *logits;	/* [examples, nlabels]; NULL for language models */
+	/* [examples, nlabels]; of answers [tokens, 2], of sets [rows, candidates]; NULL of targets of tokens */
+	struct pt_tensor *logits;
+	struct pt_tensor *embedding;	/* [examples, width], of sets; else NULL */
 	const int32_t *argmax;		/* device [rows], language models when asked for */
 	const float *seed;		/* weights for pt_backward(); NULL: the gradients were written with the loss */
 };

@@ -3,7 +3,7 @@
  * measure.c - sums over evaluated targets, and what is made of them. Sums are
  * in double, in the order of the stream.
  */
-#include "train/measure.h"
+#include "train/measure_priv.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ enum { TP, FP, FN, LABEL_COUNTS };
 
 static bool is_classes(const struct pt_measure *m)
 {
-	return m->task == PT_TASK_SEQ_CLS && m->problem == PT_PROBLEM_SINGLE;
+	return m->task == PT_TASK_TOKEN_CLS || (m->task == PT_TASK_SEQ_CLS && m->problem == PT_PROBLEM_SINGLE);
 }
 
 static bool is_labels(const struct pt_measure *m)
@@ -36,6 +36,8 @@ int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struc
 	m->task = o->task;
 	m->problem = o->problem;
 	m->nlabels = o->nlabels;
+	m->labels = o->labels;
+	m->bio = m->task == PT_TASK_TOKEN_CLS && pt_measure_is_bio(m->labels, m->nlabels);
 	m->count = pt_calloc(counts(m) + 1, sizeof *m->count, err);
 	return m->count ? 0 : PT_FAIL;
 }
@@ -43,13 +45,15 @@ int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struc
 void pt_measure_release(struct pt_measure *m)
 {
 	free(m->count);
+	free(m->score);
 	memset(m, 0, sizeof *m);
 }
 
 void pt_measure_clear(struct pt_measure *m)
 {
 	struct pt_measure empty = { .task = m->task, .problem = m->problem, .nlabels = m->nlabels,
-				    .count = m->count };
+				    .labels = m->labels, .bio = m->bio, .count = m->count, .score = m->score,
+				    .cap_score = m->cap_score };
 
 	memset(m->count, 0, (counts(m) + 1) * sizeof *m->count);
 	*m = empty;
@@ -82,10 +86,8 @@ void pt_logits_probability(enum pt_problem problem, const float *z, int k, float
 		p[i] = (float)(exp((double)z[i] - max) / sum);
 }
 
-static void add_class(struct pt_measure *m, int32_t is, const float *z)
+static void add_class(struct pt_measure *m, int32_t is, int says)
 {
-	int says = pt_logits_class(z, m->nlabels);
-
 	m->targets++;
 	m->correct += is == says;
 	m->count[is * m->nlabels + says]++;
@@ -121,41 +123,48 @@ static void add_numbers(struct pt_measure *m, const float *is, const float *z)
 	}
 }
 
-void pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
-		    const int32_t *argmax)
+/* Target i: its loss counts by *w; false: it has none. */
+static bool add_target(struct pt_measure *m, const struct pt_feed *f, int64_t i, const float *logits,
+		       const int32_t *argmax, double *w)
 {
-	const struct pt_examples *x = f->x;
-	int k = m->nlabels;
+	bool token = pt_task_per_token(m->task);
+	const float *weight = f->x->weight, *z = logits ? logits + i * m->nlabels : NULL;
 
-	m->examples += x->n;
-	m->tokens += x->tokens + x->decoder_tokens;
+	*w = !weight ? 1 : m->task == PT_TASK_CONTRASTIVE ? (double)weight[f->pairs.a[i]] :
+		(double)weight[token ? f->seq[i] : i];
+	if (pt_task_vocab(m->task)) {
+		m->targets++;
+		m->correct += argmax && argmax[i] == f->label[i];
+	} else if (is_classes(m)) {
+		if (f->label[i] < 0)
+			return false;
+		add_class(m, f->label[i], token ? argmax[i] : pt_logits_class(z, m->nlabels));
+	} else if (is_labels(m)) {
+		add_labels(m, f->target + i * m->nlabels, z);
+	} else if (m->task == PT_TASK_SEQ_CLS) {
+		add_numbers(m, f->target + i * m->nlabels, z);
+	}
+	return true;
+}
+
+int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
+		   const int32_t *argmax, struct pt_error *err)
+{
+	m->examples += f->x->n;
+	m->tokens += f->x->tokens;
 	for (int64_t i = 0; loss && i < f->rows; i++) {
 		double w;
 
-		if (pt_task_vocab(m->task)) {
-			w = x->weight ? (double)x->weight[f->seq[i]] : 1;
-			m->targets++;
-			m->correct += argmax && argmax[i] == f->label[i];
-		} else if (is_classes(m)) {
-			if (f->label[i] < 0)
-				continue;
-			w = x->weight ? (double)x->weight[i] : 1;
-			add_class(m, f->label[i], logits + i * k);
-		} else {
-			w = x->weight ? (double)x->weight[i] : 1;
-			if (is_labels(m))
-				add_labels(m, f->target + i * k, logits + i * k);
-			else
-				add_numbers(m, f->target + i * k, logits + i * k);
-		}
+		if (!add_target(m, f, i, logits, argmax, &w))
+			continue;
 		m->loss += w * (double)loss[i];
 		m->weight += w;
 	}
-}
-
-static double ratio(double a, double b)
-{
-	return b > 0 ? a / b : 0;
+	if (loss && m->bio)
+		pt_measure_entities(m, f, argmax);
+	if (loss && m->task == PT_TASK_QA)
+		pt_measure_spans(m, f, logits);
+	return loss && m->task == PT_TASK_CONTRASTIVE ? pt_measure_pairs(m, f, logits, err) : 0;
 }
 
 int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, double *recall, double *f1)
@@ -175,9 +184,9 @@ int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, d
 			fp += j == c ? 0 : here;
 		}
 	}
-	*precision = ratio((double)tp, (double)(tp + fp));
-	*recall = ratio((double)tp, (double)(tp + fn));
-	*f1 = ratio(2.0 * (double)tp, (double)(2 * tp + fp + fn));
+	*precision = pt_measure_ratio((double)tp, (double)(tp + fp));
+	*recall = pt_measure_ratio((double)tp, (double)(tp + fn));
+	*f1 = pt_measure_ratio(2.0 * (double)tp, (double)(2 * tp + fp + fn));
 	return tp + fn;
 }
 
@@ -195,7 +204,7 @@ double pt_measure_majority(const struct pt_measure *m, int *which)
 			*which = c;
 		}
 	}
-	return ratio((double)(best < 0 ? 0 : best), (double)m->targets);
+	return pt_measure_ratio((double)(best < 0 ? 0 : best), (double)m->targets);
 }
 
 /* Mean over the classes that occur or were predicted, as scikit-learn's macro average. */
@@ -215,7 +224,7 @@ static double macro_f1(const struct pt_measure *m)
 			n++;
 		}
 	}
-	return ratio(sum, n);
+	return pt_measure_ratio(sum, n);
 }
 
 static double micro_f1(const struct pt_measure *m)
@@ -226,19 +235,60 @@ static double micro_f1(const struct pt_measure *m)
 		tp += m->count[c * LABEL_COUNTS + TP];
 		wrong += m->count[c * LABEL_COUNTS + FP] + m->count[c * LABEL_COUNTS + FN];
 	}
-	return ratio(2.0 * (double)tp, (double)(2 * tp + wrong));
+	return pt_measure_ratio(2.0 * (double)tp, (double)(2 * tp + wrong));
 }
 
 static double r2(const struct pt_measure *m)
 {
-	double n = (double)m->targets, spread = m->sum_sq - ratio(m->sum * m->sum, n);
+	double n = (double)m->targets, spread = m->sum_sq - pt_measure_ratio(m->sum * m->sum, n);
 
 	return spread > 0 ? 1 - m->sq_error / spread : 0;
 }
 
+/* Spearman's and Pearson's correlation of cosines with scores. */
+static const char *correlation(const struct pt_measure *m, int i, double *value)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+	size_t n = m->nscores;
+	double *x = pt_malloc(2 * n + 1, sizeof *x, &ignored), *y = x ? x + n : NULL;
+
+	*value = 0;
+	for (size_t k = 0; x && k < n; k++) {
+		x[k] = m->score[2 * k];
+		y[k] = m->score[2 * k + 1];
+	}
+	if (x && i == 2)
+		*value = pt_measure_pearson(x, y, n);
+	else if (x)
+		pt_measure_spearman(x, y, n, value, &ignored);
+	free(x);
+	return i == 1 ? "spearman" : i == 2 ? "pearson" : NULL;
+}
+
+static const char *sets_result(const struct pt_measure *m, int i, double *value)
+{
+	if (m->nscores)
+		return correlation(m, i, value);
+	*value = pt_measure_ratio(i == 1 ? (double)m->correct : m->reciprocal, (double)m->targets);
+	return i == 1 ? "accuracy" : i == 2 ? "mrr" : NULL;
+}
+
+static const char *tags_result(const struct pt_measure *m, int i, double *value)
+{
+	double precision = pt_measure_ratio((double)m->right, (double)m->found);
+	double recall = pt_measure_ratio((double)m->right, (double)m->entities);
+
+	if (i == 1) {
+		*value = pt_measure_ratio((double)m->correct, (double)m->targets);
+		return "accuracy";
+	}
+	*value = i == 2 ? pt_measure_ratio(2 * precision * recall, precision + recall) : i == 3 ? precision : recall;
+	return i == 2 ? "f1" : i == 3 ? "precision" : i == 4 ? "recall" : NULL;
+}
+
 const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 {
-	double p, r, loss = ratio(m->loss, m->weight);
+	double p, r, loss = pt_measure_ratio(m->loss, m->weight);
 
 	*value = loss;
 	if (i == 0)
@@ -246,12 +296,20 @@ const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 	if (m->weight <= 0)
 		return NULL;
 	if (pt_task_vocab(m->task)) {
-		*value = i == 1 ? exp(loss) : ratio((double)m->correct, (double)m->targets);
+		*value = i == 1 ? exp(loss) : pt_measure_ratio((double)m->correct, (double)m->targets);
 		return i == 1 ? "perplexity" : i == 2 ? "accuracy" : NULL;
 	}
+	if (m->task == PT_TASK_CONTRASTIVE)
+		return sets_result(m, i, value);
+	if (m->task == PT_TASK_QA) {
+		*value = pt_measure_ratio(i == 1 ? (double)m->exact : m->overlap, (double)m->targets);
+		return i == 1 ? "exact" : i == 2 ? "f1" : NULL;
+	}
+	if (m->bio)
+		return tags_result(m, i, value);
 	if (is_classes(m)) {
 		if (i == 1) {
-			*value = ratio((double)m->correct, (double)m->targets);
+			*value = pt_measure_ratio((double)m->correct, (double)m->targets);
 			return "accuracy";
 		}
 		if (i == 2 && m->nlabels == 2) {
@@ -262,9 +320,9 @@ const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 		return i == (m->nlabels == 2 ? 3 : 2) ? "f1_macro" : NULL;
 	}
 	if (is_labels(m)) {
-		*value = i == 1 ? micro_f1(m) : ratio((double)m->exact, (double)m->examples);
+		*value = i == 1 ? micro_f1(m) : pt_measure_ratio((double)m->exact, (double)m->examples);
 		return i == 1 ? "f1" : i == 2 ? "accuracy" : NULL;
 	}
-	*value = i == 1 ? ratio(m->abs_error, (double)m->targets) : r2(m);
+	*value = i == 1 ? pt_measure_ratio(m->abs_error, (double)m->targets) : r2(m);
 	return i == 1 ? "mae" : i == 2 ? "r2" : NULL;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * measure.h - what an evaluation says: mean loss, and by task perplexity and
- * accuracy of tokens, accuracy and F1 of classes, errors of numbers.
+ * accuracy of tokens, accuracy and F1 of classes, errors of numbers, F1 of
+ * entities, exact match and F1 of answers, how well texts find their own.
  */
 #ifndef PT_TRAIN_MEASURE_H
 #define PT_TRAIN_MEASURE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -15,27 +17,34 @@ struct pt_measure {
 	enum pt_task task;
 	enum pt_problem problem;
 	int nlabels;
+	char *const *labels;		/* borrowed; NULL: unnamed */
+	bool bio;			/* labels are tags of entities */
 	double loss, weight;		/* sums over targets */
 	int64_t examples, tokens;	/* seen; tokens of all sequences */
 	int64_t targets, correct;
 	int64_t *count;			/* classes: [true][predicted]; several labels: [label][tp, fp, fn] */
 	double abs_error, sq_error;	/* numbers: sums over all outputs */
 	double sum, sum_sq;		/* of the targets, for R2 */
-	int64_t exact;			/* several labels: examples with all of them right */
+	int64_t exact;			/* several labels: examples with all of them right; answers: the same tokens */
+	int64_t entities, found, right;	/* true ones, predicted ones, those that are both */
+	double overlap;			/* answers: sum of F1 */
+	double reciprocal;		/* sets: sum of 1/rank */
+	double *score;			/* [nscores,2] pairs: score and cosine */
+	size_t nscores, cap_score;
 };
 
 int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struct pt_error *err);
 void pt_measure_release(struct pt_measure *m);
 void pt_measure_clear(struct pt_measure *m);
 
-/* Add a micro-batch. Host arrays: loss [rows] (NULL: unlabelled), logits [examples, nlabels] or argmax [rows]. */
-void pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
-		    const int32_t *argmax);
+/* Add a micro-batch. Host arrays: loss [rows] (NULL: unlabelled), logits as struct pt_loss has them, or argmax [rows]. */
+int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
+		   const int32_t *argmax, struct pt_error *err);
 
 /*
  * The i-th result: its name ("loss" first, then "perplexity", "accuracy", "f1" ...); NULL past the last.
  * f1 is that of the second class where there are two, else the mean over classes that occur ("f1_macro");
- * of several labels the micro average.
+ * of several labels the micro average; of entities and answers as said in their files.
  */
 const char *pt_measure_result(const struct pt_measure *m, int i, double *value);
 
@@ -44,6 +53,12 @@ double pt_measure_majority(const struct pt_measure *m, int *which);
 
 /* Precision, recall and F1 of one class or label; its true occurrences. */
 int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, double *recall, double *f1);
+
+/*
+ * The tokens of the likeliest answer of piece i, counted in it (both 0: none), logits [tokens,2] of all;
+ * returns its share by a softmax over the starts and the ends of the piece.
+ */
+double pt_measure_answer(const struct pt_examples *x, int64_t i, const float *logits, int64_t *from, int64_t *to);
 
 /* Class of a row of logits: the first of the largest; probability by softmax, sigmoid or as it is. */
 int pt_logits_class(const float *z, int k);

@@ -126,8 +126,42 @@ static void add_tokens(struct pt_predict *p, const struct pt_evaluator *e, const
 	}
 }
 
-int pt_predict_add(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x,
-		   struct pt_error *err)
+/* The best answer of each piece, and its share of the scores of all tokens. */
+static void add_answer(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x, int64_t i)
+{
+	int64_t begin = x->offsets[i], n = x->offsets[i + 1] - begin, from, to;
+	double share = pt_measure_answer(x, i, e->logits, &from, &to);
+
+	if (!p->offsets.len)
+		pt_buf_add(&p->offsets, &p->tokens, sizeof p->tokens);
+	n = from ? to - from + 1 : 0;
+	pt_buf_add(&p->ids, x->input_ids + begin + from, (size_t)n * sizeof *x->input_ids);
+	p->tokens += n;
+	pt_buf_add(&p->offsets, &p->tokens, sizeof p->tokens);
+	add_f32(&p->probability, (float)share);
+	if (p->loss)
+		add_f32(&p->losses, e->has_loss ? e->loss[i] : 0);
+}
+
+static int add_answers(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x)
+{
+	for (int64_t i = 0; i < x->n; i++) {
+		pt_buf_add(&p->index, &x->index[i], sizeof *x->index);
+		add_answer(p, e, x, i);
+	}
+	return 0;
+}
+
+static int add_embeddings(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x)
+{
+	p->k = e->width;
+	pt_buf_add(&p->index, x->index, (size_t)x->n * sizeof *x->index);
+	pt_buf_add(&p->logit, e->embedding, (size_t)(x->n * e->width) * sizeof *e->embedding);
+	return 0;
+}
+
+static int add_examples(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x,
+			struct pt_error *err)
 {
 	int k = e->feed.o.nlabels;
 
@@ -142,6 +176,20 @@ int pt_predict_add(struct pt_predict *p, const struct pt_evaluator *e, const str
 	}
 	if (!e->has_logits)
 		add_tokens(p, e, x);
+	return 0;
+}
+
+int pt_predict_add(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x,
+		   struct pt_error *err)
+{
+	int st;
+
+	if (e->has_embedding)
+		st = add_embeddings(p, e, x);
+	else if (e->feed.o.task == PT_TASK_QA && e->has_logits)
+		st = add_answers(p, e, x);
+	else
+		st = add_examples(p, e, x, err);
 	p->n += x->n;
-	return bytes(p) >= RECORD_BYTES ? pt_predict_flush(p, err) : 0;
+	return st ? st : bytes(p) >= RECORD_BYTES ? pt_predict_flush(p, err) : 0;
 }

@@ -2,7 +2,8 @@
 /*
  * predict.h - results of an evaluation, example by example, as a stream of
  * kind "predictions" (formats/stream.md): the class and its probability, the
- * numbers of a regression, the likeliest tokens of a language model; logits
+ * numbers of a regression, the likeliest tokens of a language model, the
+ * classes of tokens, the tokens of an answer, the embedding of a text; logits
  * and losses where they are asked for.
  */
 #ifndef PT_TRAIN_PREDICT_H

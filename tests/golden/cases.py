@@ -7,7 +7,8 @@ One module a kin of families, cases_KIN.py, with any of
   EXCHANGE  name: (config, keys[, attn])                                for exchange_peft.py
 keys are those of LoraConfig, or of the class of their peft_type. Names are unique over all kins. more:
   task      as pt_task_parse() reads it, "none" for a bare body (default lm); "regression" and
-            "multilabel" are sequence classification with that problem_type
+            "multilabel" are sequence classification with that problem_type; "similarity" is contrastive
+            with scores
   store     type of the stored weights (default F32); BF16 is also computed in bfloat16
   attn      attention implementation of transformers (default eager)
   prepare   called before a model is made

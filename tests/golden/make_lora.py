@@ -24,6 +24,8 @@ from cases import peft_config, table
 from golden import Golden, in_type, weight
 from make_models import forward, join, make_inputs, make_model, to_torch
 
+PEFT_TASK = {"lm": "CAUSAL_LM", "mlm": None, "token-class": "TOKEN_CLS", "qa": "QUESTION_ANS",
+             "contrastive": "FEATURE_EXTRACTION", "similarity": "FEATURE_EXTRACTION"}
 HYPER = dict(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3, clip=0.7, warmup=3, total=14, steps=10)
 
 
@@ -35,7 +37,7 @@ def file_key(name):
 
 def make_adapter(config, more, keys, dtype):
     model = make_model(config, more, dtype)
-    keys = dict(keys, task_type="CAUSAL_LM" if more.get("task", "lm") == "lm" else "SEQ_CLS")
+    keys = dict(keys, task_type=PEFT_TASK.get(more.get("task", "lm"), "SEQ_CLS"))
     with in_type(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = get_peft_model(model, peft_config(keys))

@@ -11,6 +11,7 @@ bfloat16 where the case has it) against that are stored beside the results.
 """
 import argparse
 import copy
+import inspect
 import os
 
 import numpy as np
@@ -77,6 +78,57 @@ def class_loss(model, outs, x):
     return ForSequenceClassificationLoss(x["in.class" if "in.class" in x else "in.target"], torch.stack(outs), model.config)
 
 
+def token_classes(name, x, config):
+    y = integers(name + ":class", len(x["in.ids"]), 0, config["num_labels"])
+    y[uniform(name + ":unlabelled", len(y)) < -0.4] = -100
+    return {"in.labels": y}
+
+
+def unshifted_loss(model, outs, x):
+    """Of labels at their own tokens; one denominator for all sequences."""
+    return torch.nn.functional.cross_entropy(torch.cat(outs), x["in.labels"], ignore_index=-100)
+
+
+def spans(name, x, config):
+    lengths = np.diff(x["in.cu"])
+    u = (np.sort(uniform(name + ":span", 2 * len(lengths)).reshape(-1, 2), axis=1) + 1) / 2
+    return {"in.span": np.floor(u * lengths[:, None]).astype(np.int64)}
+
+
+def span_loss(model, outs, x):
+    """As ForQuestionAnsweringLoss takes it, of each sequence without padding."""
+    ce = torch.nn.functional.cross_entropy
+    return sum(ce(out.T, x["in.span"][b]) for b, out in enumerate(outs)) / len(outs)
+
+
+def sets(name, x, config):
+    """Anchor and positive; of every third set two negatives, as many as there are sequences for."""
+    n, group, i = len(x["in.cu"]) - 1, [], 0
+    while len(group) < n:
+        group += [i] * (4 if i % 3 == 1 else 2)
+        i += 1
+    assert len(group) == n, (name, n)
+    return {"in.group": np.array(group, np.int64)}
+
+
+def scored_pairs(name, x, config):
+    n = len(x["in.cu"]) - 1
+    return {"in.group": np.arange(n, dtype=np.int64) // 2, "in.target": uniform(name + ":target", n // 2).reshape(-1, 1)}
+
+
+def set_loss(model, outs, x):
+    """MultipleNegativesRankingLoss, or CosineSimilarityLoss, of sentence-transformers."""
+    e = torch.nn.functional.normalize(torch.stack(outs))
+    group = x["in.group"].tolist()
+    rows = {g: [i for i, k in enumerate(group) if k == g] for g in group}
+    first, second = [r[0] for r in rows.values()], [r[1] for r in rows.values()]
+    if "in.target" in x:
+        return ((e[first] * e[second]).sum(1) - x["in.target"][:, 0]).square().mean()
+    candidates = second + [i for r in rows.values() for i in r[2:]]
+    z = e[first] @ e[candidates].T * 20
+    return torch.nn.functional.cross_entropy(z, torch.arange(len(first)))
+
+
 # task: (what is learned, its loss from the outputs of all sequences)
 TASKS = {
     "lm": (token_labels, lm_loss),
@@ -84,7 +136,19 @@ TASKS = {
     "class": (class_labels, class_loss),
     "regression": (regression_targets, class_loss),
     "multilabel": (multilabel_targets, class_loss),
+    "mlm": (token_labels, unshifted_loss),
+    "token-class": (token_classes, unshifted_loss),
+    "qa": (spans, span_loss),
+    "contrastive": (sets, set_loss),
+    "similarity": (scored_pairs, set_loss),
     "none": (lambda name, x, config: {}, None),
+}
+# What a task has beside logits.
+OUTPUT = {
+    "none": lambda out: out.last_hidden_state,
+    "qa": lambda out: torch.stack([out.start_logits, out.end_logits], -1),
+    "contrastive": lambda out: out.last_hidden_state.mean(1),
+    "similarity": lambda out: out.last_hidden_state.mean(1),
 }
 
 
@@ -103,6 +167,13 @@ def make_inputs(name, config, lengths, more):
     return {**x, **TASKS[more.get("task", "lm")][0](name, x, config)}
 
 
+def parameters(model):
+    """[(name, parameter)]; a tied pair by the name of the embedding, also where the head comes first."""
+    listed = dict(model.named_parameters())
+    tied = model._tied_weights_keys if isinstance(model._tied_weights_keys, dict) else {}
+    return [(tied[k] if k in tied and tied[k] not in listed else k, p) for k, p in listed.items()]
+
+
 def make_model(config, more, dtype):
     store, attn = more.get("store", "F32"), more.get("attn", "eager")
     # A copy: dictionaries of rotations are filled up in place.
@@ -111,12 +182,14 @@ def make_model(config, more, dtype):
     c.use_cache = False
     cls = getattr(transformers, config["architectures"][0])
     more.get("prepare", lambda: None)()
+    # Embeddings are means: a pooler would have no gradient.
+    bare = "add_pooling_layer" in inspect.signature(cls).parameters and more.get("task") in ("contrastive", "similarity")
     with in_type(dtype):
-        model = cls(c).eval()
+        model = (cls(c, add_pooling_layer=False) if bare else cls(c)).eval()
         if more.get("own_head"):
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in parameters(model):
             w = torch.from_numpy(weight(name, tuple(p.shape)))
             w = w.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[store])
             p.data = w.to(dtype)
@@ -154,7 +227,7 @@ def forward(model, x, more):
             d = slice(x["in.decoder_cu"][b], x["in.decoder_cu"][b + 1])
             kw["decoder_input_ids"] = model._shift_right(x["in.decoder_ids"][None, d])
         out = model(**kw)
-        outs.append((out.last_hidden_state if task == "none" else out.logits)[0])
+        outs.append(OUTPUT.get(task, lambda o: o.logits)(out)[0])
     loss = TASKS[task][1]
     return outs, loss and loss(model, outs, x)
 
@@ -172,8 +245,8 @@ def run(config, x, more, dtype):
         grads = {}
         if loss is not None:
             loss.backward()
-            grads = {k: torch.zeros_like(p) if p.grad is None else p.grad for k, p in model.named_parameters()}
-    shapes = {k: list(p.shape) for k, p in model.named_parameters()}
+            grads = {k: torch.zeros_like(p) if p.grad is None else p.grad for k, p in parameters(model)}
+    shapes = {k: list(p.shape) for k, p in parameters(model)}
     return join(outs).detach(), loss if loss is None else loss.detach(), grads, shapes
 
 

@@ -235,7 +235,8 @@ static void test_tasks(void **state)
 
 		assert_true(t > PT_TASK_NONE);
 		assert_string_equal(pt_task_problem_name((enum pt_task)t, pt_task_parse_problem(heads[i])), heads[i]);
-		assert_int_equal(pt_task_parse(pt_task_peft((enum pt_task)t)), t);
+		assert_true(!pt_task_peft((enum pt_task)t) == (t == PT_TASK_MASKED_LM));
+		assert_true(t == PT_TASK_MASKED_LM || pt_task_parse(pt_task_peft((enum pt_task)t)) == t);
 	}
 	assert_int_equal(pt_task_parse("regression"), PT_TASK_SEQ_CLS);
 	assert_int_equal(pt_task_parse_problem("lm"), PT_PROBLEM_UNSET);

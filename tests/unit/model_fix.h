@@ -14,6 +14,9 @@
 #include "golden.h"
 #include "io/modelsave.h"
 #include "model/model.h"
+#include "tensor/pairs.h"
+#include "train/feed_priv.h"
+#include "train/loss.h"
 
 #define MFIX_ARENA ((size_t)16 << 20)
 #define MFIX_TENSORS 128
@@ -113,7 +116,8 @@ static void mfix_try(struct mfix *x, const char *device, int status, const char 
 	if (!x->dir[0])
 		mfix_write(x);
 	if (!x->o.task)
-		x->o.task = (enum pt_task)pt_task_parse(mfix_about(x, "task"));
+		x->o.task = !strcmp(mfix_about(x, "task"), "similarity") ? PT_TASK_CONTRASTIVE :
+			    (enum pt_task)pt_task_parse(mfix_about(x, "task"));
 	fix_init(&x->f, device, MFIX_ARENA);
 	assert_ok(pt_modeldir_open(&x->md, x->dir, x->o.random ? PT_MODELDIR_NO_WEIGHTS : 0, &x->f.err), &x->f.err);
 	if (status)
@@ -239,7 +243,8 @@ static float *mfix_out(struct mfix *x, size_t *n)
 	if (pt_task_shifts(x->m->task) || pt_task_decoder(x->m->task))
 		y = mfix_logits(x, h);
 	else
-		y = x->m->task == PT_TASK_NONE ? h : pt_model_classify(run, x->m, &x->in, h);
+		y = x->m->task == PT_TASK_NONE ? h : x->m->task == PT_TASK_CONTRASTIVE ?
+		    pt_model_embed(run, x->m, &x->in, h) : pt_model_classify(run, x->m, &x->in, h);
 	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
 	*n = (size_t)pt_tensor_count(y);
 	return fix_read(&x->f, y);
@@ -290,6 +295,55 @@ static struct pt_tensor *mfix_class_loss(struct mfix *x, struct pt_tensor *h, fl
 	return pt_op_class_loss(&x->f.run, z, &c);
 }
 
+static struct pt_tensor *mfix_span_loss(struct mfix *x, struct pt_tensor *h, float *seed, int *n)
+{
+	const int64_t *span = mfix_in(x, "in.span")->data;
+	struct pt_tensor *z = pt_model_classify(&x->f.run, x->m, &x->in, h);
+	int32_t row[32];
+
+	*n = x->in.rows.batch;
+	assert_true(*n <= 16);
+	for (int i = 0; i < 2 * *n; i++)
+		row[i] = x->in.rows.host_cu[i / 2] + (int32_t)span[i];
+	for (int i = 0; i < *n; i++)
+		seed[i] = 1 / (float)*n;
+	return pt_op_span_loss(&x->f.run, z, &x->in.rows, pt_run_upload(&x->f.run, row, 2 * (size_t)*n * sizeof *row));
+}
+
+/* Through the feed, which knows what the candidates of a set are. */
+static struct pt_tensor *mfix_set_loss(struct mfix *x, struct pt_tensor *h, float *seed, int *n)
+{
+	const int64_t *group = mfix_in(x, "in.group")->data;
+	const struct pt_st_tensor *target = mfix_in(x, "in.target");
+	struct pt_feed f = { .o = { .task = PT_TASK_CONTRASTIVE } };
+	int64_t index[16] = { 0 };
+	float weight[16], scores[16] = { 0 }, t[16];
+	int32_t label[16];
+	struct pt_examples e = { .n = x->in.rows.batch, .group = group, .weight = weight, .step_weight = 1,
+				 .index = index, .k = 1, .target = target ? scores : NULL };
+	struct pt_class c = { .kind = target ? PT_LOSS_MSE : PT_LOSS_CE };
+	struct pt_tensor *z;
+
+	for (int i = 0; i < e.n; i++)
+		weight[i] = !i || group[i] != group[i - 1];
+	for (int i = 0; i < e.n && target; i++)
+		scores[i] = ((const float *)target->data)[i / 2];
+	f.label = label;
+	f.target = t;
+	f.weight = seed;
+	assert_ok(pt_feed_sets(&f, &e, &x->f.err), &x->f.err);
+	pt_feed_pairs_upload(&f, &x->f.run);
+	*n = (int)f.rows;
+	for (int i = 0; i < *n; i++)
+		seed[i] = 1 / (float)*n;
+	c.cls = pt_run_upload(&x->f.run, label, (size_t)*n * sizeof *label);
+	c.target = pt_run_upload(&x->f.run, t, (size_t)*n * sizeof *t);
+	z = pt_op_dots(&x->f.run, pt_op_unit(&x->f.run, pt_model_embed(&x->f.run, x->m, &x->in, h)), f.pairs.d_a,
+		       f.pairs.d_b, f.pairs.n, f.pairs.k, target ? 1 : PT_LOSS_CONTRAST);
+	pt_feed_pairs_release(&f.pairs);
+	return pt_op_class_loss(&x->f.run, z, &c);
+}
+
 /* Loss; with backward: gradients of x->f.params. */
 static double mfix_loss(struct mfix *x, bool backward) REF_UNUSED;
 static double mfix_loss(struct mfix *x, bool backward)
@@ -304,7 +358,9 @@ static double mfix_loss(struct mfix *x, bool backward)
 	pt_run_reset(run);
 	run->record = backward;
 	h = pt_model_hidden(run, x->m, &x->in);
-	loss = pt_task_per_token(x->m->task) ? mfix_lm_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
+	loss = pt_task_per_token(x->m->task) ? mfix_lm_loss(x, h, seed, &n) :
+	       x->m->task == PT_TASK_QA ? mfix_span_loss(x, h, seed, &n) :
+	       x->m->task == PT_TASK_CONTRASTIVE ? mfix_set_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
 	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
 	v = fix_read(&x->f, loss);
 	for (int i = 0; i < n; i++)

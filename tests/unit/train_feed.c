@@ -194,8 +194,8 @@ static void classes(void **state)
 	assert_ok(pt_feed_init(&f, &o, &err), &err);
 	assert_fails(pt_feed_fill(&f, &run, &x, &err), PT_DATA, "targets of 2 numbers", &err);
 	pt_feed_release(&f);
-	o.task = PT_TASK_TOKEN_CLS;
-	assert_fails(pt_feed_init(&f, &o, &err), PT_USAGE, "token-class", &err);
+	o.task = PT_TASK_NONE;
+	assert_fails(pt_feed_init(&f, &o, &err), PT_USAGE, "a body without a task", &err);
 }
 
 /* Columns of several labels follow the names too. */
@@ -261,7 +261,7 @@ static void measures(void **state)
 	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
 	assert_ok(pt_measure_init(&m, &o, &err), &err);
 	assert_null(pt_measure_result(&m, 0, &p));
-	pt_measure_add(&m, &f, loss, z, NULL);
+	assert_ok(pt_measure_add(&m, &f, loss, z, NULL, &err), &err);
 	/* scikit-learn: accuracy 2/3, f1 of the classes 1, 2/3 and 0, macro 0.5556 */
 	assert_true(fabs(result(&m, "loss") - 1.25) < 1e-12);
 	assert_true(fabs(result(&m, "accuracy") - 2.0 / 3) < 1e-12);
@@ -290,7 +290,7 @@ static void token_measures(void **state)
 	assert_ok(pt_feed_init(&f, &o, &err), &err);
 	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
 	assert_ok(pt_measure_init(&m, &o, &err), &err);
-	pt_measure_add(&m, &f, loss, NULL, argmax);
+	assert_ok(pt_measure_add(&m, &f, loss, NULL, argmax, &err), &err);
 	assert_true(result(&m, "loss") == 2);
 	assert_true(fabs(result(&m, "perplexity") - exp(2)) < 1e-12);
 	assert_true(fabs(result(&m, "accuracy") - 2.0 / 3) < 1e-12);

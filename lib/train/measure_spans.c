@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * measure_spans.c - answers. The pieces of a document (a group) are one
+ * question: the best span of all pieces, or none where the first tokens have
+ * more (transformers' post-processing). Compared by tokens: the same ids, and
+ * F1 of the two bags of ids; SQuAD's own script compares words.
+ */
+#include "train/measure_priv.h"
+
+#include <math.h>
+
+enum { MOST = 30 };	/* tokens of an answer, as transformers' max_answer_length */
+
+struct answer {
+	int64_t piece, from, to;	/* tokens of it, counted in the piece; from 0: none */
+};
+
+/* The best span of a piece behind its first token; *score: that much. */
+static struct answer best_span(const struct pt_examples *x, int64_t piece, const float *z, double *score)
+{
+	const int64_t begin = x->offsets[piece], n = x->offsets[piece + 1] - begin;
+	struct answer best = { piece, 0, 0 };
+
+	*score = -1e300;
+	for (int64_t s = 1; s < n; s++) {
+		/* Where the model knows two texts, an answer is in the second. */
+		if (x->token_type_ids && !x->token_type_ids[begin + s])
+			continue;
+		for (int64_t e = s; e < n && e < s + MOST; e++) {
+			double v = (double)z[2 * (begin + s)] + (double)z[2 * (begin + e) + 1];
+
+			if (v > *score) {
+				*score = v;
+				best = (struct answer){ piece, s, e };
+			}
+		}
+	}
+	return best;
+}
+
+static double log_sum(const float *z, int64_t n)
+{
+	double max = -INFINITY, sum = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		max = fmax(max, (double)z[2 * i]);
+	for (int64_t i = 0; i < n; i++)
+		sum += exp((double)z[2 * i] - max);
+	return max + log(sum);
+}
+
+double pt_measure_answer(const struct pt_examples *x, int64_t i, const float *logits, int64_t *from, int64_t *to)
+{
+	const float *z = logits + 2 * x->offsets[i];
+	double score, none = (double)z[0] + (double)z[1];
+	struct answer a = best_span(x, i, logits, &score);
+	int64_t n = x->offsets[i + 1] - x->offsets[i];
+
+	if (none > score) {
+		a.from = a.to = 0;
+		score = none;
+	}
+	*from = a.from;
+	*to = a.to;
+	return exp(score - log_sum(z, n) - log_sum(z + 1, n));
+}
+
+/* F1 of the ids of two answers. */
+static double overlap(const struct pt_examples *x, const struct answer *a, const struct answer *b, bool *same)
+{
+	const int32_t *p = x->input_ids + x->offsets[a->piece] + a->from, *q = x->input_ids + x->offsets[b->piece] + b->from;
+	int64_t np = a->from ? a->to - a->from + 1 : 0, nq = b->from ? b->to - b->from + 1 : 0, both = 0;
+
+	*same = np == nq;
+	for (int64_t i = 0; i < np && *same; i++)
+		*same = p[i] == q[i];
+	if (!np || !nq)
+		return np == nq;
+	for (int64_t i = 0; i < np; i++) {
+		int64_t before = 0, there = 0;
+
+		for (int64_t j = 0; j < i; j++)
+			before += p[j] == p[i];
+		for (int64_t j = 0; j < nq; j++)
+			there += q[j] == p[i];
+		both += before < there;
+	}
+	return 2 * (double)both / (double)(np + nq);
+}
+
+static void one_question(struct pt_measure *m, const struct pt_examples *x, int64_t from, int64_t to, const float *z)
+{
+	struct answer is = { from, 0, 0 }, says = { from, 0, 0 };
+	double most = -1e300, none = 1e300, v;
+	bool same;
+
+	for (int64_t i = from; i < to; i++) {
+		struct answer a = best_span(x, i, z, &v);
+		int64_t first = x->offsets[i];
+
+		if (v > most) {
+			most = v;
+			says = a;
+		}
+		v = (double)z[2 * first] + (double)z[2 * first + 1];
+		none = v < none ? v : none;
+		if (!is.from && x->span[2 * i] > 0)
+			is = (struct answer){ i, x->span[2 * i], x->span[2 * i + 1] };
+	}
+	if (none > most)
+		says.from = says.to = 0;
+	m->overlap += overlap(x, &says, &is, &same);
+	m->exact += same;
+	m->targets++;
+}
+
+void pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits)
+{
+	const struct pt_examples *x = f->x;
+
+	for (int64_t i = 0, end; i < x->n; i = end) {
+		for (end = i + 1; end < x->n && x->group && x->group[end] == x->group[i]; end++)
+			;
+		if (x->span[2 * i] >= 0)
+			one_question(m, x, i, end, logits);
+	}
+}
