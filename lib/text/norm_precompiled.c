@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "text/charsmap.h"
 #include "text/normalizer.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 enum { CLUSTER = 6 };	/* bytes: from here on code points are looked up alone */
@@ -116,6 +117,15 @@ static int copy(struct writer *x, const char *s, size_t n, struct pt_error *err)
 	return status;
 }
 
+/* A mark that utf8proc does not know yet, behind something that takes marks. */
+static bool young_mark(uint32_t before, uint32_t c)
+{
+	unsigned class = utf8proc_get_property((utf8proc_int32_t)before)->boundclass;
+
+	return c >= 0x80 && pt_unicode(c) & PT_UC_CLUSTERS && class != UTF8PROC_BOUNDCLASS_CONTROL &&
+	       class != UTF8PROC_BOUNDCLASS_CR && class != UTF8PROC_BOUNDCLASS_LF;
+}
+
 /* The end of the cluster that begins at s[at]. */
 static size_t cluster(const char *s, size_t n, size_t at)
 {
@@ -126,7 +136,8 @@ static size_t cluster(const char *s, size_t n, size_t at)
 	for (at += len; at < n; at += len) {
 		uint32_t next = pt_utf8_get(s + at, &len);
 
-		if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
+		if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state) &&
+		    !young_mark(c, next))
 			break;
 		c = next;
 	}

@@ -26,7 +26,8 @@ enum {
 	PT_UC_MARK9 = 0x200,	/* category M (Unicode 9) */
 	PT_UC_YOUNG = 0x400,	/* not assigned in Unicode 9: normalization forms leave it alone */
 	PT_UC_ONIG_WORD = 0x800,	/* \w of Oniguruma */
-	PT_UC_NEW = 0x1000	/* not assigned in Unicode 14: unknown to the oldest PCRE2 in use (10.40) */
+	PT_UC_NEW = 0x1000,	/* not assigned in Unicode 14: unknown to the oldest PCRE2 in use (10.40) */
+	PT_UC_CLUSTERS = 0x2000	/* part of one grapheme cluster with the character before it */
 };
 
 enum { PT_UNICODE_FLAT = 0x34000 };	/* planes 0 to 2, and the ideographs of plane 3 */

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { PT_UNICODE_CLASSES = 44, PT_UNICODE_RUNS = 3977, PT_LOWER_RUNS = 186 };
+enum { PT_UNICODE_CLASSES = 50, PT_UNICODE_RUNS = 3996, PT_LOWER_RUNS = 186 };
 
 /* First code point << 8 | class, in order. */
 extern const uint32_t pt_unicode_runs[PT_UNICODE_RUNS];

@@ -9,6 +9,7 @@ versions. So they are asked for one by one, each code point through the
 component that uses the property. Only the age comes from elsewhere (perl).
 Wants the Python package tokenizers, and perl. Run with tokenizers 0.23.3.
 """
+import os
 import subprocess
 import sys
 
@@ -50,6 +51,14 @@ def divided(split):
     return {c for c in CPS if len(split.pre_tokenize_str("a" + chr(c))) == 2}
 
 
+def clustered():
+    """What belongs to the character before it: Precompiled replaces both."""
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tests/golden"))
+    import charsmap
+    replace = normalizers.Precompiled(charsmap.build({"a": "X"}))
+    return {c for c in CPS if replace.normalize_str("a" + chr(c)) == "X"}
+
+
 def younger(version):
     """Not assigned in a version of Unicode."""
     script = ("for (0..0x10ffff) { next if $_ >= 0xd800 && $_ < 0xe000; print qq($_\\n) if chr($_) !~ /\\p{In=%s}/ }"
@@ -69,6 +78,7 @@ FLAGS = [
     ("YOUNG", younger("9.0")),
     ("ONIG_WORD", matches(r"\w")),
     ("NEW", younger("14.0")),
+    ("CLUSTERS", clustered()),
 ]
 
 value = [0] * 0x110000

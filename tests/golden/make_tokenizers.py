@@ -64,7 +64,7 @@ STRINGS = [
     "unbelievable internationalization unhappiness walked", "The THE the tHE", "\u00c0\u00c9\u00ce\u00d5\u00dc \u00e0\u00e9\u00ee\u00f5\u00fc", "\r\nCRLF\r\n", "x\u0301\u0301y \u0301", "a\u0300\u200d\u200c",
     "e\u0301\u0301 a\u0308 o\u0300x", "\u00a0\u0300\u0300 \u00a0\u094d \u00a0\u0300 x\u00a0y",
     "a\u0301\u00ad\x1fb \x08c \ufb01\u0301 \u00c5\u0323 \u00c5\u0323\u0301", "V" + 17 * "0" + " VIII0000000000 000000 000", "abcabcaaaaab 9.z zz",
-    "half \u00bd \u3000wide\uff0cq\u0323z", "he and ll \u00e9 x",
+    "o\u1ae2x e\u1ae2\u0301", "half \u00bd \u3000wide\uff0cq\u0323z", "he and ll \u00e9 x",
 ]
 
 R_LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
