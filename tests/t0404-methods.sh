@@ -50,6 +50,15 @@ for m in $methods; do
 		peft-merge -q -m base -a $m -o merged-$m
 		near "$(loss merged-$m)" "$(loss base $m)"'
 done
+test_that 'LoRA+: another run, gone on with only as it was begun; refused where there is no B' '
+	peft-step -q -m base -a init-lora --lr 3e-2 --loraplus 4 -o plus b.pts >/dev/null
+	! cmp plus/adapter_model.safetensors lora/adapter_model.safetensors
+	exits 2 peft-step -q -m base -a init-lora --lr 3e-2 --loraplus 2 -o plus b.pts 2>err
+	grep loraplus err
+	exits 2 peft-step -q -m base -a init-ia3 --loraplus 4 -o refused b.pts 2>err
+	grep "LoRA+ is for adapters that train a lora_B; ia3 has none" err
+	exits 2 peft-step -q -m base -a init-lora --loraplus-embedding 1 -o refused b.pts 2>err
+	grep "wants --loraplus" err'
 test_that 'what a method has not is refused by name' '
 	for o in "ia3 --rank 4" "ia3 --alpha 2" "ln --layers 1" "bitfit --rank 2" "dora --feedforward x" "lora --feedforward x"; do
 		exits 2 peft-init -m base -t $o -o none 2>err

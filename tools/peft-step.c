@@ -20,13 +20,13 @@
 
 static struct {
 	const char *model, *adapter, *output, *device, *eval;
-	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, save_minutes;
+	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, save_minutes;
 	int64_t warmup, steps, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
-	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given;
+	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given, loraplus_given, embedding_given;
 } o = {
 	.device = "auto", .lr = 5e-5, .schedule = PT_SCHEDULE_LINEAR, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-	.clip = 1, .save_minutes = 10, .keep = 2,
+	.clip = 1, .loraplus_embedding = 1e-6, .save_minutes = 10, .keep = 2,
 };
 
 static const struct pt_opt opts[] = {
@@ -56,6 +56,10 @@ static const struct pt_opt opts[] = {
 	  .help = "of AdamW (1e-8)" },
 	{ .name = "clip", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.clip, .max = 1e30,
 	  .help = "largest norm of the gradient; 0: no clipping (1)" },
+	{ .name = "loraplus", .type = PT_OPT_FLOAT, .arg = "RATIO", .value = &o.loraplus, .max = 1e9,
+	  .given = &o.loraplus_given, .help = "LoRA+: rate of B and of vectors, in units of --lr" },
+	{ .name = "loraplus-embedding", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.loraplus_embedding, .max = 1e9,
+	  .given = &o.embedding_given, .help = "LoRA+: rate of an adapted embedding (1e-6)" },
 	{ .name = "recompute", .type = PT_OPT_FLAG, .value = &o.recompute,
 	  .help = "keep one tensor a layer and compute the rest again: less memory, more time" },
 	{ .name = "eval", .type = PT_OPT_STRING, .arg = "FILE", .value = &o.eval,
@@ -122,6 +126,8 @@ static int check_usage(const struct step_tool *s, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "-o %s is the directory of -m: a run needs a place of its own", o.output);
 	if (o.warmup_given && o.ratio_given)
 		return pt_error(err, PT_USAGE, "--warmup and --warmup-ratio both say how long the rate rises: give one");
+	if (o.embedding_given && !o.loraplus_given)
+		return pt_error(err, PT_USAGE, "--loraplus-embedding wants --loraplus RATIO");
 	if (!o.eval && (o.eval_steps_given || o.patience))
 		return pt_error(err, PT_USAGE, "--eval-steps and --patience want --eval FILE");
 	return tool_check_input(s->t.operand, s->t.noperands, err);
@@ -179,6 +185,10 @@ static int put_options(struct step_tool *s, struct pt_error *err)
 	put_number(b, "beta2", o.beta2);
 	put_number(b, "eps", o.eps);
 	put_number(b, "clip", o.clip);
+	if (o.loraplus_given) {
+		put_number(b, "loraplus", o.loraplus);
+		put_number(b, "loraplus-embedding", o.loraplus_embedding);
+	}
 	if (o.eval)
 		pt_buf_printf(b, "eval-steps=%lld ", (long long)s->lo.eval_steps);
 	if (o.patience)
@@ -206,6 +216,9 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
+	if (o.loraplus_given &&
+	    pt_adapter_loraplus(s->load.adapter, o.loraplus, o.lr > 0 ? o.loraplus_embedding / o.lr : 0, err))
+		return err->status;
 	s->load.model->recompute = o.recompute;
 	s->load.feed.seed = (uint64_t)o.seed;
 	return pt_step_init(&s->step, s->load.model, s->load.adapter, &s->load.adapter->params, s->load.dev, s->plan,

@@ -132,6 +132,12 @@ struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a);	/* 
 int pt_adapter_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
 int pt_adapter_after_step(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
 
+/*
+ * LoRA+: the rate of every lora_B, and of vectors, is ratio times the run's; that of what trains on an embedding
+ * is embedding times the run's. PT_USAGE: the adapter trains no lora_B.
+ */
+int pt_adapter_loraplus(struct pt_adapter *a, double ratio, double embedding, struct pt_error *err);
+
 /* The table of what was matched, as text: sites, shapes, trainable parameters, share. */
 void pt_adapter_describe(const struct pt_adapter *a, struct pt_buf *out);
 

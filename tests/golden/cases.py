@@ -17,6 +17,7 @@ keys are those of LoraConfig, or of the class of their peft_type. Names are uniq
   own_head  the output embedding is not tied, whatever the class does
   ends      sequences have two end tokens (shorter ones one)
   pads      trailing padding of each sequence
+  loraplus  (ratio, rate of embeddings): trained by PEFT's optimizer of LoRA+
   frozen    parts of the names of an adapter's tensors that do not train
 """
 import glob

@@ -18,6 +18,9 @@ LORA = {
                        rank_pattern={"layers.1.*k_proj": 3, "down_proj": 2}, alpha_pattern={"gate_proj": 0.75}), {}),
     "dora-bert": (ENCODER, RAGGED, dict(task="class", types=True),
                   dict(DORA, r=4, lora_alpha=4, bias="lora_only", target_modules=["query", "output.dense"]), {}),
+    "loraplus": (BIASED, RAGGED, dict(loraplus=(3.0, 0.05)),
+                 dict(r=3, lora_alpha=4, bias="lora_only", target_modules=["embed_tokens", "q_proj", "down_proj"]),
+                 dict(lr=0.008)),
     "ia3": (LLAMA, RAGGED, {}, dict(IA3), dict(lr=0.2)),
     # An expression for the feed-forward modules; a bias is scaled with its output.
     "ia3-rich": (BIASED, RAGGED, {},

@@ -18,6 +18,7 @@ import warnings
 import torch
 import transformers
 from peft import get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_pt_utils import get_parameter_names
 
 from cases import peft_config, table
@@ -62,7 +63,14 @@ def train(model, params, x, more, h):
     name_of = {id(p): n for n, p in model.named_parameters()}
     groups = [dict(params=[p for p in params.values() if name_of[id(p)] in decays], weight_decay=h["decay"]),
               dict(params=[p for p in params.values() if name_of[id(p)] not in decays], weight_decay=0.0)]
-    opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=h["lr"], betas=(h["beta1"], h["beta2"]), eps=h["eps"])
+    if "loraplus" in more:
+        ratio, embedding = more["loraplus"]
+        opt = create_loraplus_optimizer(model, torch.optim.AdamW, lr=h["lr"], loraplus_lr_ratio=ratio,
+                                        loraplus_lr_embedding=embedding, loraplus_weight_decay=h["decay"],
+                                        betas=(h["beta1"], h["beta2"]), eps=h["eps"])
+    else:
+        opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=h["lr"], betas=(h["beta1"], h["beta2"]),
+                                eps=h["eps"])
     schedule = transformers.get_linear_schedule_with_warmup(opt, h["warmup"], h["total"])
     losses = []
     for _ in range(h["steps"]):
@@ -90,6 +98,8 @@ def compute(config, lengths, more, keys, h, x, dtype):
 
 def make(name, config, lengths, more, keys, changed, directory):
     h = dict(HYPER, **changed)
+    if "loraplus" in more:
+        h["loraplus"], h["loraplus_embedding"] = more["loraplus"]
     x = make_inputs(name, config, lengths, more)
     model, out, loss, grads, losses, after, decays, still = compute(config, lengths, more, keys, h, x, torch.float64)
     _, out32, loss32, grads32, losses32, after32, _, _ = compute(config, lengths, more, keys, h, x, torch.float32)

@@ -32,6 +32,8 @@ static void test_mutations(void **state)
 		{ "dora-rich", false, "bias", "\"lora_only\"" },
 		{ "dora-rich", false, "modules_to_save", "null" },
 		{ "ia3-rich", false, "modules_to_save", "null" },
+		{ "loraplus", true, "loraplus", "2.9" },
+		{ "loraplus", true, "loraplus_embedding", "0.049" },
 		{ "bitfit", false, "bias", "\"lora_only\"" },
 		{ "ln-bert", true, "decay", "0" },
 	};

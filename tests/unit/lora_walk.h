@@ -159,6 +159,8 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 	struct pt_error *err = &l->x.f.err;
 	struct pt_optimizer o;
 
+	if (pt_json_get(h, "loraplus"))
+		assert_ok(pt_adapter_loraplus(l->a, golden_number(h, "loraplus"), golden_number(h, "loraplus_embedding") / s.lr, err), err);
 	assert_ok(pt_optimizer_init(&o, &cfg, &l->a->params, err), err);
 	for (int t = 0; t < (int)golden_number(h, "steps"); t++) {
 		const struct pt_param *bad;
