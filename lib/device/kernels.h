@@ -155,6 +155,17 @@ struct pt_k_combine {
 	bool acc_dweight;
 };
 
+/* y[i,:] = sigmoid(g[i]) x[i,:]; backward: dx, dg, NULL where not wanted. */
+struct pt_k_gate {
+	int64_t n, c;
+	enum pt_dtype type;
+	const void *x, *g;		/* [N,C], [N] */
+	void *y;
+	const void *dy;
+	void *dx, *dg;
+	bool acc_dx, acc_dg;
+};
+
 enum pt_norm_kind { PT_NORM_RMS, PT_NORM_RMS1P, PT_NORM_LAYER };
 
 /* sum = x + delta (delta NULL: x itself, nothing written); y = norm(sum). */
@@ -402,6 +413,8 @@ struct pt_kernels {
 	int (*route_bwd)(struct pt_device *, const struct pt_k_route *, struct pt_error *);
 	int (*combine_fwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
 	int (*combine_bwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
+	int (*gate_fwd)(struct pt_device *, const struct pt_k_gate *, struct pt_error *);
+	int (*gate_bwd)(struct pt_device *, const struct pt_k_gate *, struct pt_error *);
 	int (*norm_fwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
 	int (*norm_bwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
 	int (*rope)(struct pt_device *, const struct pt_k_rope *, struct pt_error *);

@@ -78,6 +78,8 @@ static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_
 	X(route_bwd, const struct pt_k_route *k, k) \
 	X(combine_fwd, const struct pt_k_combine *k, k) \
 	X(combine_bwd, const struct pt_k_combine *k, k) \
+	X(gate_fwd, const struct pt_k_gate *k, k) \
+	X(gate_bwd, const struct pt_k_gate *k, k) \
 	X(norm_fwd, const struct pt_k_norm *k, k) \
 	X(norm_bwd, const struct pt_k_norm *k, k) \
 	X(rope, const struct pt_k_rope *k, k) \

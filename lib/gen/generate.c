@@ -60,7 +60,7 @@ static int piece_forward(struct pt_run *run, void *arg, struct pt_tensor *const 
 static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last, struct pt_error *err)
 {
 	struct pt_run *run = &g->run;
-	const struct pt_shape shape = { 2, { 1, g->m->cfg.vocab, 0 }, NULL };
+	const struct pt_shape shape = { .ndim = 2, .dim = { 1, g->m->cfg.vocab } };
 	struct piece p = { g, { .host_ids = run->dev->plan ? NULL : ids, .cache = g->cache }, last };
 	struct pt_tensor *out = NULL;
 	int first = pt_kvcache_len(g->cache);

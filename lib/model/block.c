@@ -161,6 +161,8 @@ static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *
 	const struct pt_config *c = &p->m->cfg;
 	struct pt_tensor *y[2] = { NULL, NULL }, *z;
 
+	if (l->part[PT_ROLE_ROUTER])
+		return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, pt_mixture(run, p, l, x));
 	if (c->ffn_form == PT_FFN_GATED) {
 		gate_up(run, p, l, x, y);
 		z = pt_then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);

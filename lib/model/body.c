@@ -40,6 +40,16 @@ static int prepare_pieces(struct pt_run *run, struct pt_pass *p)
 	return run->err.status;
 }
 
+/* Room for what routers do, where somebody asks; the statistics of the sparse layers are then those of the model. */
+static int open_stats(struct pt_run *run, struct pt_pass *p)
+{
+	p->m->body->nstats = 0;
+	if (!p->m->router_loss || !p->m->cfg.experts || run->err.status)
+		return run->err.status;
+	p->stat = pt_pool_alloc(&run->pool, (size_t)p->stack->cfg->layers * sizeof *p->stat, &run->err);
+	return p->stat ? 0 : run->err.status;
+}
+
 int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first)
 {
 	const struct pt_config *c = &p->m->cfg;
@@ -50,7 +60,7 @@ int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first)
 		if (pt_rope_prepare(run, &c->rope[i], &p->m->body->rope[i], p->rows, first, &p->rope[i]))
 			return run->err.status;
 	}
-	return prepare_pieces(run, p);
+	return prepare_pieces(run, p) ? run->err.status : open_stats(run, p);
 }
 
 struct scoped {
@@ -58,7 +68,10 @@ struct scoped {
 	const struct pt_layer *layer;
 };
 
-/* A block in a scope: x and what cross attention reads in, one tensor out, the sum taken inside. */
+/*
+ * A block in a scope: x and what cross attention reads in; out the sum, taken
+ * inside, and of a sparse block what its router did, where somebody asks.
+ */
 static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
 			struct pt_tensor **out, int nout)
 {
@@ -66,10 +79,11 @@ static int scoped_block(struct pt_run *run, void *arg, struct pt_tensor *const *
 	struct pt_pass pass = s->pass;
 	struct pt_tensor *delta = NULL, *x;
 
-	(void)nout;
 	pass.memory = nin > 1 ? in[1] : NULL;
 	x = pt_block(run, &pass, s->layer, in[0], &delta);
 	out[0] = pt_sum_norm(run, s->pass.m, NULL, x, delta);
+	if (nout > 1)
+		out[1] = s->pass.stat[s->layer->index];
 	return run->err.status;
 }
 
@@ -78,36 +92,63 @@ static bool trains(const struct pt_weight *w)
 	return w && w->use->needs_grad;
 }
 
-/* Whether backward would have something to do inside the block but for its input. */
-static bool layer_trains(const struct pt_layer *l)
+static bool site_trains(const struct pt_site *s)
 {
-	for (int r = 0; r < PT_ROLES; r++) {
-		const struct pt_site *s = l->part[r];
-
-		if (!s)
-			continue;
-		if (trains(s->weight) || trains(s->bias))
+	if (!s)
+		return false;
+	if (trains(s->weight) || trains(s->bias))
+		return true;
+	for (int i = 0; i < s->nhooks; i++) {
+		if (s->hook[i]->enabled)
 			return true;
-		for (int i = 0; i < s->nhooks; i++) {
-			if (s->hook[i]->enabled)
-				return true;
-		}
 	}
 	return false;
 }
 
+/* Whether backward would have something to do inside the block but for its input. */
+static bool layer_trains(const struct pt_model *m, const struct pt_layer *l)
+{
+	for (int r = 0; r < PT_ROLES; r++) {
+		if (site_trains(l->part[r]))
+			return true;
+	}
+	for (int e = 0; l->expert_in && e < m->cfg.experts; e++) {
+		if (site_trains(l->expert_in[2 * e]) || site_trains(l->expert_in[2 * e + 1]) ||
+		    site_trains(l->expert_out[e]))
+			return true;
+	}
+	return false;
+}
+
+static void keep_stats(const struct pt_pass *p)
+{
+	struct pt_body *b = p->m->body;
+
+	b->stat = p->stat;
+	b->nstats = 0;
+	b->stat_rows = p->rows->host_cu[p->rows->batch];
+	for (int i = 0; p->stat && i < p->stack->cfg->layers; i++) {
+		if (p->stat[i])
+			p->stat[b->nstats++] = p->stat[i];
+	}
+}
+
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
 {
-	const struct pt_shape shape = { 2, { p->rows->n, p->m->cfg.hidden, 0 }, p->rows };
+	const struct pt_shape shape[2] = {
+		{ .ndim = 2, .dim = { p->rows->n, p->m->cfg.hidden }, .rows = p->rows },
+		{ .ndim = 2, .dim = { 2, p->m->cfg.experts }, .f32 = true },
+	};
 	struct pt_site *const *part = p->stack->part;
 	struct pt_tensor *delta = NULL;
 
 	for (int i = 0; x && i < p->stack->cfg->layers; i++) {
 		const struct pt_layer *l = &p->stack->layer[i];
 		struct scoped arg = { *p, l };
-		struct pt_tensor *in[2] = { NULL, p->memory }, *out = NULL;
+		struct pt_tensor *in[2] = { NULL, p->memory }, *out[2] = { NULL, NULL };
+		int nout = p->stat && l->cfg->sparse ? 2 : 1;
 		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
-					    (p->memory && p->memory->needs_grad) || layer_trains(l));
+					    (p->memory && p->memory->needs_grad) || layer_trains(p->m, l));
 
 		if (grad && !p->m->recompute) {
 			x = pt_block(run, p, l, x, &delta);
@@ -118,10 +159,13 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 		/* Nothing inside is needed again: released block by block. */
 		in[0] = x;
 		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
-			     sizeof arg, in, p->memory ? 2 : 1, &shape, &out, 1))
+			     sizeof arg, in, p->memory ? 2 : 1, shape, out, nout))
 			return NULL;
-		x = pt_then(run, out, x);
+		if (nout > 1)
+			p->stat[i] = out[1];
+		x = pt_then(run, out[0], x);
 	}
+	keep_stats(p);
 	x = pt_sum_norm(run, p->m, part[PT_ROLE_FINAL_NORM], x, delta);
 	if (x)
 		x = pt_then(run, pt_op_dropout(run, x, p->m->cfg.drop_final, p->stack->rng_final), x);

@@ -13,6 +13,8 @@ struct pt_layer {
 	struct pt_site *part[PT_ROLES];	/* NULL: this family has none */
 	int index;
 	const struct pt_layer_config *cfg;
+	/* linears of experts, expert by expert: [experts*2] gate and up, [experts] down; NULL: none */
+	struct pt_site **expert_in, **expert_out;
 	/* random sites of the base's dropouts */
 	uint64_t rng_attn, rng_attn_out, rng_cross, rng_cross_out, rng_act, rng_ffn_out;
 };
@@ -45,6 +47,9 @@ struct pt_body {
 	struct pt_rows picked;		/* packing of the rows that the head read last */
 	bool head_is_new;
 	bool unit;			/* the directory asks for embeddings of length 1 */
+	struct pt_tensor **stat;	/* [nstats] of the routers in the last pt_model_hidden(), from the run's pool */
+	int nstats;
+	int64_t stat_rows;		/* rows of each */
 };
 
 /* The base prefix of the body's paths under the class of m->task: "" of a bare body. */
@@ -75,6 +80,7 @@ struct pt_pass {
 	const int32_t *qkv[3], *halves[2];	/* pieces of fused projections, where there are such */
 	struct pt_tensor *memory;	/* what cross attention reads; NULL: none, or in the cache */
 	struct pt_kvcache *cache;
+	struct pt_tensor **stat;	/* [layers] what each router did; NULL: nobody asks */
 };
 
 /* embed.c: of what the stack reads; *rows is its packing. */
@@ -101,6 +107,10 @@ struct pt_tensor *pt_block(struct pt_run *run, const struct pt_pass *p, const st
 /* Keys and values of cross attention. */
 void pt_block_cross_kv(struct pt_run *run, const struct pt_layer *l, struct pt_tensor *memory,
 		       struct pt_tensor *kv[2]);
+
+/* experts.c: the feed-forward of a sparse layer; x stays. */
+struct pt_tensor *pt_mixture(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+			     struct pt_tensor *x);
 
 /* y, computed from x, which is read no more (they may be one). */
 static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)

@@ -43,6 +43,7 @@ struct pt_layer_config {
 	int window;			/* 0: none */
 	int rope;			/* which of pt_config.rope; -1: not rotated */
 	float scale;			/* of attention scores */
+	bool sparse;			/* the feed-forward is a mixture of experts */
 };
 
 /* A run of blocks: the body of most models; an encoder-decoder has a second. */
@@ -83,6 +84,12 @@ struct pt_config {
 	enum pt_act act;
 	bool bias_qkv, bias_o, bias_ffn;
 	bool transposed;		/* linears of blocks */
+	/* Mixtures of experts, in sparse layers: numbers, widths, weights of the chosen divided by their sum */
+	int experts, expert_choices;
+	int64_t expert_ffn, shared_ffn;
+	bool expert_renorm;
+	float router_loss;		/* factor of the loss that keeps experts in balance, and whether it is */
+	bool router_loss_on;		/* part of the loss unasked */
 	float attn_softcap, final_softcap;	/* 0: none */
 	float embed_scale;		/* on word embeddings, in the type of their weights */
 	float logit_scale;		/* on hidden states before the language-model head */

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const struct pt_family *const kins[] = {
-	pt_families_llama, pt_families_gemma, pt_families_gpt, pt_families_bert, pt_families_t5,
+	pt_families_llama, pt_families_gemma, pt_families_moe, pt_families_gpt, pt_families_bert, pt_families_t5,
 };
 
 const struct pt_family *pt_family_at(int i)

@@ -32,6 +32,13 @@ enum pt_role {
 	PT_ROLE_CROSS_OUT, PT_ROLE_CROSS_NORM,
 	PT_ROLE_GATE_UP,	/* in place of the two: rows of the gate first */
 	PT_ROLE_GATE, PT_ROLE_UP, PT_ROLE_DOWN, PT_ROLE_FFN_OUT,
+	/* of blocks whose feed-forward is a mixture of experts (in place of the three above) */
+	PT_ROLE_ROUTER,
+	PT_ROLE_EXPERT_GATE, PT_ROLE_EXPERT_UP, PT_ROLE_EXPERT_DOWN,
+	PT_ROLE_SHARED_GATE, PT_ROLE_SHARED_UP, PT_ROLE_SHARED_DOWN,	/* of the expert that every row goes through */
+	PT_ROLE_SHARED_MIX,	/* how much of that is added */
+	/* the same weights as the parameters that newer classes of transformers keep them in: "module:parameter" */
+	PT_ROLE_ROUTER_PARAM, PT_ROLE_EXPERTS_IN, PT_ROLE_EXPERTS_OUT,
 	PT_ROLE_ATTN_NORM, PT_ROLE_FFN_NORM,
 	PT_ROLE_ATTN_POST_NORM, PT_ROLE_FFN_POST_NORM,	/* on the output, before the residual is added */
 	/* after the blocks */
@@ -42,7 +49,7 @@ enum pt_role {
 	PT_ROLES
 };
 
-/* A module: '#' in the path stands for the block's number. Paths of the body lack the base prefix. */
+/* A module: in the path '#' stands for the block's number, '@' for the expert's. Paths of the body lack the base prefix. */
 struct pt_part {
 	enum pt_role role;
 	const char *path;
@@ -178,8 +185,8 @@ struct pt_family {
 };
 
 /* The rows, one table a kin; each ends in a NULL model_type. */
-extern const struct pt_family pt_families_llama[], pt_families_gemma[], pt_families_gpt[], pt_families_bert[],
-	pt_families_t5[];
+extern const struct pt_family pt_families_llama[], pt_families_gemma[], pt_families_moe[], pt_families_gpt[],
+	pt_families_bert[], pt_families_t5[];
 
 const struct pt_family *pt_family_find(const char *model_type);	/* NULL: unknown */
 const struct pt_family *pt_family_at(int i);			/* NULL past the last */

@@ -40,6 +40,7 @@ struct pt_model {
 	struct pt_site *site;		/* all sites, in HF's order of modules */
 	int nsites;
 	bool recompute;			/* one recomputed scope per block */
+	bool router_loss;		/* keep what pt_model_router_loss() needs */
 	struct pt_body *body;		/* body.h: parts by role, memory that the model owns */
 };
 
@@ -82,6 +83,12 @@ struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const 
  * Returns a status (also in run->err).
  */
 int pt_model_encode(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
+
+/*
+ * The loss [1] that keeps the experts of a mixture in balance, over the rows of all sequences and all sparse
+ * layers of the last pt_model_hidden(); NULL where m->router_loss was not set or the model has no experts.
+ */
+struct pt_tensor *pt_model_router_loss(struct pt_run *run, const struct pt_model *m);
 
 /* Class logits [B,K] of the pooled rows, or, where the head reads every row, [N,K]; one call a micro-batch. */
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,

@@ -6,6 +6,7 @@
 #include "model/site.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -155,6 +156,44 @@ void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, stru
 		return;
 	for (int i = 0; i < k; i++)
 		y[index[i]] = outputs(run, site[index[i]], x, out[i]);
+}
+
+/* Terms of a site into the pool, where its linear finds them. */
+static bool expert_linear(struct pt_run *run, struct pt_site *s, struct pt_linear *out)
+{
+	struct pt_lowrank term[PT_SITE_MAX_TERMS], *copy;
+
+	if (replaces_input(s) || changes_output(s)) {
+		pt_error(&run->err, PT_FAIL, "%s: this method cannot act on experts", s->path);
+		return false;
+	}
+	if (base_linear(run, s, term, PT_SITE_MAX_TERMS, out))
+		return false;
+	if (!out->nterms)
+		return true;
+	copy = pt_pool_alloc(&run->pool, (size_t)out->nterms * sizeof *copy, &run->err);
+	if (!copy)
+		return false;
+	memcpy(copy, term, (size_t)out->nterms * sizeof *copy);
+	out->term = copy;
+	return true;
+}
+
+void pt_site_experts(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+		     struct pt_route *r, struct pt_tensor **y)
+{
+	struct pt_linear *lin;
+
+	for (int j = 0; j < n; j++)
+		y[j] = NULL;
+	if (!x || !r || run->err.status)
+		return;
+	lin = pt_pool_alloc(&run->pool, (size_t)n * (size_t)r->experts * sizeof *lin, &run->err);
+	for (int i = 0; lin && i < n * r->experts; i++)
+		if (!expert_linear(run, site[i], &lin[i]))
+			return;
+	if (lin)
+		pt_op_experts(run, x, r, lin, n, y);
 }
 
 struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const int32_t *ids,

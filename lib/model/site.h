@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tensor/ops.h"
+#include "tensor/experts.h"
 
 enum pt_site_kind {
 	PT_SITE_LINEAR,		/* y = x W' + b */
@@ -24,6 +24,7 @@ enum pt_site_kind {
 	PT_SITE_KV,		/* keys and values of an attention: prefixes */
 	PT_SITE_BLOCK,		/* output of a sub-block, before the residual is added */
 	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
+	PT_SITE_PARAM,		/* a parameter that is the weights of several linears, its pieces */
 };
 
 /* One parameter of the base: where it is stored and what the forward pass reads. */
@@ -54,6 +55,13 @@ struct pt_site {
 	float embed_scale;	/* EMBEDDING: factor on the output, 1 by default */
 	int64_t pad;		/* EMBEDDING: the id whose row never trains (padding_idx); -1: none */
 	struct pt_weight *weight, *bias;	/* NULL: none */
+	/*
+	 * PARAM: a parameter of three dimensions in HF's memory, [experts, out, in], whose rows [out] are those of
+	 * npieces / experts linears one after the other; or [out, in] of one. in and out are those of one expert.
+	 */
+	const char *param;	/* its name in the module at path, "gate_up_proj" */
+	struct pt_site *const *piece;	/* expert by expert */
+	int npieces, experts;
 	uint64_t rng;		/* random site: mixed from the path */
 	double init_std;	/* of a fresh weight */
 	struct pt_hook **hook;	/* active hooks in order */
@@ -102,6 +110,9 @@ void pt_site_remove_hook(struct pt_site *s, struct pt_hook *h);
 void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
 		    struct pt_tensor **y);
 struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x);
+/* The linears of experts, site[e*n+j]: y[j] for the rows of each. A hook may have terms there, nothing else. */
+void pt_site_experts(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+		     struct pt_route *r, struct pt_tensor **y);
 struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const int32_t *ids,
 				const struct pt_rows *rows);
 struct pt_tensor *pt_site_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,

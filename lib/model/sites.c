@@ -66,6 +66,26 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->ffn, c->bias_ffn };
 	case PT_ROLE_DOWN:
 		return (struct shape){ PT_SITE_LINEAR, c->ffn, c->hidden, c->bias_ffn };
+	case PT_ROLE_ROUTER:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->experts, false };
+	case PT_ROLE_EXPERT_GATE:
+	case PT_ROLE_EXPERT_UP:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->expert_ffn, false };
+	case PT_ROLE_EXPERT_DOWN:
+		return (struct shape){ PT_SITE_LINEAR, c->expert_ffn, c->hidden, false };
+	case PT_ROLE_SHARED_GATE:
+	case PT_ROLE_SHARED_UP:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, c->shared_ffn, false };
+	case PT_ROLE_SHARED_DOWN:
+		return (struct shape){ PT_SITE_LINEAR, c->shared_ffn, c->hidden, false };
+	case PT_ROLE_SHARED_MIX:
+		return (struct shape){ PT_SITE_LINEAR, c->hidden, 1, false };
+	case PT_ROLE_ROUTER_PARAM:
+		return (struct shape){ PT_SITE_PARAM, c->hidden, c->experts, false };
+	case PT_ROLE_EXPERTS_IN:
+		return (struct shape){ PT_SITE_PARAM, c->hidden, 2 * c->expert_ffn, false };
+	case PT_ROLE_EXPERTS_OUT:
+		return (struct shape){ PT_SITE_PARAM, c->expert_ffn, c->hidden, false };
 	case PT_ROLE_ATTN_OUT:
 	case PT_ROLE_CROSS_OUT:
 	case PT_ROLE_FFN_OUT:
@@ -99,15 +119,24 @@ static const char *module_class(const struct pt_model *m, enum pt_site_kind kind
 	}
 }
 
-/* prefix.path with '#' replaced by the block's number. */
-static char *site_path(const char *prefix, const char *path, int layer, struct pt_error *err)
+/* prefix.path with the numbers of block and expert in it, up to the name of a parameter. */
+static char *site_path(const char *prefix, const char *path, int layer, int expert, struct pt_error *err)
 {
-	const char *mark = strchr(path, '#');
-	const char *dot = *prefix ? "." : "";
+	struct pt_buf b = PT_BUF_INIT;
+	char *s = NULL;
 
-	if (!mark)
-		return pt_format(err, "%s%s%s", prefix, dot, path);
-	return pt_format(err, "%s%s%.*s%d%s", prefix, dot, (int)(mark - path), path, layer, mark + 1);
+	if (*prefix)
+		pt_buf_printf(&b, "%s.", prefix);
+	for (; *path && *path != ':'; path++) {
+		if (*path == '#' || *path == '@')
+			pt_buf_printf(&b, "%d", *path == '#' ? layer : expert);
+		else
+			pt_buf_char(&b, *path);
+	}
+	if (!pt_buf_check(&b, err))
+		s = pt_strdup(b.data, err);
+	pt_buf_release(&b);
+	return s;
 }
 
 static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s, bool bias,
@@ -153,14 +182,33 @@ static bool is_head(const struct pt_model *m, enum pt_role role)
 	       (role == PT_ROLE_HEAD_DENSE && !m->body->head->dense_in_body);
 }
 
+/* The linears that a parameter holds. */
+static void set_pieces(const struct pt_model *m, struct pt_layer *l, enum pt_role role, struct pt_site *s)
+{
+	s->experts = role == PT_ROLE_ROUTER_PARAM ? 1 : m->cfg.experts;
+	s->npieces = role == PT_ROLE_EXPERTS_IN ? 2 * s->experts : s->experts;
+	s->piece = role == PT_ROLE_EXPERTS_IN ? l->expert_in :
+		   role == PT_ROLE_EXPERTS_OUT ? l->expert_out : &l->part[PT_ROLE_ROUTER];
+}
+
+static void set_part(struct pt_layer *l, enum pt_role role, int expert, struct pt_site *s)
+{
+	if (expert < 0)
+		l->part[role] = s;
+	else if (role == PT_ROLE_EXPERT_DOWN)
+		l->expert_out[expert] = s;
+	else
+		l->expert_in[2 * expert + (role == PT_ROLE_EXPERT_UP)] = s;
+}
+
 /* stack NULL: of the head. */
 static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role role, const char *prefix,
-		    const char *path, int layer, struct pt_error *err)
+		    const char *path, int layer, int expert, struct pt_error *err)
 {
 	struct pt_site *s = &m->site[m->nsites];
 	struct shape sh = role_shape(m, role);
 
-	s->path = site_path(prefix, path, layer, err);
+	s->path = site_path(prefix, path, layer, expert, err);
 	if (!s->path)
 		return err->status;
 	m->nsites++;
@@ -181,7 +229,11 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	else if (layer < 0)
 		stack->part[role] = s;
 	else
-		stack->layer[layer].part[role] = s;
+		set_part(&stack->layer[layer], role, expert, s);
+	if (sh.kind == PT_SITE_PARAM) {
+		s->param = strchr(path, ':') + 1;
+		set_pieces(m, &stack->layer[layer], role, s);
+	}
 	if ((sh.kind == PT_SITE_NORM && m->cfg.norm_plain) ||
 	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM &&
 	     sh.kind != PT_SITE_TABLE))
@@ -197,13 +249,50 @@ static bool lacks(const struct pt_model *m, enum pt_role role)
 	return m->cfg.absent >> role & 1;
 }
 
+/* Whether block i has this part: a mixture of experts stands in place of the feed-forward. */
+static bool has_part(const struct pt_model *m, const struct pt_stack_config *s, int i, enum pt_role role)
+{
+	const struct pt_layer_config *l = &s->layer[i];
+
+	if (lacks(m, role) || (role == PT_ROLE_REL_BIAS && i > 0))
+		return false;
+	if (role >= PT_ROLE_GATE_UP && role <= PT_ROLE_DOWN)
+		return !l->sparse;
+	return l->sparse || role < PT_ROLE_ROUTER || role > PT_ROLE_EXPERTS_OUT;
+}
+
+/* The parts p up to end of block i; those of experts stand together, and follow expert by expert. */
+static int add_block(struct pt_model *m, struct pt_stack *stack, const char *prefix, const struct pt_part *p,
+		     const struct pt_part *end, int i, struct pt_error *err)
+{
+	const struct pt_part *rest;
+	int st = 0;
+
+	for (; p < end && !st; p = rest) {
+		bool there = has_part(m, stack->cfg, i, p->role);
+
+		rest = p + 1;
+		if (!strchr(p->path, '@')) {
+			st = there ? add_site(m, stack, p->role, prefix, p->path, i, -1, err) : 0;
+			continue;
+		}
+		while (rest < end && strchr(rest->path, '@'))
+			rest++;
+		for (int e = 0; e < m->cfg.experts && there; e++) {
+			for (const struct pt_part *q = p; q < rest && !st; q++)
+				st = add_site(m, stack, q->role, prefix, q->path, i, e, err);
+		}
+	}
+	return st;
+}
+
 static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *prefix, struct pt_error *err)
 {
 	const struct pt_part *p = stack->cfg->part, *end;
 
 	while (p->path) {
 		if (!strchr(p->path, '#')) {
-			if (!lacks(m, p->role) && add_site(m, stack, p->role, prefix, p->path, -1, err))
+			if (!lacks(m, p->role) && add_site(m, stack, p->role, prefix, p->path, -1, -1, err))
 				return err->status;
 			p++;
 			continue;
@@ -211,12 +300,8 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 		for (end = p; end->path && strchr(end->path, '#'); end++)
 			;
 		for (int i = 0; i < stack->cfg->layers; i++) {
-			for (const struct pt_part *q = p; q < end; q++) {
-				if (lacks(m, q->role) || (q->role == PT_ROLE_REL_BIAS && i > 0))
-					continue;
-				if (add_site(m, stack, q->role, prefix, q->path, i, err))
-					return err->status;
-			}
+			if (add_block(m, stack, prefix, p, end, i, err))
+				return err->status;
 		}
 		p = end;
 	}
@@ -231,11 +316,11 @@ static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err
 	if (!h)
 		return 0;
 	if (h->dense &&
-	    add_site(m, NULL, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, err))
+	    add_site(m, NULL, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, -1, err))
 		return err->status;
-	if (h->norm && add_site(m, NULL, PT_ROLE_HEAD_NORM, "", h->norm, -1, err))
+	if (h->norm && add_site(m, NULL, PT_ROLE_HEAD_NORM, "", h->norm, -1, -1, err))
 		return err->status;
-	if (h->out && add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, err))
+	if (h->out && add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, -1, err))
 		return err->status;
 	if (!h->file)
 		return 0;
@@ -282,6 +367,7 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 {
 	const struct pt_config *c = &m->cfg;
 	size_t sites = PT_ROLES;	/* of the head */
+	size_t experts = (size_t)c->experts;
 
 	m->body = pt_calloc(1, sizeof *m->body, err);
 	if (!m->body)
@@ -297,6 +383,15 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 		if (!s->layer)
 			return err->status;
 		sites += ((size_t)s->cfg->layers + 1) * PT_ROLES;
+		for (int k = 0; k < s->cfg->layers; k++) {
+			if (!s->cfg->layer[k].sparse)
+				continue;
+			sites += 3 * experts;
+			s->layer[k].expert_in = pt_calloc(3 * experts, sizeof(struct pt_site *), err);
+			if (!s->layer[k].expert_in)
+				return err->status;
+			s->layer[k].expert_out = s->layer[k].expert_in + 2 * experts;
+		}
 	}
 	m->site = pt_calloc(sites, sizeof *m->site, err);
 	m->weight = pt_calloc(2 * sites, sizeof *m->weight, err);
@@ -338,8 +433,13 @@ void pt_body_free(struct pt_model *m)
 	}
 	for (int i = 0; i < PT_MAX_ROPES; i++)
 		pt_rope_table_release(&m->body->rope[i]);
-	for (int i = 0; i < PT_MAX_STACKS; i++)
-		free(m->body->stack[i].layer);
+	for (int i = 0; i < PT_MAX_STACKS; i++) {
+		struct pt_stack *s = &m->body->stack[i];
+
+		for (int k = 0; s->layer && k < s->cfg->layers; k++)
+			free(s->layer[k].expert_in);
+		free(s->layer);
+	}
 	free(m->body->owned);
 	free(m->body);
 }

@@ -212,6 +212,49 @@ struct pt_tensor *pt_op_combine(struct pt_run *run, struct pt_tensor *x, struct 
 	return y;
 }
 
+static int gate_backward(struct pt_run *run, struct pt_node *node)
+{
+	struct pt_tensor *x = node->in[0], *g = node->in[1];
+	struct pt_k_gate k = { .n = x->shape[0], .c = x->shape[1], .type = x->type, .x = x->data, .g = g->data,
+		.dy = node->out[0]->grad };
+
+	k.dx = pt_tape_grad(run, x, &k.acc_dx);
+	k.dg = pt_tape_grad(run, g, &k.acc_dg);
+	return run->err.status ? run->err.status : run->dev->k->gate_bwd(run->dev, &k, &run->err);
+}
+
+struct pt_tensor *pt_op_gate_rows(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *g)
+{
+	size_t mark = pt_arena_mark(&run->arena);
+	struct pt_tensor *y, *in[2] = { x, g };
+	struct pt_k_gate k;
+	struct pt_node *node;
+
+	if (!pt_op_in(run, "gate", x, 2) || !pt_op_in(run, "gate", g, 2) || !pt_op_act_type(run, "gate", x) ||
+	    !pt_op_act_type(run, "gate", g))
+		return NULL;
+	if (g->shape[0] != x->shape[0] || g->shape[1] != 1) {
+		pt_op_fail(run, PT_FAIL, "gate: [%lld,%lld] for %lld rows", (long long)g->shape[0],
+			   (long long)g->shape[1], (long long)x->shape[0]);
+		return NULL;
+	}
+	y = pt_op_like(run, x);
+	if (!y)
+		return NULL;
+	k = (struct pt_k_gate){ .n = x->shape[0], .c = x->shape[1], .type = x->type, .x = x->data, .g = g->data,
+		.y = y->data };
+	if (run->dev->k->gate_fwd(run->dev, &k, &run->err))
+		return NULL;
+	y->needs_grad = pt_op_wants(run, x) || pt_op_wants(run, g);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_tape_push(run, "gate", gate_backward, mark, in, 2, &y, 1, 0);
+	pt_tape_save(run, node, g);
+	if (pt_op_wants(run, g))
+		pt_tape_save(run, node, x);
+	return node ? y : NULL;
+}
+
 struct balance_ctx {
 	float *sum;		/* [2,E] of all layers */
 	int64_t experts;

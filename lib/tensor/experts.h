@@ -46,6 +46,9 @@ int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, c
 struct pt_tensor *pt_op_combine(struct pt_run *run, struct pt_tensor *x, struct pt_route *r,
 				const struct pt_rows *rows);
 
+/* sigmoid(g[i]) x[i,:] with g [N,1]. */
+struct pt_tensor *pt_op_gate_rows(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *g);
+
 /*
  * The loss that keeps experts in balance, [1] f32, from the stat of n layers:
  * scale * sum over e of (sum of stat[0,e]) (sum of stat[1,e]). With T rows in

@@ -147,7 +147,8 @@ int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, siz
 		if (!pt_op_in(run, "scope", in[i], 0))
 			return run->err.status;
 	for (int i = 0; i < nout; i++) {
-		out[i] = pt_tensor_new(run, shape[i].ndim, shape[i].dim, shape[i].rows);
+		out[i] = shape[i].f32 ? pt_tensor_new_f32(run, shape[i].ndim, shape[i].dim, shape[i].rows) :
+					pt_tensor_new(run, shape[i].ndim, shape[i].dim, shape[i].rows);
 		if (!out[i])
 			goto fail;
 	}

@@ -169,6 +169,21 @@ int pt_tape_walk(struct pt_run *run, size_t floor)
 	return run->err.status;
 }
 
+int pt_backward_also(struct pt_run *run, struct pt_tensor *t, float weight)
+{
+	bool acc;
+	void *g;
+
+	if (!pt_op_in(run, "backward", t, 1))
+		return run->err.status;
+	if (!t->needs_grad || !t->node)
+		return 0;
+	if (t->grad || t->grad_type != PT_F32 || t->shape[0] != 1)
+		return pt_op_fail(run, PT_FAIL, "backward: not one more loss");
+	g = pt_tape_grad(run, t, &acc);
+	return g ? run->dev->k->fill(run->dev, PT_F32, g, 1, weight, &run->err) : run->err.status;
+}
+
 int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight, struct pt_error *err)
 {
 	const struct pt_kernels *k = run->dev->k;

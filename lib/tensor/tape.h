@@ -78,6 +78,12 @@ void pt_tape_reset(struct pt_tape *tape);
 int pt_backward(struct pt_run *run, struct pt_tensor *loss, const float *weight, struct pt_error *err);
 
 /*
+ * One more loss t [1] that the next pt_backward() starts from, times weight.
+ * Nothing happens where it needs no gradient.
+ */
+int pt_backward_also(struct pt_run *run, struct pt_tensor *t, float weight);
+
+/*
  * The one primitive for no-grad parts, evaluation, checkpointing, decoding.
  * fn computes its outputs from in[] inside a scope; they are copied into
  * outputs reserved before it opened, and all inside is released. With
@@ -95,6 +101,7 @@ struct pt_shape {
 	int ndim;
 	int64_t dim[PT_MAX_DIMS];
 	const struct pt_rows *rows;
+	bool f32;			/* whatever activations are */
 };
 
 /*

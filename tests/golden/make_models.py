@@ -20,6 +20,7 @@ import transformers
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 from cases import VOCAB, table
+from experts import Routers, files, pieces
 from golden import Golden, in_type, uniform, weight
 
 
@@ -155,7 +156,7 @@ OUTPUT = {
 def make_inputs(name, config, lengths, more):
     n = sum(lengths)
     cu = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    x = {"in.ids": integers(name + ":ids", n, 4, VOCAB), "in.cu": cu}
+    x = {"in.ids": integers(name + f":ids{more.get('salt', '')}", n, 4, VOCAB), "in.cu": cu}
     for i, k in enumerate(more.get("pads", [])):
         x["in.ids"][cu[i + 1] - min(k, lengths[i]):cu[i + 1]] = config["pad_token_id"]
     for i in range(len(lengths) if more.get("ends") else 0):
@@ -179,6 +180,7 @@ def make_model(config, more, dtype):
     # A copy: dictionaries of rotations are filled up in place.
     c = transformers.AutoConfig.for_model(**{k: v for k, v in copy.deepcopy(config).items() if k != "architectures"})
     c._attn_implementation = attn
+    c._experts_implementation = "eager"
     c.use_cache = False
     cls = getattr(transformers, config["architectures"][0])
     more.get("prepare", lambda: None)()
@@ -190,13 +192,15 @@ def make_model(config, more, dtype):
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     with torch.no_grad():
         for name, p in parameters(model):
-            w = torch.from_numpy(weight(name, tuple(p.shape)))
-            w = w.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[store])
-            p.data = w.to(dtype)
+            p.data = torch.empty_like(p, dtype=dtype)
+            for file_name, piece in pieces(name, p.data, c.model_type):
+                w = torch.from_numpy(weight(file_name, tuple(piece.shape)))
+                piece.copy_(w.to({"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}[store]))
         for m in model.modules():
             # Gemma rounds it to the type of the weights.
             if store == "BF16" and hasattr(m, "embed_scale"):
                 m.embed_scale = m.embed_scale.to(torch.bfloat16).to(dtype)
+    model.routers = Routers(model)
     return model
 
 
@@ -217,6 +221,7 @@ def forward(model, x, more):
     """Outputs of each sequence alone, and the loss (None of a bare body); x from to_torch()."""
     task, cu, ids = more.get("task", "lm"), x["in.cu"], x["in.ids"]
     outs = []
+    model.routers.forget()
     for b in range(len(cu) - 1):
         fresh_rope(model)
         span = slice(cu[b], cu[b + 1])
@@ -228,8 +233,9 @@ def forward(model, x, more):
             kw["decoder_input_ids"] = model._shift_right(x["in.decoder_ids"][None, d])
         out = model(**kw)
         outs.append(OUTPUT.get(task, lambda o: o.logits)(out)[0])
+    assert model.routers.gap() > more.get("gap", 1e-3), f"gap {model.routers.gap()}"
     loss = TASKS[task][1]
-    return outs, loss and loss(model, outs, x)
+    return outs, loss and loss(model, outs, x) + model.routers.loss()
 
 
 def join(outs):
@@ -245,8 +251,9 @@ def run(config, x, more, dtype):
         grads = {}
         if loss is not None:
             loss.backward()
-            grads = {k: torch.zeros_like(p) if p.grad is None else p.grad for k, p in parameters(model)}
-    shapes = {k: list(p.shape) for k, p in parameters(model)}
+            grads = files([(k, torch.zeros_like(p) if p.grad is None else p.grad) for k, p in parameters(model)],
+                          config["model_type"])
+    shapes = {k: list(p.shape) for k, p in files(parameters(model), config["model_type"]).items()}
     return join(outs).detach(), loss if loss is None else loss.detach(), grads, shapes
 
 

@@ -8,6 +8,7 @@
 #include "device_fix.h"
 
 #define TOL 2e-6
+#define OUTS 12
 
 struct route_case {
 	struct pt_k_route k;
@@ -21,16 +22,17 @@ struct route_case {
 struct route_out {
 	int32_t *expert, *place, *row, *offset, *pos;
 	uint64_t *key;
-	float *f[9];
-	int64_t n[9];
+	float *f[OUTS];
+	int64_t n[OUTS];
 };
 
-static const char *const out_name[9] = { "p", "weight", "stat", "dz", "combined", "dx", "dweight", "plain sum", "spread" };
+static const char *const out_name[OUTS] = { "p", "weight", "stat", "dz", "combined", "dx", "dweight", "plain sum",
+	"spread", "gated", "gate dx", "gate dg" };
 
 static void out_new(const struct route_case *c, struct route_out *o)
 {
 	int64_t n = c->k.n, e = c->k.experts, p = n * c->k.k;
-	int64_t size[9] = { n * e, p, 2 * e, n * e, n * c->c, p * c->c, p, n * c->c, p * c->c };
+	int64_t size[OUTS] = { n * e, p, 2 * e, n * e, n * c->c, p * c->c, p, n * c->c, p * c->c, n * c->c, n * c->c, n };
 
 	o->expert = calloc((size_t)p + 1, 4);
 	o->place = calloc((size_t)p + 1, 4);
@@ -38,7 +40,7 @@ static void out_new(const struct route_case *c, struct route_out *o)
 	o->pos = calloc((size_t)p + 1, 4);
 	o->key = calloc((size_t)p + 1, 8);
 	o->offset = calloc((size_t)e + 1, 4);
-	for (int i = 0; i < 9; i++) {
+	for (int i = 0; i < OUTS; i++) {
 		o->n[i] = size[i];
 		o->f[i] = fix_dup(c->grad, (size_t)size[i] * sizeof(float));
 	}
@@ -47,7 +49,7 @@ static void out_new(const struct route_case *c, struct route_out *o)
 static void out_free(struct route_out *o)
 {
 	free(o->expert), free(o->place), free(o->row), free(o->pos), free(o->key), free(o->offset);
-	for (int i = 0; i < 9; i++)
+	for (int i = 0; i < OUTS; i++)
 		free(o->f[i]);
 }
 
@@ -56,6 +58,7 @@ static void run_route(struct pt_device *dev, const struct route_case *c, bool ac
 	struct pt_error err = PT_ERROR_INIT;
 	struct pt_k_route k = c->k;
 	struct pt_k_combine m = { .n = k.n, .c = c->c, .k = k.k, .type = PT_F32, .x = c->x, .acc_y = acc };
+	struct pt_k_gate g;
 
 	out_new(c, o);
 	k.z = c->z, k.p = o->f[0], k.weight = o->f[1], k.stat = o->f[2];
@@ -73,6 +76,10 @@ static void run_route(struct pt_device *dev, const struct route_case *c, bool ac
 	assert_ok(dev->k->combine_fwd(dev, &m, &err), &err);
 	m.dx = o->f[8], m.dweight = NULL;
 	assert_ok(dev->k->combine_bwd(dev, &m, &err), &err);
+	g = (struct pt_k_gate){ .n = k.n, .c = c->c, .type = PT_F32, .x = c->dy, .g = c->z, .y = o->f[9], .dy = c->x,
+		.dx = o->f[10], .dg = o->f[11], .acc_dx = acc, .acc_dg = acc };
+	assert_ok(dev->k->gate_fwd(dev, &g, &err), &err);
+	assert_ok(dev->k->gate_bwd(dev, &g, &err), &err);
 }
 
 static void same_order(const struct route_case *c, const struct route_out *a, const struct route_out *b)
@@ -144,7 +151,7 @@ static void routes(void **state)
 
 			run_route(cpus.dev[d], &c, seed % 2, &got);
 			same_order(&c, &got, &want);
-			for (int i = 0; i < 9; i++) {
+			for (int i = 0; i < OUTS; i++) {
 				char what[300];
 
 				snprintf(what, sizeof what, "%s, seed %d (%d rows, %d of %d): %s", cpus.dev[d]->path,

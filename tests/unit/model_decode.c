@@ -121,6 +121,7 @@ static void test_equal(void **state)
 	equal_kin("llama");
 	equal_kin("gemma");
 	equal_kin("gpt");
+	equal_kin("moe");
 	decode("mistral", "guard", 7, 5);
 	decode("falcon-rw", "guard", 7, 5);
 }

@@ -350,18 +350,29 @@ static double mfix_loss(struct mfix *x, bool backward)
 {
 	struct pt_run *run = &x->f.run;
 	float *seed = malloc((size_t)(x->in.rows.n + x->in.decoder_rows.n) * sizeof *seed), *v;
-	struct pt_tensor *h, *loss;
-	double sum = 0;
+	struct pt_tensor *h, *loss, *balance;
+	float factor = x->m->cfg.router_loss;
+	double sum = 0, more = 0;
 	int n = 0;
 
 	assert_ok(pt_params_zero_grad(&x->f.params, &x->f.err), &x->f.err);
 	pt_run_reset(run);
 	run->record = backward;
+	x->m->router_loss = x->m->cfg.router_loss_on;
 	h = pt_model_hidden(run, x->m, &x->in);
 	loss = pt_task_per_token(x->m->task) ? mfix_lm_loss(x, h, seed, &n) :
 	       x->m->task == PT_TASK_QA ? mfix_span_loss(x, h, seed, &n) :
 	       x->m->task == PT_TASK_CONTRASTIVE ? mfix_set_loss(x, h, seed, &n) : mfix_class_loss(x, h, seed, &n);
 	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
+	balance = pt_model_router_loss(run, x->m);
+	assert_ok(pt_run_check(run, &x->f.err), &x->f.err);
+	if (balance) {
+		v = fix_read(&x->f, balance);
+		more = factor * (double)v[0];
+		free(v);
+		if (backward)
+			assert_ok(pt_backward_also(run, balance, factor), &run->err);
+	}
 	v = fix_read(&x->f, loss);
 	for (int i = 0; i < n; i++)
 		sum += v[i];
@@ -370,7 +381,7 @@ static double mfix_loss(struct mfix *x, bool backward)
 			  &x->f.err);
 	free(seed);
 	free(v);
-	return sum / n;
+	return sum / n + more;
 }
 
 #endif

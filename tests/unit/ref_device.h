@@ -483,7 +483,7 @@ static const struct pt_kernels ref_kernels = {
 	.convert = ref_convert, .gemm = ref_gemm, .dropout = ref_dropout,
 	.linear_scratch = ref_linear_scratch, .linear_fwd = ref_linear_fwd, .linear_bwd = ref_linear_bwd,
 	.route_fwd = ref_route_fwd, .route_bwd = ref_route_bwd, .combine_fwd = ref_combine_fwd,
-	.combine_bwd = ref_combine_bwd, .norm_fwd = ref_norm_fwd, .norm_bwd = ref_norm_bwd, .rope = ref_rope, .act_fwd = ref_act_fwd,
+	.combine_bwd = ref_combine_bwd, .gate_fwd = ref_gate_fwd, .gate_bwd = ref_gate_bwd, .norm_fwd = ref_norm_fwd, .norm_bwd = ref_norm_bwd, .rope = ref_rope, .act_fwd = ref_act_fwd,
 	.act_bwd = ref_act_bwd, .attn_scratch = ref_attn_scratch, .attn_fwd = ref_attn_fwd,
 	.attn_bwd = ref_attn_bwd, .nll_scratch = ref_nll_scratch, .nll_fwd = ref_nll_fwd,
 	.nll_bwd = ref_nll_bwd, .class_fwd = ref_class_fwd, .class_bwd = ref_class_bwd,

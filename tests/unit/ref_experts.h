@@ -153,3 +153,31 @@ static int ref_combine_bwd(struct pt_device *dev, const struct pt_k_combine *k, 
 	}
 	return 0;
 }
+
+static int ref_gate_fwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	for (int64_t i = 0; i < k->n * k->c; i++)
+		((float *)k->y)[i] = (float)(((const float *)k->x)[i] /
+					     (1 + exp(-(double)((const float *)k->g)[i / k->c])));
+	return 0;
+}
+
+static int ref_gate_bwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	for (int64_t i = 0; i < k->n; i++) {
+		double f = 1 / (1 + exp(-(double)((const float *)k->g)[i])), s = 0;
+
+		for (int64_t c = i * k->c; c < (i + 1) * k->c; c++) {
+			double dy = ((const float *)k->dy)[c];
+
+			s += k->dg ? dy * ((const float *)k->x)[c] : 0;
+			if (k->dx)
+				ref_put((float *)k->dx + c, k->acc_dx, f * dy);
+		}
+		if (k->dg)
+			ref_put((float *)k->dg + i, k->acc_dg, f * (1 - f) * s);
+	}
+	return 0;
+}

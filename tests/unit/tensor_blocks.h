@@ -107,7 +107,7 @@ static int dec_block(struct pt_run *run, void *arg, struct pt_tensor *const *in,
 	struct pt_linear o = { .w = lay(f, c->layer, "wo") };
 	struct pt_norm n1 = { PT_NORM_RMS, lay(f, c->layer, "n1"), NULL, 1e-5f };
 	struct pt_norm n2 = { PT_NORM_RMS, lay(f, c->layer, "n2"), NULL, 1e-5f };
-	struct pt_shape shape = { 2, { f->rows.n, DEC_C }, &f->rows };
+	struct pt_shape shape = { .ndim = 2, .dim = { f->rows.n, DEC_C }, .rows = &f->rows };
 	struct pt_tensor *x = in[0], *y[3], *h, *a, *sum, *z;
 
 	(void)nin, (void)nout;
@@ -144,7 +144,7 @@ static struct pt_tensor *decoder(struct fix *f) REF_UNUSED;
 static struct pt_tensor *decoder(struct fix *f)
 {
 	const struct dec_arg *d = f->arg;
-	struct pt_shape shape = { 2, { f->rows.n, DEC_C }, &f->rows };
+	struct pt_shape shape = { .ndim = 2, .dim = { f->rows.n, DEC_C }, .rows = &f->rows };
 	struct pt_norm nf = { PT_NORM_RMS, par(f, "nf"), NULL, 1e-5f };
 	struct pt_nll nll = { .head = { .w = par(f, "embed") }, .scale = 1, .rows = d->labelled,
 			      .row = d->row, .label = d->label, .weight = d->weight };

@@ -132,6 +132,29 @@ static void gradients(void **state)
 	(void)state;
 }
 
+static struct pt_tensor *gated(struct fix *f)
+{
+	struct pt_tensor *x = act(f, "x", &f->rows), *g = act(f, "g", &f->rows);
+
+	/* Both read again, so that gradients are added to. */
+	return pt_op_add(&f->run, pt_op_gate_rows(&f->run, x, g), pt_op_scale(&f->run, x, 0.3f));
+}
+
+static void gate_rows(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct fix f;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_rows(&f, &f.rows, lens, 4, 2);
+		fix_param(&f, "x", N, 13, 1);
+		fix_param(&f, "g", N, 1, 2);
+		fix_check(&f, gated, 3e-2, 4e-4);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
 /* The Switch loss of two layers from the sum of their statistics, against the formula. */
 static void balance(void **state)
 {
@@ -240,6 +263,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gradients),
+		cmocka_unit_test(gate_rows),
 		cmocka_unit_test(balance),
 		cmocka_unit_test(plan),
 		cmocka_unit_test(misuse),

@@ -317,7 +317,7 @@ static void training_mode(void **state)
 	static const int lens[] = { 3, 4 };
 
 	for (int i = 0; devices[i]; i++) {
-		struct pt_shape shape = { 2, { 7, 5 }, NULL };
+		struct pt_shape shape = { .ndim = 2, .dim = { 7, 5 }, .rows = NULL };
 		float *y[4], *g[4], *seed = fix_seed(35);
 		struct pt_tensor *x, *t;
 		struct fix f, *arg = &f;
@@ -395,7 +395,7 @@ static int rotate_outside(struct pt_run *run, void *arg, struct pt_tensor *const
 static void mistakes(void **state)
 {
 	struct pt_norm n = { PT_NORM_RMS, NULL, NULL, 1e-5f };
-	struct pt_shape shape = { 2, { 11, 8 }, NULL };
+	struct pt_shape shape = { .ndim = 2, .dim = { 11, 8 }, .rows = NULL };
 	struct pt_tensor *x, *y;
 	struct dec_arg d;
 	struct fix f;

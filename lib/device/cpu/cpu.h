@@ -100,6 +100,8 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_route_bwd	PT_CPU_NAME(pt_cpu_route_bwd)
 #define pt_cpu_combine_fwd	PT_CPU_NAME(pt_cpu_combine_fwd)
 #define pt_cpu_combine_bwd	PT_CPU_NAME(pt_cpu_combine_bwd)
+#define pt_cpu_gate_fwd		PT_CPU_NAME(pt_cpu_gate_fwd)
+#define pt_cpu_gate_bwd		PT_CPU_NAME(pt_cpu_gate_bwd)
 #define pt_cpu_norm_fwd		PT_CPU_NAME(pt_cpu_norm_fwd)
 #define pt_cpu_norm_bwd		PT_CPU_NAME(pt_cpu_norm_bwd)
 #define pt_cpu_rope		PT_CPU_NAME(pt_cpu_rope)
@@ -156,6 +158,8 @@ int pt_cpu_route_fwd(struct pt_device *dev, const struct pt_k_route *k, struct p
 int pt_cpu_route_bwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err);
 int pt_cpu_combine_fwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
 int pt_cpu_combine_bwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
+int pt_cpu_gate_fwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err);
+int pt_cpu_gate_bwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err);
 int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
 int pt_cpu_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
 int pt_cpu_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);

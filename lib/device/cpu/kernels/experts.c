@@ -116,36 +116,38 @@ int pt_cpu_route_fwd(struct pt_device *dev, const struct pt_k_route *k, struct p
 }
 
 /* Gradient of p of one row at the chosen experts: with weights w = p/s, dp = (dw - sum of w dw) / s. */
-static void route_dp(const struct pt_k_route *k, int64_t i, float *dp)
+static void route_dp(const struct pt_k_route *k, int64_t i, double *dp)
 {
-	const float *p = k->p + i * k->experts, *dw = k->dweight + i * k->k, *w = k->weight + i * k->k;
+	const float *p = k->p + i * k->experts, *dw = k->dweight + i * k->k;
 	const int32_t *choice = k->expert + i * k->k;
-	float sum = 0, mean = 0;
+	double sum = 0, mean = 0;
 
 	for (int j = 0; j < k->k && k->renorm; j++) {
-		sum += p[choice[j]];
-		mean += w[j] * dw[j];
+		sum += (double)p[choice[j]];
+		mean += (double)p[choice[j]] * (double)dw[j];
 	}
 	for (int j = 0; j < k->k; j++)
-		dp[choice[j]] += k->renorm ? (dw[j] - mean) / sum : dw[j];
+		dp[choice[j]] += k->renorm ? ((double)dw[j] - mean / sum) / sum : (double)dw[j];
 }
 
+/* In double: rows are short, and what is left of the differences is small. */
 int pt_cpu_route_bwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err)
 {
 	(void)err;
 	PT_PARALLEL(dev, k->n > rows_at_once(k->experts))
 	for (int64_t i = 0; i < k->n; i++) {
 		const float *p = k->p + i * k->experts;
-		float *dz = (float *)k->dz + i * k->experts, dp[PT_EXPERTS_MAX], mean = 0;
+		float *dz = (float *)k->dz + i * k->experts;
+		double dp[PT_EXPERTS_MAX], mean = 0;
 
 		for (int e = 0; e < k->experts; e++)
-			dp[e] = k->dstat && i < k->live ? k->dstat[e] : 0;
+			dp[e] = k->dstat && i < k->live ? (double)k->dstat[e] : 0;
 		if (k->dweight)
 			route_dp(k, i, dp);
 		for (int e = 0; e < k->experts; e++)
-			mean += p[e] * dp[e];
+			mean += (double)p[e] * dp[e];
 		for (int e = 0; e < k->experts; e++)
-			dz[e] = (k->acc_dz ? dz[e] : 0) + p[e] * (dp[e] - mean);
+			dz[e] = (k->acc_dz ? dz[e] : 0) + (float)((double)p[e] * (dp[e] - mean));
 	}
 	return 0;
 }
@@ -205,6 +207,43 @@ int pt_cpu_combine_bwd(struct pt_device *dev, const struct pt_k_combine *k, stru
 			for (int64_t c = 0; c < k->c && dx; c++)
 				dx[c] = (k->acc_dx ? dx[c] : 0) + w * dy[c];
 		}
+	}
+	return 0;
+}
+
+static float sigmoid(float x)
+{
+	return 1 / (1 + pt_expf(-x));
+}
+
+int pt_cpu_gate_fwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err)
+{
+	if (k->type != PT_F32)
+		return pt_error(err, PT_DEVICE, "gate: the CPU computes in F32, not %s", pt_dtype_name(k->type));
+	PT_PARALLEL(dev, k->n > rows_at_once(k->c))
+	for (int64_t i = 0; i < k->n; i++) {
+		const float *x = (const float *)k->x + i * k->c;
+		float *y = (float *)k->y + i * k->c, f = sigmoid(((const float *)k->g)[i]);
+
+		for (int64_t c = 0; c < k->c; c++)
+			y[c] = f * x[c];
+	}
+	return 0;
+}
+
+int pt_cpu_gate_bwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err)
+{
+	(void)err;
+	PT_PARALLEL(dev, k->n > rows_at_once(k->c))
+	for (int64_t i = 0; i < k->n; i++) {
+		const float *x = (const float *)k->x + i * k->c, *dy = (const float *)k->dy + i * k->c;
+		float *dx = k->dx ? (float *)k->dx + i * k->c : NULL, *dg = k->dg ? (float *)k->dg + i : NULL;
+		float f = sigmoid(((const float *)k->g)[i]);
+
+		for (int64_t c = 0; c < k->c && dx; c++)
+			dx[c] = (k->acc_dx ? dx[c] : 0) + f * dy[c];
+		if (dg)
+			*dg = (k->acc_dg ? *dg : 0) + f * (1 - f) * dot(dy, x, k->c);
 	}
 	return 0;
 }
