@@ -4,8 +4,6 @@
  * the names of their files; transformers 5 keeps the experts of a layer in
  * two parameters of three dimensions.
  */
-#include <string.h>
-
 #include "model/config.h"
 
 #define MAX_FFN (1 << 24)
@@ -197,39 +195,15 @@ static int qwen_config(struct pt_config *c, const cJSON *json, const struct mixt
 	return st ? st : pt_json_bool(json, "norm_topk_prob", false, &c->expert_renorm, err);
 }
 
-/* sliding_window where use_sliding_window says so; 0: none. */
-static int window_of(const cJSON *json, int64_t *window, struct pt_error *err)
+/* Every second layer below max_window_layers slides, beginning with the first, unless layer_types says which. */
+static int qwen2_slides(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	bool use;
+	int64_t below;
 
-	*window = 0;
-	if (pt_json_bool(json, "use_sliding_window", false, &use, err) || !use)
+	if (pt_json_int(json, "max_window_layers", 0, INT32_MAX, 28, &below, err) || pt_json_get(json, "layer_types"))
 		return err->status;
-	if (cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json, "sliding_window")))
-		return 0;
-	return pt_json_int(json, "sliding_window", 0, INT32_MAX, 4096, window, err);
-}
-
-/* Every second layer below max_window_layers, beginning with the first, unless layer_types says which. */
-static int qwen2_windows(struct pt_config *c, const cJSON *json, struct pt_error *err)
-{
-	const cJSON *types = pt_json_get(json, "layer_types");
-	struct pt_stack_config *s = &c->stack[0];
-	int64_t window, below;
-
-	if (window_of(json, &window, err) ||
-	    pt_json_int(json, "max_window_layers", 0, INT32_MAX, 28, &below, err))
-		return err->status;
-	if (types && cJSON_GetArraySize(types) != s->layers)
-		return pt_error(err, PT_DATA, "layer_types does not have one entry for each of %d layers", s->layers);
-	for (int i = 0; i < s->layers; i++) {
-		const char *t = cJSON_GetStringValue(cJSON_GetArrayItem(types, i));
-		bool slides = types ? t && !strcmp(t, "sliding_attention") : i % 2 == 0 && i < below;
-
-		if (types && !slides && (!t || strcmp(t, "full_attention") != 0))
-			return pt_error(err, PT_DATA, "layer_types: \"%.40s\" is not supported", t ? t : "");
-		s->layer[i].window = slides ? (int)window : 0;
-	}
+	for (int i = 0; i < c->stack[0].layers; i++)
+		c->stack[0].layer[i].slides = i % 2 == 0 && i < below;
 	return 0;
 }
 
@@ -243,20 +217,17 @@ static int qwen2_config(struct pt_config *c, const cJSON *json, struct pt_error 
 		st = pt_json_int(json, "shared_expert_intermediate_size", 1, MAX_FFN, 5632, &c->shared_ffn, err);
 	if (!st)
 		st = pt_json_bool(json, "qkv_bias", true, &c->bias_qkv, err);
-	return st ? st : qwen2_windows(c, json, err);
+	return st ? st : qwen2_slides(c, json, err);
 }
 
 static int qwen3_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
 	static const struct mixture m = { .key = "num_experts", .other_key = "num_local_experts",
 					  .width = "moe_intermediate_size", .experts = 128, .choices = 8, .ffn = 768 };
-	int64_t window;
 
-	if (qwen_config(c, json, &m, err) || window_of(json, &window, err))
-		return err->status;
 	for (int i = 0; i < c->stack[0].layers; i++)
-		c->stack[0].layer[i].window = (int)window;
-	return 0;
+		c->stack[0].layer[i].slides = true;
+	return qwen_config(c, json, &m, err);
 }
 
 const struct pt_family pt_families_moe[] = {
@@ -276,20 +247,20 @@ const struct pt_family pt_families_moe[] = {
 	{
 		.model_type = "qwen2_moe", .stem = "Qwen2Moe", .prefix = "model", .keys = &mixtral_keys,
 		.def = { .vocab = 151936, .hidden = 2048, .layers = 24, .heads = 16, .kv_heads = 16,
-			 .ffn = 5632, .positions = 32768, .eps = 1e-6, .act = "silu",
+			 .ffn = 5632, .positions = 32768, .window = 4096, .eps = 1e-6, .act = "silu",
 			 .pad = -1, .bos = -1, .eos = -1 },
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .config = qwen2_config,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN, .config = qwen2_config,
 		.pad_row = true, .part = qwen2_parts, .head = heads,
 	},
 	/* Qwen3-30B-A3B, Qwen3-235B-A22B */
 	{
 		.model_type = "qwen3_moe", .stem = "Qwen3Moe", .prefix = "model", .keys = &qwen3_keys,
 		.def = { .vocab = 151936, .hidden = 2048, .layers = 24, .heads = 32, .kv_heads = 4,
-			 .ffn = 6144, .positions = 32768, .eps = 1e-6, .act = "silu",
+			 .ffn = 6144, .positions = 32768, .window = 4096, .eps = 1e-6, .act = "silu",
 			 .pad = -1, .bos = -1, .eos = -1 },
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .config = qwen3_config,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN, .config = qwen3_config,
 		.pad_row = true, .part = qwen3_parts, .head = qwen3_heads,
 	},
 	{ 0 }
