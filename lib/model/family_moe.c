@@ -106,6 +106,8 @@ static const struct pt_part qwen3_parts[] = {
 static const struct pt_head heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
@@ -113,6 +115,8 @@ static const struct pt_head heads[] = {
 static const struct pt_head qwen3_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
+	  .out_bias = true },
 	{ .task = PT_TASK_QA, .prefix = "transformer", .out = "qa_outputs", .out_bias = true },
 	{ 0 }
 };
