@@ -148,6 +148,8 @@ static int find_end(int fd, int64_t size, struct where *w, struct pt_error *err)
 		status = pt_error(err, PT_DATA, "a zip archive in several parts");
 	if (!status && (w->at < 0 || w->size < 0 || w->at > w->end || w->size != w->end - w->at || w->count < 0))
 		status = damaged("the directory is not where the end record says", err);
+	if (!status && w->count > w->size / CENTRAL)
+		status = damaged("the directory has another number of members than it says", err);
 	if (!status && (w->count > PT_ZIP_MEMBERS || w->size > DIRECTORY_MOST))
 		status = pt_error(err, PT_DATA, "a zip archive of more than %d members", PT_ZIP_MEMBERS);
 out:
@@ -162,7 +164,7 @@ static int check_local(int fd, const struct header *c, int64_t limit, int64_t *e
 	struct header l = { 0 };
 	size_t extra;
 
-	if (c->at > (uint64_t)(limit - LOCAL) || read_at(fd, fixed, sizeof fixed, (int64_t)c->at, err))
+	if (limit < LOCAL || c->at > (uint64_t)(limit - LOCAL) || read_at(fd, fixed, sizeof fixed, (int64_t)c->at, err))
 		return err->status ? err->status : damaged("a member lies beyond the end", err);
 	l.flags = (unsigned)get(fixed + 6, 2);
 	l.method = (unsigned)get(fixed + 8, 2);
@@ -182,7 +184,7 @@ static int check_local(int fd, const struct header *c, int64_t limit, int64_t *e
 	if (!(l.flags & DESCRIBED) && (l.crc != c->crc || l.packed != c->packed || l.size != c->size))
 		return damaged("a member's size differs from the directory", err);
 	*end = (int64_t)c->at + LOCAL + (int64_t)(l.nname + extra);
-	if (c->packed > (uint64_t)(limit - *end))
+	if (*end > limit || c->packed > (uint64_t)(limit - *end))
 		return damaged("a member lies beyond the end", err);
 	*end += (int64_t)c->packed;
 	return 0;

@@ -432,6 +432,39 @@ static void test_chosen(void **state)
 }
 
 /* tar needs no file. */
+/* A member whose own header reaches into the directory: what is left for its data is less than nothing. */
+static void test_zip_overlap(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_buf out = PT_BUF_INIT;
+	unsigned char z[31 + 47 + 22] = { 0 }, *dir = z + 31, *end = dir + 47;
+	const char *name = name_as(".zip");
+
+	(void)state;
+	memcpy(z, "PK\3\4", 4);
+	z[6] = 8;			/* sizes come later */
+	z[26] = 1;			/* length of the name */
+	z[28] = 2;			/* of the extra field: two bytes of the directory */
+	z[30] = 'a';
+	memcpy(dir, "PK\1\2", 4);
+	dir[8] = 8;
+	memset(dir + 20, 0xfe, 8);	/* packed and plain size */
+	dir[28] = 1;
+	dir[46] = 'a';
+	memcpy(end, "PK\5\6", 4);
+	end[8] = end[10] = 1;
+	end[12] = 47;
+	end[16] = 31;
+	put(name, z, sizeof z);
+	assert_fails(slurp(name, &whole, &out, &err), PT_DATA, "a member lies beyond the end", &err);
+	pt_buf_clear(&out);
+	/* More members than the directory has room for. */
+	end[8] = end[10] = 200;
+	put(name, z, sizeof z);
+	assert_fails(slurp(name, &whole, &out, &err), PT_DATA, "another number of members", &err);
+	pt_buf_release(&out);
+}
+
 static void test_pipe(void **state)
 {
 	struct pt_buf b = PT_BUF_INIT, out = PT_BUF_INIT;
@@ -474,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_faults_TAR_ZST), cmocka_unit_test(test_faults_ZIP),
 		cmocka_unit_test(test_boundary), cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_single), cmocka_unit_test(test_chosen),
+		cmocka_unit_test(test_zip_overlap),
 		cmocka_unit_test(test_pipe),
 	};
 
