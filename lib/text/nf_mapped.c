@@ -9,6 +9,7 @@
  */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
 
 #include "base/mem.h"
@@ -50,19 +51,39 @@ static int decompose(struct units *u, enum pt_nf form, uint32_t c, struct pt_err
 	return 0;
 }
 
-/* Marks behind a character by their class, equal ones as they stood. */
-static void order(struct units *u)
+/* n marks by their class, equal ones as they stood. */
+static void order_run(struct unit *run, size_t n, struct unit *tmp)
 {
-	for (size_t i = 1; i < u->n; i++) {
-		struct unit x = u->at[i];
-		size_t k = i;
+	size_t at[257] = { 0 };
 
-		if (!x.order)
+	for (size_t i = 0; i < n; i++)
+		at[run[i].order + 1]++;
+	for (int k = 0; k < 256; k++)
+		at[k + 1] += at[k];
+	for (size_t i = 0; i < n; i++)
+		tmp[at[run[i].order]++] = run[i];
+	memcpy(run, tmp, n * sizeof *run);
+}
+
+/* Marks behind each character. */
+static int order(struct units *u, struct pt_error *err)
+{
+	struct unit *tmp = NULL;
+	size_t cap = 0;
+
+	for (size_t i = 0, n; i < u->n; i += n ? n : 1) {
+		bool sorted = true;
+
+		for (n = 0; i + n < u->n && u->at[i + n].order; n++)
+			sorted &= n == 0 || u->at[i + n - 1].order <= u->at[i + n].order;
+		if (sorted)
 			continue;
-		for (; k > 0 && u->at[k - 1].order > x.order; k--)
-			u->at[k] = u->at[k - 1];
-		u->at[k] = x;
+		if (pt_grow(&tmp, &cap, n, sizeof *tmp, err))
+			break;
+		order_run(u->at + i, n, tmp);
 	}
+	free(tmp);
+	return err->status;
 }
 
 /* The one character that a and b make; -1: there is none. */
@@ -108,10 +129,10 @@ int pt_nf_mapped(struct pt_draft *out, enum pt_nf form, const struct pt_stretch 
 	for (size_t i = 0; i < t->n && !status; i += len)
 		status = decompose(&u, form, pt_utf8_get(t->s + i, &len), err);
 	if (!status) {
-		order(&u);
-		if (form == PT_NFC || form == PT_NFKC)
+		status = order(&u, err);
+		if (!status && (form == PT_NFC || form == PT_NFKC))
 			compose(&u);
-		uses = pt_malloc(u.n + 1, sizeof *uses, err);
+		uses = status ? NULL : pt_malloc(u.n + 1, sizeof *uses, err);
 		status = uses ? 0 : PT_FAIL;
 	}
 	for (size_t i = 0; i < u.n && !status; i++) {

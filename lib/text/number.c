@@ -95,7 +95,7 @@ int pt_span_number(struct pt_walk *w, double *v, struct pt_error *err)
 		exp += down ? -given : given;
 	}
 	status = scale(w, mantissa, exp, v, err);
-	if (minus)
+	if (!status && minus)
 		*v = -*v;
 	return status;
 }
