@@ -80,3 +80,9 @@ int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 	append_str(err, strlen(err->msg), old);
 	return err->status;
 }
+
+void pt_error_clear(struct pt_error *err)
+{
+	err->status = 0;
+	err->msg[0] = '\0';
+}

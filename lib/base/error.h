@@ -31,6 +31,9 @@ struct pt_error {
 int pt_error(struct pt_error *err, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* As if nothing had failed: what comes next says more. */
+void pt_error_clear(struct pt_error *err);
+
 /* The same, with ": " and strerror(errno) appended; the status is PT_FAIL. */
 int pt_error_errno(struct pt_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

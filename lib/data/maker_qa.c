@@ -51,14 +51,18 @@ static int find_token(struct pt_maker *m, const struct pt_sample_text *context, 
 	}
 	if (count_shown(m, part->ids, part->n, &want, err))
 		return err->status;
-	*token = (int64_t)same;
-	for (size_t t = same; t < all->n; t++) {
-		*token = (int64_t)t;
-		if (count_shown(m, all->ids, t + 1, &have, err))
+	/* The first token up to which so much is shown; the last where none is. */
+	for (size_t last = all->n ? all->n - 1 : 0; same < last; ) {
+		size_t half = same + (last - same) / 2;
+
+		if (count_shown(m, all->ids, half + 1, &have, err))
 			return err->status;
 		if (end ? have >= want : have > want)
-			return 0;
+			last = half;
+		else
+			same = half + 1;
 	}
+	*token = (int64_t)same;
 	return 0;
 }
 
@@ -79,7 +83,7 @@ static int find_answer(struct pt_maker *m, const struct pt_sample *s, int64_t sp
 	if (!text && !start)
 		return 0;
 	if (!cJSON_IsString(text) || !start || pt_json_to_int(start, 0, INT32_MAX, &c, err)) {
-		err->msg[0] = '\0';
+		pt_error_clear(err);
 		return pt_error(err, PT_DATA, "\"answers\" wants \"text\" and \"answer_start\", a place in the context");
 	}
 	n = strlen(text->valuestring);

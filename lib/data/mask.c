@@ -12,14 +12,24 @@
 #include "base/opt.h"
 #include "base/rng.h"
 
+static int by_id(const void *a, const void *b)
+{
+	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 static int read_special(struct pt_mask *m, const char *text, struct pt_error *err)
 {
 	cJSON *list = pt_json_parse(text, strlen(text), 0, "special_ids", err);
 	int64_t id;
 
 	for (const cJSON *v = list ? list->child : NULL; v && !err->status; v = v->next)
-		if (!pt_json_to_int(v, 0, m->vocab - 1, &id, err))
-			m->special[id] = true;
+		if (!pt_json_to_int(v, 0, m->vocab - 1, &id, err) &&
+		    !pt_grow(&m->special, &m->cap_special, m->nspecial + 1, sizeof *m->special, err))
+			m->special[m->nspecial++] = (int32_t)id;
+	if (m->nspecial)
+		qsort(m->special, m->nspecial, sizeof *m->special, by_id);
 	pt_json_free(list);
 	return err->status ? pt_error_prefix(err, "special_ids") : 0;
 }
@@ -35,14 +45,13 @@ int pt_mask_init(struct pt_mask *m, const struct pt_mask_options *o, const struc
 	if (!task || strcmp(task, "mlm") || !id)
 		return 0;
 	if (!vocab || !special || pt_parse_int(vocab, 1, INT32_MAX, &n, err) || pt_parse_int(id, 0, n - 1, &mask, err)) {
-		err->status = 0;
+		pt_error_clear(err);
 		return pt_error(err, PT_DATA, "HEAD's mask_id, special_ids and vocab_size do not make sense");
 	}
 	m->on = true;
 	m->id = (int32_t)mask;
 	m->vocab = (int32_t)n;
-	m->special = pt_calloc((size_t)n, sizeof *m->special, err);
-	return m->special ? read_special(m, special, err) : err->status;
+	return read_special(m, special, err);
 }
 
 void pt_mask_release(struct pt_mask *m)
@@ -72,7 +81,9 @@ static bool is_learned(const struct pt_mask *m, const struct pt_examples *x, int
 {
 	int32_t id = x->input_ids[t];
 
-	return !(id < m->vocab && m->special[id]) && number(key, 3 * pos) < m->o.prob;
+	bool special = m->nspecial && bsearch(&id, m->special, m->nspecial, sizeof id, by_id);
+
+	return !special && number(key, 3 * pos) < m->o.prob;
 }
 
 int64_t pt_mask_count(const struct pt_mask *m, const struct pt_examples *x, int64_t i)

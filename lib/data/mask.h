@@ -25,7 +25,8 @@ struct pt_mask {
 	struct pt_mask_options o;
 	bool on;		/* the stream is one to be masked */
 	int32_t id, vocab;
-	bool *special;		/* [vocab] */
+	int32_t *special;	/* [nspecial] ids that are never masked, sorted */
+	size_t nspecial, cap_special;
 	int32_t *ids, *labels;	/* of the last micro-batch */
 	size_t cap_ids, cap_labels;
 };
