@@ -224,9 +224,10 @@ int pt_config_rope(struct pt_config *c, const cJSON *json, struct pt_error *err)
 		dict = pt_json_get(json, key = "rope_parameters");
 	/* By kind of layer. */
 	if (k->theta_local && dict && !strcmp(key, "rope_parameters")) {
-		local = pt_json_get(dict, "sliding_attention");
 		dict = pt_json_get(dict, "full_attention");
 	}
+	if (k->theta_local)	/* whichever scales the others */
+		local = pt_json_get(pt_json_get(json, "rope_parameters"), "sliding_attention");
 	st = pt_json_double(json, k->theta ? k->theta : "rope_theta", d->theta > 0 ? d->theta : 10000, &theta, err);
 	if (st == 0 && k->theta_local)
 		st = pt_json_double(json, k->theta_local, near, &near, err);

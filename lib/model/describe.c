@@ -137,16 +137,18 @@ static void attention(const struct pt_config *c, const struct pt_stack_config *s
 		part(b, "soft cap %g", (double)c->attn_softcap);
 }
 
-static void dropouts(const struct pt_config *c, struct pt_buf *b)
+static void dropouts(const struct pt_config *c, enum pt_task task, struct pt_buf *b)
 {
+	const struct pt_head *h = pt_family_head(c->family, task);
+	bool classifies = h && (h->dropout || h->dropout_dense);
 	const struct {
 		const char *where;
 		float p;
 	} drop[] = {
 		{ "embeddings", c->drop_embed }, { "attention", c->drop_attn },
 		{ "attention's output", c->drop_attn_out }, { "activation", c->drop_act },
-		{ "feed-forward's output", c->drop_ffn_out }, { "last norm", c->drop_final },
-		{ "classifier", c->drop_class },
+		{ "feed-forward's output", c->drop_ffn_out }, { "both outputs", c->drop_sum },
+		{ "last norm", c->drop_final }, { "classifier", classifies ? c->drop_class : 0 },
 	};
 
 	for (size_t i = 0; i < sizeof drop / sizeof drop[0]; i++) {
@@ -193,7 +195,7 @@ int pt_config_describe(const struct pt_config *c, enum pt_task task, pt_describe
 	LINE("attention", attention(c, &c->stack[0], &b));
 	if (c->nstacks > 1)
 		LINE("decoder", attention(c, &c->stack[1], &b));
-	LINE("dropout", dropouts(c, &b));
+	LINE("dropout", dropouts(c, task, &b));
 	LINE("head", head(c, task, &b));
 #undef LINE
 	if (c->family->lora_targets)

@@ -35,8 +35,10 @@ const struct pt_family *pt_family_find(const char *model_type)
 	return NULL;
 }
 
-/* Sentence embeddings, of any body. */
-static const struct pt_head embedding = { .task = PT_TASK_CONTRASTIVE, .pool = PT_POOL_MEAN };
+/* Sentence embeddings, of any body: of two stacks the first. */
+static const struct pt_head embedding = {
+	.task = PT_TASK_CONTRASTIVE, .pool = PT_POOL_MEAN, .first_stack = true,
+};
 
 const struct pt_head *pt_family_head(const struct pt_family *f, enum pt_task task)
 {

@@ -151,7 +151,7 @@ const struct pt_family pt_families_bert[] = {
 		.model_type = "distilbert", .stem = "DistilBert", .prefix = "distilbert", .keys = &distilbert_keys,
 		.def = { BERT_SIZES, .layers = 6, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
 		.config = distilbert_config,
-		.part = distilbert_parts, .head = distilbert_heads,
+		.part = distilbert_parts, .head = distilbert_heads, .lora_targets = "q_lin,v_lin",
 	},
 	{ 0 }
 };

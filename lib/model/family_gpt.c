@@ -332,6 +332,7 @@ static int falcon_config(struct pt_config *c, const cJSON *json, struct pt_error
 		c->drop_attn_out = c->drop_ffn_out = 0;
 	} else {
 		c->form = PT_BLOCK_PRE;
+		c->drop_attn_out = c->drop_attn;	/* transformers takes this one for both */
 	}
 	if (alibi)
 		falcon_slopes(c);

@@ -15,6 +15,7 @@ struct pt_kvcache {
 	struct pt_device *dev;
 	int layers, max_len, len;
 	int64_t width;			/* of a row of keys */
+	enum pt_dtype type;
 	size_t bytes;			/* of one layer's keys */
 	int32_t host_cu[2];
 	struct pt_rows rows;		/* of the keys in this call */
@@ -65,6 +66,7 @@ int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, enum pt_dt
 	c->layers = stack->layers;
 	c->max_len = max_len;
 	c->width = (int64_t)m->cfg.kv_heads * m->cfg.head_dim;
+	c->type = type;
 	c->two = m->cfg.nstacks > 1;
 	if (max_len < 1 || !pt_mul_size((size_t)c->width * pt_dtype_size(type), (size_t)max_len, &c->bytes))
 		st = pt_error(err, PT_USAGE, "a cache of %d positions", max_len);
@@ -126,6 +128,14 @@ int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_r
 	return run->err.status;
 }
 
+static bool fits(struct pt_run *run, const struct pt_kvcache *c, const struct pt_tensor *x)
+{
+	if (x->type == c->type && x->shape[1] == c->width)
+		return true;
+	pt_error(&run->err, PT_FAIL, "a cache of keys of another type or width");
+	return false;
+}
+
 int pt_kvcache_source(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows)
 {
 	if (run->record)
@@ -146,6 +156,8 @@ void pt_kvcache_keep(struct pt_run *run, struct pt_kvcache *c, int layer, const 
 	struct pt_tensor *const view[2] = { &c->skt[layer], &c->svt[layer] };
 
 	for (int i = 0; i < 2 && from[i] && !run->err.status; i++) {
+		if (!fits(run, c, from[i]) || from[i]->shape[0] != c->source.n)
+			return;
 		run->dev->k->copy(run->dev, store[i], from[i]->data,
 				  (size_t)pt_tensor_count(from[i]) * pt_dtype_size(from[i]->type), &run->err);
 		pt_tensor_init(view[i], from[i]->type, 2, from[i]->shape, store[i]);
@@ -165,6 +177,8 @@ static struct pt_tensor *append(struct pt_run *run, struct pt_kvcache *c, void *
 	const int64_t shape[2] = { c->next, c->width };
 	size_t row = (size_t)c->width * pt_dtype_size(x->type);
 
+	if (!fits(run, c, x))
+		return NULL;
 	if (run->dev->k->copy(run->dev, (char *)store + (size_t)c->len * row, x->data,
 			    (size_t)(c->next - c->len) * row, &run->err))
 		return NULL;

@@ -73,6 +73,11 @@ static int read_modules(struct pt_model *m, const cJSON *j, struct pt_error *err
 		if (pt_json_str(v, "type", "", &type, err) || pt_json_str(v, "path", "", &path, err))
 			return err->status;
 		name = strrchr(type, '.') ? strrchr(type, '.') + 1 : type;
+		if (*path == '/' || strstr(path, ".."))
+			return pt_error(err, PT_DATA, "path \"%.60s\" leaves the directory", path);
+		if (!strcmp(name, "Transformer") && *path)
+			return pt_error(err, PT_DATA, "a Transformer in the subdirectory \"%.60s\" is not supported: name that "
+					"directory as the model", path);
 		if (!strcmp(name, "Transformer"))
 			continue;
 		if (!strcmp(name, "Normalize"))

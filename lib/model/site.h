@@ -31,6 +31,7 @@ enum pt_site_kind {
 struct pt_weight {
 	char *path;		/* HF parameter path in memory, "model.layers.0.self_attn.q_proj.weight" */
 	char *file;		/* what files call it; NULL: as path */
+	char *old;		/* name in older checkpoints, or NULL */
 	const char *stored;	/* name in the checkpoint; NULL: not there (a new head) */
 	struct pt_tensor t;	/* the base value, as stored, on the device */
 	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it.

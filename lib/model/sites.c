@@ -159,7 +159,9 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 		char **to = m->cfg.tie ? &w->path : &w->file;
 
 		*to = pt_strdup(m->body->head->bias_path, err);
-		if (!*to)
+		if (*to && m->cfg.tie)
+			w->old = pt_format(err, "%s.bias", s->path);
+		if (err->status)
 			return NULL;
 	}
 	if (!w->path)
@@ -418,6 +420,7 @@ void pt_body_free(struct pt_model *m)
 	for (int i = 0; i < m->nweights; i++) {
 		free(m->weight[i].path);
 		free(m->weight[i].file);
+		free(m->weight[i].old);
 	}
 	free(m->site);
 	free(m->weight);

@@ -65,6 +65,8 @@ static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct
 
 	if (!t && w->file)
 		t = find_spelling(m->dir, w->file, &spell);
+	if (!t && w->old)
+		t = find_spelling(m->dir, w->old, &spell);
 	if (!t && n && body)
 		t = find_spelling(m->dir, rest, &spell);
 	if (!t)
