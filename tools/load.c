@@ -25,7 +25,7 @@ static int find_task(struct load *l, const struct load_options *o, struct pt_err
 	if (name && task < 0)
 		return pt_error(err, PT_USAGE, "the stream is for the task %.40s, which is not supported", name);
 	l->feed.problem = name ? pt_task_parse_problem(name) : PT_PROBLEM_UNSET;
-	l->feed.task = task >= 0 ? (enum pt_task)task : o->task;
+	l->feed.task = task >= 0 ? (enum pt_task)task : PT_TASK_NONE;
 	if (!o->adapter || l->info.task == PT_TASK_NONE)
 		return 0;
 	if (task >= 0 && l->info.task != (enum pt_task)task)
@@ -35,15 +35,15 @@ static int find_task(struct load *l, const struct load_options *o, struct pt_err
 	return 0;
 }
 
-/* The model's own task, where nothing else says one. */
-static int own_task(struct load *l, struct pt_error *err)
+/* The model's own task, where nothing else says one; to generate text, that of its shape. */
+static int own_task(struct load *l, const struct load_options *o, struct pt_error *err)
 {
 	struct pt_config c;
 	int status = pt_config_read(&c, l->base.config, err);
 
 	if (status)
 		return pt_error_prefix(err, "%s", l->base.given);
-	l->feed.task = c.task;
+	l->feed.task = !o->text ? c.task : c.nstacks > 1 ? PT_TASK_SEQ2SEQ_LM : PT_TASK_CAUSAL_LM;
 	pt_config_release(&c);
 	return 0;
 }
@@ -54,6 +54,7 @@ static void finish_task(struct load *l)
 	const struct pt_config *c = &l->model->cfg;
 
 	l->feed.task = l->model->task;
+	l->feed.decoder_start = c->decoder_start;
 	l->feed.nlabels = pt_task_labels(l->feed.task) ? l->model->num_labels : 0;
 	if (!pt_task_labels(l->feed.task))
 		return;
@@ -197,7 +198,7 @@ int load_found(struct load *l, const struct load_options *o, struct pt_error *er
 	if (find_task(l, o, err))
 		return err->status;
 	l->base_digest = pt_modeldir_digest(&l->base);
-	if (l->feed.task == PT_TASK_NONE && own_task(l, err))
+	if (l->feed.task == PT_TASK_NONE && own_task(l, o, err))
 		return err->status;
 	if (pt_device_open(&l->dev, o->device, &(struct pt_device_options){ .threads = o->threads }, err))
 		return err->status;

@@ -38,7 +38,7 @@ struct load_options {
 	int threads;			/* -j; 0: all */
 	bool trainable;			/* gradients for the adapter */
 	const struct pt_record *head;	/* HEAD of the batch stream; NULL: there is none */
-	enum pt_task task;		/* where neither head nor adapter tells: PT_TASK_NONE is the model's own */
+	bool text;			/* where neither head nor adapter tells the task: to generate text, else the model's own */
 	bool other_tokenizer;		/* take a stream of another tokenizer */
 	bool tokenizer;			/* keep the tokenizer open */
 };

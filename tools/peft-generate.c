@@ -211,7 +211,7 @@ static int from_options(struct job *j, struct pt_error *err)
 static int start(struct job *j, struct pt_error *err)
 {
 	const struct load_options lo = { .model = model, .adapter = adapter, .device = device,
-		.threads = (int)threads, .task = PT_TASK_CAUSAL_LM, .tokenizer = true };
+		.threads = (int)threads, .text = true, .tokenizer = true };
 	struct pt_generate_options o = {
 		.sampling = { temperature, top_k, top_p, (uint64_t)seed }, .max_tokens = max_tokens,
 		.max_length = context, .ignore_eos = ignore_eos,

@@ -24,3 +24,30 @@ MODELS = {
     "t5-multilabel": (dict(FLAN, architectures=["T5ForSequenceClassification"], **labels(4)), [5, 1, 13],
                       dict(task="multilabel", ends=True)),
 }
+
+# No ReLU: what ten steps move across zero is a matter of rounding.
+LORA = {
+    "t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 1, 14], dict(task="seq2seq", targets=[6, 2, 5]),
+           dict(r=4, lora_alpha=1.5, target_modules=["q", "v"]), dict(lr=0.03)),
+    # Cross attention apart, all of the feed-forward, both embeddings; norms and one relative bias that train whole.
+    "t5-rich": (FLAN, [9, 1, 14], dict(task="seq2seq", targets=[3, 2, 4], own_head=True),
+                dict(r=3, lora_alpha=0.75, use_rslora=True,
+                     target_modules=["EncDecAttention.k", "EncDecAttention.o", "wi_0", "wo", "embed_tokens"],
+                     modules_to_save=["final_layer_norm",
+                                      "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"],
+                     rank_pattern={"decoder.*wo": 2}), dict(lr=0.01)),
+    "t5-class": (dict(CLASS, feed_forward_proj="gated-silu"), [7, 1, 16, 2, 12, 9], dict(task="class", ends=True),
+                 dict(r=4, lora_alpha=8, target_modules=["q", "v"]), {}),
+}
+
+EXCHANGE = {
+    "t5-defaults": (T5, dict(task_type="SEQ_2_SEQ_LM")),
+    "t5-linear": (FLAN, dict(task_type="SEQ_2_SEQ_LM", r=2, target_modules="all-linear")),
+    "t5-layers": (T5, dict(task_type="SEQ_2_SEQ_LM", target_modules=["k", "wi"], layers_to_transform=[1])),
+    "t5-block": (T5, dict(task_type="SEQ_2_SEQ_LM", target_modules=["q", "o"], layers_to_transform=[1],
+                          layers_pattern="block")),
+    "t5-saved": (T5, dict(task_type="SEQ_2_SEQ_LM", modules_to_save=["final_layer_norm", "lm_head"])),
+    "t5-embedding": (FLAN, dict(task_type="SEQ_2_SEQ_LM", r=3, target_modules=["embed_tokens", "lm_head", "q"])),
+    "mt5-defaults": (MT5, dict(task_type="SEQ_2_SEQ_LM")),
+    "t5-class-lora": (CLASS, dict(task_type="SEQ_CLS")),
+}

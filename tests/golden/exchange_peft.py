@@ -65,6 +65,9 @@ class Case:
         model.save_pretrained(self.base)
         self.ids = torch.randint(4, 53, (sum(LENGTHS),))
         cu = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int32)
+        self.decoder = c.is_encoder_decoder
+        if self.decoder:
+            self.ids[cu[1:] - 1] = c.eos_token_id
         save_file({"ids": self.ids.int(), "cu": torch.from_numpy(cu)}, self.path("in"))
         self.cu = cu
         self.worst = 0.0
@@ -79,7 +82,10 @@ class Case:
         out = []
         with torch.no_grad():
             for b in range(len(LENGTHS)):
-                y = model(input_ids=self.ids[None, self.cu[b]:self.cu[b + 1]]).logits
+                ids = self.ids[None, self.cu[b]:self.cu[b + 1]]
+                # What our decoder reads where nobody says.
+                more = dict(decoder_input_ids=model.get_base_model()._shift_right(ids)) if self.decoder else {}
+                y = model(input_ids=ids, **more).logits
                 out.append(y[0] if y.dim() == 3 else y)
         return torch.cat(out)
 

@@ -25,7 +25,7 @@ from cases import peft_config, table
 from golden import Golden, in_type, weight
 from make_models import forward, join, make_inputs, make_model, to_torch
 
-PEFT_TASK = {"lm": "CAUSAL_LM", "mlm": None, "token-class": "TOKEN_CLS", "qa": "QUESTION_ANS",
+PEFT_TASK = {"lm": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "mlm": None, "token-class": "TOKEN_CLS", "qa": "QUESTION_ANS",
              "contrastive": "FEATURE_EXTRACTION", "similarity": "FEATURE_EXTRACTION"}
 HYPER = dict(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3, clip=0.7, warmup=3, total=14, steps=10)
 

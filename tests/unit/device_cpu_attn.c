@@ -192,7 +192,8 @@ static void random_cases(void **state)
 	fix_cpus_open(&cpus);
 	for (uint64_t seed = 0; seed < CASES; seed++) {
 		struct attn_case c;
-		struct result want, first = { { 0 }, { 0 } }, got;
+		struct result want, first = { { 0 },
+		{ 0 } }, got;
 		unsigned wanted = seed % 4 ? 0xff : (unsigned)pt_rng_mix(3, seed) & 0xff;
 
 		make_case(&c, seed, CASES);
@@ -281,11 +282,99 @@ static void not_a_number(void **state)
 	(void)state;
 }
 
+/* A query that sees one key learns nothing from its score, and the key neither: exactly. */
+static void one_key(void **state)
+{
+	struct fix_cpus cpus;
+
+	fix_cpus_open(&cpus);
+	for (int i = 0; i < cpus.n; i += 3) {
+		for (int d = 1; d < 70; d += 17) {
+			struct fix_rnd rnd = { 9, (uint64_t)d };
+			struct attn_case c = { .cu_q = { 0, 7 }, .cu_k = { 0, 1 } };
+			struct result r;
+
+			c.k = (struct pt_k_attn){ .nq = 7, .nk = 1, .batch = 1, .heads = 2, .kv_heads = 2, .head_dim = d,
+				.scale = 1, .ldq = 2 * d, .ldk = 2 * d, .ldv = 2 * d, .ldo = 2 * d,
+				.cu_q = c.cu_q, .host_cu_q = c.cu_q, .cu_k = c.cu_k, .host_cu_k = c.cu_k };
+			c.k.q = fix_floats(&rnd, 14 * d, 1);
+			c.k.k = fix_floats(&rnd, 2 * d, 1);
+			c.k.v = fix_floats(&rnd, 2 * d, 1);
+			c.k.doo = fix_floats(&rnd, 14 * d, 1);
+			run_case(cpus.dev[i], &c, 0x1c, &r);
+			for (int64_t j = 0; j < r.n[2]; j++)
+				assert_true(r.x[2][j] == 0);
+			for (int64_t j = 0; j < r.n[3]; j++)
+				assert_true(r.x[3][j] == 0);
+			free_result(&r);
+			free_case(&c);
+		}
+	}
+	fix_cpus_close(&cpus);
+	(void)state;
+}
+
+/* How many of n keys fall into each bucket, seen from a query that stands at position at. */
+static void count_buckets(struct pt_device *dev, bool bidirectional, int64_t n, int64_t at, int *count)
+{
+	struct attn_case c = { .cu_q = { 0, 0 }, .cu_k = { 0, 0 } };
+	float *q = calloc((size_t)n, sizeof *q), *table = calloc(32, sizeof *table), *o = calloc((size_t)n, sizeof *o);
+	float *lse = calloc((size_t)n, sizeof *lse), plain;
+	/* Causal: one query at the end, as with a cache; else as many as keys. */
+	int64_t nq = bidirectional ? n : 1, row = bidirectional ? at : 0;
+
+	c.cu_q[1] = (int32_t)nq;
+	c.cu_k[1] = (int32_t)n;
+	c.k = (struct pt_k_attn){ .nq = nq, .nk = n, .batch = 1, .heads = 1, .kv_heads = 1, .head_dim = 1, .scale = 1,
+		.ldq = 1, .ldk = 1, .ldv = 1, .ldo = 1, .cu_q = c.cu_q, .host_cu_q = c.cu_q, .cu_k = c.cu_k,
+		.host_cu_k = c.cu_k, .causal = !bidirectional, .bias = PT_BIAS_BUCKETS, .bias_table = table,
+		.buckets = 32, .max_distance = 128, .bidirectional = bidirectional, .q = q, .k = q, .v = q, .o = o,
+		.lse = lse };
+	with_scratch(dev, &c.k, false);
+	plain = expf(lse[row]);
+	for (int b = 0; b < 32; b++) {
+		table[b] = -30;
+		with_scratch(dev, &c.k, false);
+		count[b] = (int)lrintf(plain - expf(lse[row]));
+		table[b] = 0;
+	}
+	free(q);
+	free(table);
+	free(o);
+	free(lse);
+}
+
+/* T5's own numbers, 32 and 128, as transformers has them in float32, decoding with a cache and encoding. */
+static void buckets(void **state)
+{
+	static const int want[2][32] = {
+		{ 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 2, 3, 3, 4, 4, 5, 6, 6, 7, 8, 10, 10, 12, 14, 187 },
+		{ 1, 1, 1, 1, 1, 1, 1, 1, 4, 4, 7, 9, 14, 18, 27, 50, 0, 1, 1, 1, 1, 1, 1, 1, 4, 4, 7, 9, 14, 18, 27, 69 },
+	};
+	struct fix_cpus cpus;
+	int count[32];
+
+	fix_cpus_open(&cpus);
+	for (int i = 0; i < cpus.n; i += 3) {
+		for (int both = 0; both < 2; both++) {
+			count_buckets(cpus.dev[i], both, 300, both ? 140 : 299, count);
+			for (int b = 0; b < 32; b++)
+				if (count[b] != want[both][b])
+					fail_msg("bucket %d of %s has %d keys, not %d", b, both ? "an encoder" : "a decoder",
+						 count[b], want[both][b]);
+		}
+	}
+	fix_cpus_close(&cpus);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_cases),
 		cmocka_unit_test(not_a_number),
+		cmocka_unit_test(one_key),
+		cmocka_unit_test(buckets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
