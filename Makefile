@@ -8,6 +8,7 @@
 #   make test-faults  each cut and each flipped byte on each tool, fuzzing, kills: an hour
 #   make lint       folder floors, file sizes, man pages
 #   make bench      speed against this machine's own peak (PYTHON=... adds HF PEFT)
+#   make bench-gpu  training on a GPU, beside HF PEFT
 #   make install    DESTDIR, PREFIX honoured
 #
 # BUILD=dir builds elsewhere; SAN=1 builds with address and undefined-behaviour
@@ -84,13 +85,29 @@ AUX_SRC := $(sort $(wildcard tests/aux/*.c))
 AUX := $(AUX_SRC:tests/aux/%.c=$(BUILD)/tests/aux/%)
 PAGES := $(sort $(wildcard man/*.[1-9]))
 
+# The GPU's plug-in, where nvcc is (CUDA_HOME, PATH, /usr/local/cuda); CUDA_ARCH="90a" for those processors alone.
+# Under sanitizers there is none: they would watch only the host's half of it.
+# NVCC= leaves it out.
+ifneq ($(SAN),)
+NVCC :=
+else
+NVCC ?= $(shell sh .ci/nvcc find)
+endif
+ifneq ($(NVCC),)
+CUDA_SRC := $(sort $(wildcard lib/device/cuda/*.cu))
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(BUILD)/%.o)
+PLUGIN := $(BUILD)/lib/peft/peft-cuda.so
+NVCCFLAGS ?= -O3 -lineinfo
+CUDA_LIB := $(abspath $(dir $(NVCC))/../lib64)
+endif
+
 # V=1 shows whole command lines.
 ifeq ($(V),)
 say = @echo "  $(1)  $@";
 endif
 
-.PHONY: all demo features units check test test-faults bench lint clean deps deps-dev install uninstall
-all: features $(TOOLS)
+.PHONY: all demo features units check test test-faults bench bench-gpu lint clean deps deps-dev install uninstall
+all: features $(TOOLS) $(PLUGIN)
 
 # Twice: what deps has just installed must be seen anew.
 demo:
@@ -135,6 +152,20 @@ $(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+# Which processors nvcc has code for is tried once.
+$(BUILD)/cuda-arch: .ci/nvcc
+	@mkdir -p $(@D)
+	@CUDA_ARCH='$(CUDA_ARCH)' sh .ci/nvcc arch $(NVCC) >$@
+
+$(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu $(BUILD)/cuda-arch
+	@mkdir -p $(@D)
+	$(call say,NVCC)$(NVCC) -std=c++17 $(NVCCFLAGS) $$(cat $(BUILD)/cuda-arch) -Ilib \
+		-Xcompiler -fPIC,-fvisibility=hidden,-Wall -MD -MF $(@:.o=.d) -c -o $@ $<
+
+$(BUILD)/lib/peft/peft-cuda.so: $(CUDA_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LINK)$(NVCC) -shared -Xlinker --exclude-libs,ALL -Xlinker -rpath,$(CUDA_LIB) -o $@ $^ -lcublasLt
+
 # Speed as a share of this machine's own peak, and beside HF PEFT where PYTHON=... is given.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -143,6 +174,15 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
 bench: all $(BUILD)/tests/bench/kernels
 	$(BUILD)/tests/bench/kernels
 	BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/bench/step.sh
+
+# A GPU's speed on random weights of a real shape (135m, 1b, 8b), beside HF PEFT where python3 has it (FORMS).
+MODEL ?= 1b
+SEQUENCES ?= 4
+LENGTH ?= 2048
+FORMS ?= plain
+bench-gpu: all units $(BUILD)/tests/bench/gpu
+	BUILD=$(BUILD) sh .ci/pack-gpu $(BUILD)/gpu
+	sh $(BUILD)/gpu/run bench $(MODEL) $(SEQUENCES) $(LENGTH) 10 $(FORMS)
 
 # The independent reader of formats/ shares nothing with the library.
 $(BUILD)/tests/aux/read_stream: $(BUILD)/formats/read_stream.o
@@ -179,6 +219,7 @@ deps-dev: deps
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(DATADIR)'
 	install -m 755 $(TOOLS) '$(DESTDIR)$(BINDIR)'
+	$(if $(PLUGIN),install -d '$(DESTDIR)$(LIBDIR)/peft' && install -m 755 $(PLUGIN) '$(DESTDIR)$(LIBDIR)/peft')
 	for p in $(PAGES); do \
 		install -d '$(DESTDIR)$(MANDIR)'/man$${p##*.} && \
 		install -m 644 $$p '$(DESTDIR)$(MANDIR)'/man$${p##*.} || exit 1; \
@@ -190,7 +231,8 @@ uninstall:
 	for t in $(notdir $(TOOLS)); do rm -f '$(DESTDIR)$(BINDIR)'/$$t; done
 	for p in $(notdir $(PAGES)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${p##*.}/$$p; done
 	rm -rf '$(DESTDIR)$(DATADIR)/pipelines' '$(DESTDIR)$(DATADIR)/formats'
-	-rmdir '$(DESTDIR)$(DATADIR)' 2>/dev/null
+	rm -f '$(DESTDIR)$(LIBDIR)/peft/peft-cuda.so'
+	-rmdir '$(DESTDIR)$(DATADIR)' '$(DESTDIR)$(LIBDIR)/peft' 2>/dev/null
 
 clean:
 	rm -rf build

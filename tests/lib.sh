@@ -19,6 +19,9 @@ DATA=$SRC/tests/data
 PATH=$BUILD/bin:$PATH
 export SRC BUILD DATA PATH LC_ALL=C.UTF-8
 unset POSIXLY_CORRECT PEFT_CPU CDPATH
+# What is tested is the CPU, but where a script asks for the GPU by unsetting this.
+CUDA_VISIBLE_DEVICES=
+export CUDA_VISIBLE_DEVICES
 # Threads that wait leave the cores to the other stages of a pipeline.
 OMP_WAIT_POLICY=passive
 export OMP_WAIT_POLICY

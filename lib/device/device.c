@@ -9,23 +9,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "device/kernels.h"
 #include "device/open.h"
+#include "device/wrap.h"
 
-/* Number of GPUs as the driver counts them, 0 without a driver. */
-static int cuda_count(void)
+#define CUDA_NO_DEVICE 100
+
+/* Number of GPUs as the driver counts them, 0 without a driver; *error is the driver's where it fails. */
+static int cuda_count(int *error)
 {
 	void *so = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
 	int (*init)(unsigned), (*count)(int *), n = 0;
 
+	*error = 0;
 	if (!so)
 		return 0;
 	*(void **)&init = dlsym(so, "cuInit");
 	*(void **)&count = dlsym(so, "cuDeviceGetCount");
-	if (!init || !count || init(0) || count(&n))
-		n = 0;
+	*error = init && count ? init(0) : -1;
+	if (!*error)
+		*error = count(&n);
+	if (*error == CUDA_NO_DEVICE)
+		*error = 0;
 	/* Left loaded: the driver starts threads. */
-	return n;
+	return *error ? 0 : n;
+}
+
+/* A table that lacks a kernel is of a plug-in from other sources. */
+static bool complete(const struct pt_kernels *k)
+{
+#define THERE(name, params, args) && k->name
+	return k->linear_scratch && k->attn_scratch && k->nll_scratch PT_WRAP(THERE);
 }
 
 static int open_cuda(struct pt_device **dev, int index, const struct pt_device_options *o,
@@ -37,18 +52,36 @@ static int open_cuda(struct pt_device **dev, int index, const struct pt_device_o
 	if (status)
 		return status;
 	status = p->open(dev, index, o, err);
-	if (!status && (*dev)->k->abi != PT_DEVICE_ABI) {
+	if (!status && ((*dev)->k->abi != PT_DEVICE_ABI || !complete((*dev)->k))) {
 		(*dev)->close(*dev);
+		*dev = NULL;
 		return pt_error(err, PT_DEVICE, "the plug-in's kernels have another interface");
 	}
 	return status;
+}
+
+/* The GPU where there is one that works: 0. Why one that is there does not work is said. */
+static int open_auto(struct pt_device **dev, const struct pt_device_options *o)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	int error;
+
+	if (!pt_plugin_exists("cuda"))
+		return PT_DEVICE;
+	if (cuda_count(&error) > 0) {
+		if (!open_cuda(dev, 0, o, &err))
+			return 0;
+		pt_log(PT_WARN, "%s; the CPU computes", err.msg);
+	} else if (error) {
+		pt_log(PT_WARN, "the CUDA driver fails (error %d); the CPU computes", error);
+	}
+	return PT_DEVICE;
 }
 
 int pt_device_open(struct pt_device **dev, const char *name, const struct pt_device_options *o,
 		   struct pt_error *err)
 {
 	static const struct pt_device_options none;
-	struct pt_error lost = PT_ERROR_INIT;
 
 	*dev = NULL;
 	if (!o)
@@ -59,11 +92,8 @@ int pt_device_open(struct pt_device **dev, const char *name, const struct pt_dev
 		return pt_plan_open(dev, o, err);
 	if (!strcmp(name, "guard"))
 		return pt_guard_open(dev, o, err);
-	if (!strcmp(name, "auto")) {
-		if (pt_plugin_exists("cuda") && cuda_count() > 0 && !open_cuda(dev, 0, o, &lost))
-			return 0;
-		return pt_cpu_open(dev, o, err);
-	}
+	if (!strcmp(name, "auto"))
+		return open_auto(dev, o) ? pt_cpu_open(dev, o, err) : 0;
 	if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':')) {
 		char *end = NULL;
 		long i = name[4] ? strtol(name + 5, &end, 10) : 0;

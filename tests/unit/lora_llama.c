@@ -70,28 +70,32 @@ static void test_transposed(void **state)
 	struct pt_site *site;
 	struct lfix l;
 	bool changed;
-	float *w, *t, *y;
+	float w[900], t[900], *y;
+	struct pt_device *dev;
+	void *was;
 	size_t n;
 
 	(void)state;
 	lfix_golden(&l, "llama");
 	lfix_open(&l, "cpu");
+	dev = l.x.f.dev;
 	site = pt_model_site(l.x.m, "model.layers.1.self_attn.v_proj");
 	assert_int_equal(site->in, 30);
 	assert_int_equal(site->out, 30);
-	w = site->weight->t.data;
-	t = malloc(900 * sizeof *t);
+	was = site->weight->t.data;
+	assert_ok(dev->download(dev, w, was, sizeof w, &l.x.f.err), &l.x.f.err);
 	for (int i = 0; i < 30; i++) {
 		for (int j = 0; j < 30; j++)
 			t[j * 30 + i] = w[i * 30 + j];
 	}
-	site->weight->t.data = t;
+	site->weight->t.data = fix_put(&l.x.f, t, sizeof t);
 	site->transposed = true;
 	y = mfix_out(&l.x, &n);
 	lwalk_right(&l, "out", golden_result(&l.x.g, "out", y, n, 0));
 	free(y);
 	assert_ok(pt_adapter_merge(l.a, site->weight, t, &changed, &l.x.f.err), &l.x.f.err);
 	assert_true(changed);
+	assert_ok(dev->upload(dev, site->weight->t.data, t, sizeof t, &l.x.f.err), &l.x.f.err);
 	for (int i = 0; i < l.a->nsites; i++) {
 		if (l.a->site[i].site == site)
 			l.a->site[i].hook.enabled = false;
@@ -99,9 +103,8 @@ static void test_transposed(void **state)
 	y = mfix_out(&l.x, &n);
 	lwalk_right(&l, "out", golden_result(&l.x.g, "out", y, n, 0));
 	free(y);
-	site->weight->t.data = w;
+	site->weight->t.data = was;
 	site->transposed = false;
-	free(t);
 	lfix_close(&l);
 	lfix_release(&l);
 }

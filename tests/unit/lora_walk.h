@@ -310,6 +310,7 @@ static void lwalk_merge(const char *kin)
 	char **cases = golden_names("lora", kin, &ncases);
 
 	for (int i = 0; i < ncases; i++) {
+		struct pt_device *dev;
 		struct lfix l;
 		void *old[256];
 		float *y;
@@ -318,26 +319,33 @@ static void lwalk_merge(const char *kin)
 		lfix_golden(&l, cases[i]);
 		lfix_open(&l, "cpu");
 		assert_true(l.x.m->nweights < 256);
+		dev = l.x.f.dev;
 		for (int k = 0; k < l.x.m->nweights; k++) {
 			struct pt_weight *w = &l.x.m->weight[k];
 			size_t bytes = (size_t)pt_tensor_count(&w->t) * sizeof(float);
-			float *v = malloc(bytes);
+			float *v = malloc(bytes), *was = malloc(bytes);
 			bool changed;
 
 			assert_int_equal(w->t.type, PT_F32);
-			memcpy(v, w->t.data, bytes);
+			assert_ok(dev->download(dev, v, w->t.data, bytes, &l.x.f.err), &l.x.f.err);
+			memcpy(was, v, bytes);
 			assert_ok(pt_adapter_merge(l.a, w, v, &changed, &l.x.f.err), &l.x.f.err);
-			assert_true(changed || !memcmp(v, w->t.data, bytes));
+			assert_true(changed || !memcmp(v, was, bytes));
 			old[k] = w->t.data;
-			w->t.data = v;
+			assert_ok(dev->alloc(dev, bytes, &w->t.data, &l.x.f.err), &l.x.f.err);
+			assert_ok(dev->upload(dev, w->t.data, v, bytes, &l.x.f.err), &l.x.f.err);
+			free(v);
+			free(was);
 		}
 		pt_adapter_enable(l.a, false);
 		y = mfix_out(&l.x, &n);
 		if (golden_result(&l.x.g, "out", y, n, 0) > 2)
 			fail_msg("%s: merged, the logits are off by %.3g", cases[i], l.x.g.worst);
 		for (int k = 0; k < l.x.m->nweights; k++) {
-			free(l.x.m->weight[k].t.data);
-			l.x.m->weight[k].t.data = old[k];
+			struct pt_tensor *t = &l.x.m->weight[k].t;
+
+			dev->free(dev, t->data, (size_t)pt_tensor_count(t) * sizeof(float));
+			t->data = old[k];
 		}
 		free(y);
 		lfix_close(&l);

@@ -42,13 +42,25 @@ typedef struct pt_tensor *(*fix_fn)(struct fix *f);
 
 static int fix_threads REF_UNUSED = 1;
 
+/* PEFT_TEST_DEVICE names another device to test in place of the CPU. */
 static struct pt_device *fix_device(const char *name)
 {
+	const char *other = getenv("PEFT_TEST_DEVICE");
 	struct pt_error err = PT_ERROR_INIT;
 	struct pt_device *d = NULL;
 
 	if (!strcmp(name, "ref"))
 		return ref_device_new();
+	if (!strcmp(name, "plan") && other) {
+		static struct pt_device *real;
+
+		if (!real)
+			assert_ok(pt_device_open(&real, other, NULL, &err), &err);
+		assert_ok(pt_device_plan(&d, real, &err), &err);
+		return d;
+	}
+	if (!strcmp(name, "cpu") && other)
+		name = other;
 	assert_ok(pt_device_open(&d, name, &(struct pt_device_options){ .threads = fix_threads }, &err), &err);
 	return d;
 }

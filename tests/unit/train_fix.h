@@ -49,6 +49,8 @@ static void tfix_open(struct tfix *x, const char *device, const char *config, en
 
 	memset(x, 0, sizeof *x);
 	err = (struct pt_error)PT_ERROR_INIT;
+	if (!strcmp(device, "cpu") && getenv("PEFT_TEST_DEVICE"))
+		device = getenv("PEFT_TEST_DEVICE");
 	assert_ok(pt_device_open(&x->dev, device, &d, &err), &err);
 	assert_ok(pt_device_plan(&x->plan, x->dev, &err), &err);
 	assert_ok(pt_modeldir_open(&x->base, "tests/data/examples/base", 0, &err), &err);

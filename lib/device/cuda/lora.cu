@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lora.cu - the skinny products of low-rank terms on tensor cores (lora.h).
+ *
+ * Backward: a block takes 512 channels and some of the rows, in tiles of 32
+ * rows. Of each tile it makes its share of du (over its channels) and adds to
+ * x' u (over its rows, in registers). Shares of du by channels and of x' u by
+ * rows are stored and summed in order by a second kernel.
+ */
+#include "device/cuda/lora.h"
+
+#include "device/cuda/mma.h"
+
+#define THREADS 256
+#define TILE 128			/* of pt_lora_up: rows and columns */
+#define STRIP 512			/* of pt_lora_back: channels and rows of a tile */
+#define ROWS 32
+#define STAGES 3
+
+
+template <int R, bool ACC> __global__ __launch_bounds__(THREADS)
+static void up(int64_t m, int64_t n, const pt_bf16 *u, int64_t ldu, const pt_bf16 *p, pt_bf16 *y, int64_t ldy)
+{
+	const int LD = (R + 8) * 2, LDO = (TILE + 8) * 2;	/* bytes of a row in shared memory */
+	__shared__ __align__(16) char shared[TILE * LDO > 2 * TILE * LD ? TILE * LDO : 2 * TILE * LD];
+	uint32_t su = pt_shared(shared), sp = su + TILE * LD;
+	int64_t i0 = blockIdx.y * (int64_t)TILE, j0 = blockIdx.x * (int64_t)TILE;
+	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 4 * 32, wn = warp / 4 * 64;
+	float c[2][8][4] = { 0 };
+
+	for (int i = threadIdx.x; i < TILE * (R / 8); i += THREADS) {
+		int row = i / (R / 8), piece = i % (R / 8);
+
+		pt_cp_async(su + row * LD + piece * 16, i0 + row < m ? u + (i0 + row) * ldu + piece * 8 : u, i0 + row < m);
+		pt_cp_async(sp + row * LD + piece * 16, j0 + row < n ? p + (j0 + row) * R + piece * 8 : p, j0 + row < n);
+	}
+	pt_cp_commit();
+	pt_cp_wait<0>();
+	__syncthreads();
+#pragma unroll
+	for (int ks = 0; ks < R / 16; ks++) {
+		uint32_t a[2][4], b[4];
+
+		for (int g = 0; g < 2; g++)
+			pt_ldm4(a[g], su + (wm + g * 16 + (lane & 15)) * LD + (ks * 2 + (lane >> 4)) * 16);
+#pragma unroll
+		for (int t = 0; t < 4; t++) {
+			pt_ldm4(b, sp + (wn + t * 16 + (lane & 7) + ((lane >> 4) << 3)) * LD + (ks * 2 + ((lane >> 3) & 1)) * 16);
+			for (int g = 0; g < 2; g++) {
+				pt_mma(c[g][2 * t], a[g], b[0], b[1]);
+				pt_mma(c[g][2 * t + 1], a[g], b[2], b[3]);
+			}
+		}
+	}
+	__syncthreads();
+#pragma unroll
+	for (int g = 0; g < 2; g++)
+#pragma unroll
+		for (int t = 0; t < 8; t++)
+#pragma unroll
+			for (int h = 0; h < 2; h++)
+				*(uint32_t *)(shared + (wm + g * 16 + lane / 4 + 8 * h) * LDO + (wn + t * 8 + lane % 4 * 2) * 2) =
+					pt_pack(c[g][t][2 * h], c[g][t][2 * h + 1]);
+	__syncthreads();
+	for (int i = threadIdx.x; i < TILE * (TILE / 8); i += THREADS) {
+		int row = i / (TILE / 8), piece = i % (TILE / 8);
+		pt_vec<pt_bf16, 8> v, *to;
+
+		if (i0 + row >= m || j0 + piece * 8 >= n)
+			continue;
+		v = *(pt_vec<pt_bf16, 8> *)(shared + row * LDO + piece * 16);
+		to = (pt_vec<pt_bf16, 8> *)(y + (i0 + row) * ldy + j0 + piece * 8);
+		if (ACC) {
+			pt_vec<pt_bf16, 8> old = *to;
+
+			for (int e = 0; e < 8; e++)
+				v.e[e] = pt_t<pt_bf16>(pt_f(v.e[e]) + pt_f(old.e[e]));
+		}
+		*to = v;
+	}
+}
+
+template <int R> static void up_launch(struct pt_device *dev, int64_t m, int64_t n, const void *u, int64_t ldu,
+				       const void *p, void *y, int64_t ldy, bool acc)
+{
+	dim3 grid(pt_grid(n, TILE), pt_grid(m, TILE));
+	cudaStream_t s = pt_cuda_stream(dev);
+
+	if (acc)
+		up<R, true><<<grid, THREADS, 0, s>>>(m, n, (const pt_bf16 *)u, ldu, (const pt_bf16 *)p, (pt_bf16 *)y, ldy);
+	else
+		up<R, false><<<grid, THREADS, 0, s>>>(m, n, (const pt_bf16 *)u, ldu, (const pt_bf16 *)p, (pt_bf16 *)y, ldy);
+}
+
+static bool even(const void *p, int64_t ld)
+{
+	return (uintptr_t)p % 16 == 0 && ld % 8 == 0;
+}
+
+bool pt_lora_up(struct pt_device *dev, int64_t m, int64_t n, int64_t r, const void *u, int64_t ldu, const void *p, void *y,
+		int64_t ldy, bool acc)
+{
+	if (!even(u, ldu) || !even(p, r) || !even(y, ldy) || n % 8 || m > (int64_t)65535 * TILE)
+		return false;
+	switch (r) {
+	case 16: up_launch<16>(dev, m, n, u, ldu, p, y, ldy, acc); return true;
+	case 32: up_launch<32>(dev, m, n, u, ldu, p, y, ldy, acc); return true;
+	case 48: up_launch<48>(dev, m, n, u, ldu, p, y, ldy, acc); return true;
+	case 64: up_launch<64>(dev, m, n, u, ldu, p, y, ldy, acc); return true;
+	default: return false;
+	}
+}
+
+/* Shares of a call. */
+struct shares {
+	int64_t strips, chunks, rows;	/* rows of a chunk */
+	float *du, *xu;			/* [strips,M,R], [chunks,N,R] */
+	size_t bytes;
+};
+
+static struct shares shares_of(struct pt_device *dev, int64_t m, int64_t n, int64_t r, void *scratch)
+{
+	struct pt_pieces p = { (char *)scratch, 0 };
+	int64_t want;
+	struct shares s;
+
+	s.strips = (n + STRIP - 1) / STRIP;
+	want = 2 * pt_cuda_of(dev)->sms / s.strips;
+	s.rows = (m + want) / (want + 1);
+	s.rows = s.rows < 2 * ROWS ? 2 * ROWS : s.rows;
+	s.rows = (s.rows + ROWS - 1) / ROWS * ROWS;
+	s.chunks = (m + s.rows - 1) / s.rows;
+	s.du = (float *)pt_piece(&p, (size_t)(s.strips * m * r) * sizeof(float));
+	s.xu = (float *)pt_piece(&p, (size_t)(s.chunks * n * r) * sizeof(float));
+	s.bytes = p.used;
+	return s;
+}
+
+size_t pt_lora_scratch(struct pt_device *dev, int64_t m, int64_t n, int64_t r)
+{
+	return m ? shares_of(dev, m, n, r, NULL).bytes : 0;
+}
+
+template <int R> struct layout {
+	static const int ld = (R + 8) * 2, tile = ROWS * STRIP * 2, us = ROWS * ld, strip = STRIP * ld;
+	static const int red = 4 * ROWS * R * 4;
+	static const int bytes = STAGES * (tile + us) + strip + red;
+};
+
+template <int R, bool DU, bool XU> __global__ __launch_bounds__(THREADS, 1)
+static void back(struct pt_lora_back k, struct shares s)
+{
+	using L = layout<R>;
+	extern __shared__ __align__(16) char shared[];
+	uint32_t sx = pt_shared(shared), su = sx + STAGES * L::tile, sb = su + STAGES * L::us;
+	float *red = (float *)(shared + STAGES * (L::tile + L::us) + L::strip);
+	int64_t j0 = blockIdx.x * (int64_t)STRIP, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m);
+	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, mg = warp % 2, quarter = warp / 2;
+	int tiles = (int)((last - first + ROWS - 1) / ROWS);
+	const pt_bf16 *x = (const pt_bf16 *)k.x, *u = (const pt_bf16 *)k.u, *b = (const pt_bf16 *)k.b;
+	float c[4][R / 8][4];
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		for (int t = 0; t < R / 8; t++)
+			for (int e = 0; e < 4; e++)
+				c[i][t][e] = 0;
+	auto fetch = [&](int t) {
+		int64_t i0 = first + t * ROWS;
+		int st = t % STAGES;
+
+		for (int i = threadIdx.x; i < ROWS * (STRIP / 8); i += THREADS) {
+			int row = i / (STRIP / 8), piece = i % (STRIP / 8);
+			bool in = i0 + row < last && j0 + piece * 8 < k.n;
+
+			pt_cp_async(pt_tile_at<STRIP>(sx + st * L::tile, row, piece),
+				    in ? x + (i0 + row) * k.n + j0 + piece * 8 : x, in);
+		}
+		for (int i = threadIdx.x; XU && i < ROWS * (R / 8); i += THREADS) {
+			int row = i / (R / 8), piece = i % (R / 8);
+			bool in = i0 + row < last && piece * 8 < k.ur;
+
+			pt_cp_async(su + st * L::us + row * L::ld + piece * 16,
+				    in ? u + (i0 + row) * k.ldu + piece * 8 : u, in);
+		}
+	};
+	for (int i = threadIdx.x; DU && i < STRIP * (R / 8); i += THREADS) {
+		int row = i / (R / 8), piece = i % (R / 8);
+
+		pt_cp_async(sb + row * L::ld + piece * 16, j0 + row < k.n ? b + (j0 + row) * R + piece * 8 : b,
+			    j0 + row < k.n);
+	}
+	for (int t = 0; t < STAGES - 1; t++) {
+		if (t < tiles)
+			fetch(t);
+		pt_cp_commit();
+	}
+	for (int t = 0; t < tiles; t++) {
+		uint32_t tx = sx + t % STAGES * L::tile, tu = su + t % STAGES * L::us;
+
+		pt_cp_wait<STAGES - 2>();
+		__syncthreads();
+		if (t + STAGES - 1 < tiles)
+			fetch(t + STAGES - 1);
+		pt_cp_commit();
+		if (XU) {
+#pragma unroll
+			for (int ks = 0; ks < ROWS / 16; ks++) {
+				uint32_t bu[R / 16][4], a[4];
+
+#pragma unroll
+				for (int r = 0; r < R / 16; r++)
+					pt_ldm4t(bu[r], tu + (ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * L::ld +
+						 (r * 2 + (lane >> 4)) * 16);
+#pragma unroll
+				for (int i = 0; i < 4; i++) {
+					pt_ldm4t(a, pt_tile_at<STRIP>(tx, ks * 16 + (lane & 7) + ((lane >> 4) << 3),
+								      warp * 8 + i * 2 + ((lane >> 3) & 1)));
+#pragma unroll
+					for (int r = 0; r < R / 16; r++) {
+						pt_mma(c[i][2 * r], a, bu[r][0], bu[r][1]);
+						pt_mma(c[i][2 * r + 1], a, bu[r][2], bu[r][3]);
+					}
+				}
+			}
+		}
+		if (DU) {
+			float d[R / 8][4];
+
+#pragma unroll
+			for (int r = 0; r < R / 8; r++)
+				d[r][0] = d[r][1] = d[r][2] = d[r][3] = 0;
+#pragma unroll
+			for (int ks = 0; ks < 8; ks++) {
+				uint32_t a[4], bb[4];
+
+				pt_load_a<STRIP>(a, tx, mg * 16, quarter * 8 + ks);
+#pragma unroll
+				for (int r = 0; r < R / 16; r++) {
+					pt_ldm4t(bb, sb + (quarter * 128 + ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * L::ld +
+						 (r * 2 + (lane >> 4)) * 16);
+					pt_mma(d[2 * r], a, bb[0], bb[1]);
+					pt_mma(d[2 * r + 1], a, bb[2], bb[3]);
+				}
+			}
+#pragma unroll
+			for (int r = 0; r < R / 8; r++)
+#pragma unroll
+				for (int e = 0; e < 4; e++)
+					red[(quarter * ROWS + mg * 16 + lane / 4 + 8 * (e >> 1)) * R + r * 8 + lane % 4 * 2 + (e & 1)] = d[r][e];
+			__syncthreads();
+			for (int i = threadIdx.x; i < ROWS * R; i += THREADS) {
+				int64_t row = first + t * ROWS + i / R;
+
+				if (row < last)
+					s.du[(blockIdx.x * k.m + row) * R + i % R] =
+						red[i] + red[ROWS * R + i] + red[2 * ROWS * R + i] + red[3 * ROWS * R + i];
+			}
+		}
+	}
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+#pragma unroll
+		for (int r = 0; r < R / 8; r++)
+#pragma unroll
+			for (int h = 0; h < 2; h++) {
+				int64_t col = j0 + warp * 64 + i * 16 + lane / 4 + 8 * h;
+
+				if (XU && col < k.n)
+					*(float2 *)&s.xu[(blockIdx.y * k.n + col) * R + r * 8 + lane % 4 * 2] =
+						make_float2(c[i][r][2 * h], c[i][r][2 * h + 1]);
+			}
+}
+
+__global__ static void sum_du(struct pt_lora_back k, struct shares s)
+{
+	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x;
+	float v = 0;
+
+	if (i >= k.m * k.r)
+		return;
+	for (int64_t t = 0; t < s.strips; t++)
+		v += s.du[t * k.m * k.r + i];
+	((pt_bf16 *)k.du)[i / k.r * k.lddu + i % k.r] = pt_t<pt_bf16>(v);
+}
+
+template <int R> static void back_launch(struct pt_device *dev, const struct pt_lora_back *k, const struct shares *s)
+{
+	dim3 grid((unsigned)s->strips, (unsigned)s->chunks);
+	cudaStream_t st = pt_cuda_stream(dev);
+	void (*fn)(struct pt_lora_back, struct shares) = k->b && k->u ? back<R, true, true> :
+							 k->b ? back<R, true, false> : back<R, false, true>;
+
+	cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, layout<R>::bytes);
+	fn<<<grid, THREADS, layout<R>::bytes, st>>>(*k, *s);
+}
+
+bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
+{
+	struct shares s = shares_of(dev, k->m, k->n, k->r, k->scratch);
+
+	if (!even(k->x, k->n) || (k->u && (!even(k->u, k->ldu) || k->ur % 8)) || (k->b && !even(k->b, k->r)))
+		return false;
+	switch (k->r) {
+	case 16: back_launch<16>(dev, k, &s); break;
+	case 32: back_launch<32>(dev, k, &s); break;
+	case 48: back_launch<48>(dev, k, &s); break;
+	case 64: back_launch<64>(dev, k, &s); break;
+	default: return false;
+	}
+	if (k->b)
+		sum_du<<<pt_grid(k->m * k->r, THREADS), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s);
+	return true;
+}
+
+__global__ static void sum_xu(struct pt_lora_back k, struct shares s, int64_t from, int64_t r, float scale,
+			      bool transposed, float *to)
+{
+	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x, col, rank;
+	float v = 0;
+
+	if (i >= k.n * r)
+		return;
+	col = transposed ? i % k.n : i / r;
+	rank = transposed ? i / k.n : i % r;
+	for (int64_t t = 0; t < s.chunks; t++)
+		v += s.xu[(t * k.n + col) * k.r + from + rank];
+	to[i] += scale * v;
+}
+
+void pt_lora_grad(struct pt_device *dev, const struct pt_lora_back *k, int64_t from, int64_t r, float scale,
+		  bool transposed, float *to)
+{
+	struct shares s = shares_of(dev, k->m, k->n, k->r, k->scratch);
+
+	sum_xu<<<pt_grid(k->n * r, THREADS), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s, from, r, scale, transposed, to);
+}

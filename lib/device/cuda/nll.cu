@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nll.cu - negative log-likelihood of labelled rows. The rows are gathered and
+ * taken some at a time, so that logits (of the activations' type, as the peers
+ * have them) are never whole; a row's loss is one pass over its logits, their
+ * gradients take the place of the logits in a second.
+ */
+#include "device/cuda/cuda.h"
+
+#include <math.h>
+
+#define BLOCK 512
+#define LOGITS ((int64_t)64 << 20)	/* elements at a time, about */
+
+struct work {
+	int64_t rows;			/* at a time */
+	char *x, *dx;			/* [rows,C] */
+	char *z;			/* [rows,V], then their gradients */
+	uint64_t *key;			/* [rows] */
+	int32_t *pos;			/* [rows] */
+	float *lse;			/* [rows] */
+	char *u;			/* of the terms */
+	char *linear;
+	size_t bytes;
+};
+
+/* The head on some rows as a group of one linear; term has room for its terms. */
+static struct pt_k_linear_group head_of(const struct pt_k_nll *k, const struct work *w, int64_t rows,
+					struct pt_k_linear *l, struct pt_k_lowrank *term)
+{
+	struct pt_k_linear_group g = { 0 };
+	size_t u = 0;
+
+	g.rows = rows;
+	g.k = k->c;
+	g.x = w->x;
+	g.type = k->type;
+	g.rng = (struct pt_k_rows){ w->key, w->pos };
+	g.lin = l;
+	g.n = 1;
+	g.scratch = w->linear;
+	*l = k->head;
+	for (int t = 0; t < l->nterms; t++) {
+		term[t] = l->term[t];
+		term[t].u = w->u ? w->u + u : NULL;
+		u += ((size_t)(w->rows * term[t].r) * pt_cuda_size(k->type) + 255) & ~(size_t)255;
+	}
+	l->term = term;
+	l->y = w->z;
+	l->acc_y = false;
+	l->dy = w->z;
+	if (k->dx)
+		g.dx = w->dx;
+	return g;
+}
+
+#define MAX_TERMS 16
+
+static struct work layout(struct pt_device *dev, const struct pt_k_nll *k, bool back, void *base)
+{
+	struct pt_pieces s = { (char *)base, 0 };
+	struct pt_k_lowrank term[MAX_TERMS];
+	struct pt_k_linear l;
+	struct pt_k_linear_group g;
+	size_t size = pt_cuda_size(k->type), u = 0, f, b;
+	struct work w = { 0 };
+
+	w.rows = LOGITS / (k->v > 0 ? k->v : 1) / 128 * 128;
+	w.rows = w.rows < 128 ? 128 : w.rows;
+	w.rows = w.rows < k->rows ? w.rows : k->rows;
+	w.x = (char *)pt_piece(&s, (size_t)(w.rows * k->c) * size);
+	w.dx = (char *)pt_piece(&s, back ? (size_t)(w.rows * k->c) * size : 0);
+	w.z = (char *)pt_piece(&s, (size_t)(w.rows * k->v) * size);
+	w.key = (uint64_t *)pt_piece(&s, (size_t)w.rows * sizeof *w.key);
+	w.pos = (int32_t *)pt_piece(&s, (size_t)w.rows * sizeof *w.pos);
+	w.lse = (float *)pt_piece(&s, (size_t)w.rows * sizeof *w.lse);
+	for (int t = 0; t < k->head.nterms; t++)
+		u += ((size_t)(w.rows * k->head.term[t].r) * size + 255) & ~(size_t)255;
+	w.u = (char *)pt_piece(&s, u);
+	if (k->head.nterms <= MAX_TERMS) {
+		g = head_of(k, &w, w.rows, &l, term);
+		f = pt_cuda_linear_scratch(dev, &g, false);
+		b = back ? pt_cuda_linear_scratch(dev, &g, true) : 0;
+		w.linear = (char *)pt_piece(&s, f > b ? f : b);
+	}
+	w.bytes = s.used;
+	return w;
+}
+
+size_t pt_cuda_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward)
+{
+	return layout(dev, k, backward || k->weight, NULL).bytes;
+}
+
+/* Keys and positions of the rows, for the terms' dropout. */
+__global__ static void take_keys(int64_t n, const int32_t *row, struct pt_k_rows rng, uint64_t *key, int32_t *pos)
+{
+	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
+
+	if (i < n) {
+		key[i] = rng.key[row[i]];
+		pos[i] = rng.pos[row[i]];
+	}
+}
+
+static __device__ inline float logit(const struct pt_k_nll &k, float z)
+{
+	z *= k.scale;
+	return k.cap > 0 ? k.cap * tanhf(z / k.cap) : z;
+}
+
+/* Of some logits: the largest with the first place where it stands, the sum of their powers by it. */
+struct top {
+	float v, sum;
+	int32_t i;
+};
+
+static __device__ inline struct top join(struct top a, struct top b)
+{
+	struct top t = b.v > a.v || (b.v == a.v && b.i < a.i) ? b : a;
+
+	t.sum = (a.sum != 0 ? a.sum * expf(a.v - t.v) : 0) + (b.sum != 0 ? b.sum * expf(b.v - t.v) : 0);
+	return t;
+}
+
+static __device__ struct top block_top(struct top t, struct top *part)
+{
+	for (int o = 16; o; o >>= 1) {
+		struct top b = { __shfl_xor_sync(~0u, t.v, o), __shfl_xor_sync(~0u, t.sum, o), __shfl_xor_sync(~0u, t.i, o) };
+
+		/* Both sides of a pair add in one order, so that all lanes agree. */
+		t = threadIdx.x & o ? join(b, t) : join(t, b);
+	}
+	if (threadIdx.x % 32 == 0)
+		part[threadIdx.x / 32] = t;
+	__syncthreads();
+	t = part[0];
+	for (int i = 1; i < BLOCK / 32; i++)
+		t = join(t, part[i]);
+	return t;
+}
+
+/* One row: loss, log-sum-exp, the best token, in one pass. from: the first of these rows among all. */
+template <typename T, int V> __global__ static void row_loss(struct pt_k_nll k, const T *logits, int64_t from,
+							     bool know_lse, float *lse_out)
+{
+	__shared__ struct top tops[BLOCK / 32];
+	__shared__ float part[33];
+	int64_t i = from + blockIdx.x;
+	const T *z = logits + blockIdx.x * k.v;
+	struct top t = { -INFINITY, 0, INT32_MAX };
+	float mean = 0, lse;
+
+	for (int64_t j = threadIdx.x * V; j < k.v; j += BLOCK * V) {
+		pt_vec<T, V> a = *(const pt_vec<T, V> *)(z + j);
+		float x[V], high = t.v;
+
+#pragma unroll
+		for (int e = 0; e < V; e++) {
+			x[e] = logit(k, pt_f(a.e[e]));
+			mean += x[e];
+			if (x[e] > high) {
+				high = x[e];
+				t.i = (int32_t)(j + e);
+			}
+		}
+		if (high > t.v) {
+			t.sum = t.sum != 0 ? t.sum * expf(t.v - high) : 0;
+			t.v = high;
+		}
+#pragma unroll
+		for (int e = 0; e < V; e++)
+			t.sum += expf(x[e] - t.v);
+	}
+	t = block_top(t, tops);
+	mean = k.smoothing > 0 ? pt_block_sum(mean, part) / (float)k.v : 0;
+	if (threadIdx.x)
+		return;
+	lse = know_lse ? k.lse[i] : t.v + logf(t.sum);
+	lse_out[blockIdx.x] = lse;
+	if (k.nll)
+		k.nll[i] = (1 - k.smoothing) * (lse - logit(k, pt_f(z[k.label[i]]))) + k.smoothing * (lse - mean);
+	if (k.lse && !know_lse)
+		k.lse[i] = lse;
+	if (k.argmax)
+		k.argmax[i] = t.i < k.v ? t.i : 0;
+}
+
+/* Gradients of logits in the place of the logits. */
+template <typename T, int V> __global__ static void row_grad(struct pt_k_nll k, T *logits, int64_t from,
+							     const float *lse_in)
+{
+	int64_t i = from + blockIdx.x, j = (blockIdx.y * (int64_t)BLOCK + threadIdx.x) * V;
+	float lse = lse_in[blockIdx.x], weight = k.weight[i], even = k.smoothing / (float)k.v;
+	T *z = logits + blockIdx.x * k.v + j;
+	int32_t label = k.label[i];
+	pt_vec<T, V> a;
+
+	if (j >= k.v)
+		return;
+	a = *(pt_vec<T, V> *)z;
+#pragma unroll
+	for (int e = 0; e < V; e++) {
+		float v = logit(k, pt_f(a.e[e])), c = k.cap > 0 ? v / k.cap : 0;
+		float g = expf(v - lse) - (j + e == label ? 1 - k.smoothing : 0) - even;
+
+		a.e[e] = pt_t<T>(g * weight * (1 - c * c) * k.scale);
+	}
+	*(pt_vec<T, V> *)z = a;
+}
+
+template <typename T> __global__ static void scatter(int64_t c, const T *dx, const int32_t *row, T *out)
+{
+	T *to = out + row[blockIdx.x] * c;
+
+	for (int64_t j = threadIdx.x; j < c; j += blockDim.x)
+		to[j] = pt_t<T>(pt_f(to[j]) + pt_f(dx[blockIdx.x * c + j]));
+}
+
+static int some_rows(struct pt_device *dev, const struct pt_k_nll *k, const struct work *w, int64_t at, int64_t n,
+		     bool back, bool know_lse, struct pt_error *err)
+{
+	struct pt_k_lowrank term[MAX_TERMS];
+	struct pt_k_linear l;
+	struct pt_k_linear_group g = head_of(k, w, n, &l, term);
+	cudaStream_t s = pt_cuda_stream(dev);
+
+	if (pt_cuda_gather_fwd(dev, n, (size_t)k->c * pt_cuda_size(k->type), k->x, k->row + at, w->x, err))
+		return err->status;
+	if (k->rng.key && k->rng.pos && l.nterms)
+		take_keys<<<pt_grid(n, BLOCK), BLOCK, 0, s>>>(n, k->row + at, k->rng, w->key, w->pos);
+	if (pt_cuda_linear_fwd(dev, &g, err))
+		return err->status;
+	PT_ACT_TYPE(k->type, {
+		if (k->v % pt_wide<T>::n == 0)
+			row_loss<T, pt_wide<T>::n><<<(unsigned)n, BLOCK, 0, s>>>(*k, (const T *)w->z, at, know_lse, w->lse);
+		else
+			row_loss<T, 1><<<(unsigned)n, BLOCK, 0, s>>>(*k, (const T *)w->z, at, know_lse, w->lse);
+	});
+	if (back) {
+		PT_ACT_TYPE(k->type, {
+			const int V = pt_wide<T>::n;
+
+			if (k->v % V == 0)
+				row_grad<T, V><<<dim3((unsigned)n, pt_grid(k->v, BLOCK * V)), BLOCK, 0, s>>>(*k, (T *)w->z, at,
+													     w->lse);
+			else
+				row_grad<T, 1><<<dim3((unsigned)n, pt_grid(k->v, BLOCK)), BLOCK, 0, s>>>(*k, (T *)w->z, at,
+													 w->lse);
+		});
+		if (pt_cuda_launched(err, "loss") || pt_cuda_linear_grads(dev, &g, err))
+			return err->status;
+		if (k->dx)
+			PT_ACT_TYPE(k->type, (scatter<T><<<(unsigned)n, 256, 0, s>>>(k->c, (const T *)w->dx, k->row + at,
+										     (T *)k->dx)));
+	}
+	return pt_cuda_launched(err, "loss");
+}
+
+static int all_rows(struct pt_device *dev, const struct pt_k_nll *k, bool back, bool know_lse, struct pt_error *err)
+{
+	struct work w = layout(dev, k, back, k->scratch);
+
+	if (k->head.nterms > MAX_TERMS)
+		return pt_cuda_error(err, PT_USAGE, "%d low-rank terms on one head; %d are the most", k->head.nterms,
+				     MAX_TERMS);
+	if (back && k->dx && !k->acc_dx && pt_cuda_fill(dev, k->type, k->dx, (size_t)(k->n * k->c), 0, err))
+		return err->status;
+	for (int64_t at = 0; at < k->rows; at += w.rows) {
+		int64_t n = k->rows - at < w.rows ? k->rows - at : w.rows;
+
+		if (some_rows(dev, k, &w, at, n, back, know_lse, err))
+			return err->status;
+	}
+	return 0;
+}
+
+int pt_cuda_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err)
+{
+	return all_rows(dev, k, k->weight != NULL, false, err);
+}
+
+int pt_cuda_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err)
+{
+	return all_rows(dev, k, true, k->lse != NULL, err);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * norm.cu - LayerNorm and RMSNorm with the residual sum before them. A block
+ * takes a row; what it read stays in shared memory as f32.
+ */
+#include "device/cuda/cuda.h"
+
+#define MAX_BLOCK 512
+
+struct norm {
+	struct pt_k_norm k;
+	bool cached;			/* a row fits into shared memory */
+};
+
+static __device__ inline float factor(const struct pt_k_norm &k, int64_t j)
+{
+	float w = k.w ? pt_weight_at(k.w, k.wtype, j) : k.kind == PT_NORM_RMS1P ? 0 : 1;
+
+	return k.kind == PT_NORM_RMS1P ? w + 1 : w;
+}
+
+template <typename T, int V> __global__ static void norm_fwd(struct norm n)
+{
+	extern __shared__ float row[];
+	__shared__ float part[33];
+	const struct pt_k_norm &k = n.k;
+	const T *x = (const T *)k.x + blockIdx.x * k.c, *delta = (const T *)k.delta;
+	T *y = (T *)k.y + blockIdx.x * k.c, *sum = (T *)k.sum + blockIdx.x * k.c;
+	const T *again = k.delta ? sum : x;
+	float mean = 0, s = 0, inv;
+
+	for (int64_t j = threadIdx.x * V; j < k.c; j += blockDim.x * V) {
+		pt_vec<T, V> a = *(const pt_vec<T, V> *)(x + j);
+
+		if (delta) {
+			pt_vec<T, V> d = *(const pt_vec<T, V> *)(delta + blockIdx.x * k.c + j);
+
+#pragma unroll
+			for (int i = 0; i < V; i++)
+				a.e[i] = pt_t<T>(pt_f(a.e[i]) + pt_f(d.e[i]));
+			*(pt_vec<T, V> *)(sum + j) = a;
+		}
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float v = pt_f(a.e[i]);
+
+			if (n.cached)
+				row[j + i] = v;
+			s += k.kind == PT_NORM_LAYER ? v : v * v;
+		}
+	}
+	s = pt_block_sum(s, part) / (float)k.c;
+	if (k.kind == PT_NORM_LAYER) {
+		mean = s;
+		s = 0;
+		for (int64_t j = threadIdx.x * V; j < k.c; j += blockDim.x * V)
+			for (int i = 0; i < V; i++) {
+				float v = (n.cached ? row[j + i] : pt_f(again[j + i])) - mean;
+
+				s += v * v;
+			}
+		s = pt_block_sum(s, part) / (float)k.c;
+	}
+	inv = 1.0f / sqrtf(s + k.eps);
+	if (k.stat && threadIdx.x == 0) {
+		k.stat[2 * blockIdx.x] = mean;
+		k.stat[2 * blockIdx.x + 1] = inv;
+	}
+	for (int64_t j = threadIdx.x * V; j < k.c; j += blockDim.x * V) {
+		pt_vec<T, V> o;
+
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float v = ((n.cached ? row[j + i] : pt_f(again[j + i])) - mean) * inv * factor(k, j + i);
+
+			o.e[i] = pt_t<T>(v + (k.b ? pt_weight_at(k.b, k.wtype, j + i) : 0));
+		}
+		*(pt_vec<T, V> *)(y + j) = o;
+	}
+}
+
+template <typename T, int V> __global__ static void norm_bwd(struct norm n)
+{
+	__shared__ float part[33];
+	const struct pt_k_norm &k = n.k;
+	const T *x = (const T *)k.x + blockIdx.x * k.c, *dy = (const T *)k.dy + blockIdx.x * k.c;
+	T *dx = (T *)k.dx + blockIdx.x * k.c;
+	float mean = k.stat[2 * blockIdx.x], inv = k.stat[2 * blockIdx.x + 1], sg = 0, sgx = 0;
+
+	for (int64_t j = threadIdx.x * V; j < k.c; j += blockDim.x * V) {
+		pt_vec<T, V> a = *(const pt_vec<T, V> *)(x + j), d = *(const pt_vec<T, V> *)(dy + j);
+
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float g = pt_f(d.e[i]) * factor(k, j + i);
+
+			sg += g;
+			sgx += g * (pt_f(a.e[i]) - mean) * inv;
+		}
+	}
+	sgx = pt_block_sum(sgx, part) / (float)k.c;
+	sg = k.kind == PT_NORM_LAYER ? pt_block_sum(sg, part) / (float)k.c : 0;
+	for (int64_t j = threadIdx.x * V; j < k.c; j += blockDim.x * V) {
+		pt_vec<T, V> a = *(const pt_vec<T, V> *)(x + j), d = *(const pt_vec<T, V> *)(dy + j), o;
+
+		if (k.acc_dx)
+			o = *(pt_vec<T, V> *)(dx + j);
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float g = pt_f(d.e[i]) * factor(k, j + i);
+			float v = inv * (g - sg - (pt_f(a.e[i]) - mean) * inv * sgx);
+
+			o.e[i] = pt_t<T>(k.acc_dx ? pt_f(o.e[i]) + v : v);
+		}
+		*(pt_vec<T, V> *)(dx + j) = o;
+	}
+}
+
+static unsigned block_of(int64_t c, int v)
+{
+	int64_t n = (c + v - 1) / v;
+
+	n = (n + 31) / 32 * 32;
+	return (unsigned)(n > MAX_BLOCK ? MAX_BLOCK : n);
+}
+
+static bool wide(const struct pt_k_norm *k)
+{
+	uintptr_t all = (uintptr_t)k->x | (uintptr_t)k->delta | (uintptr_t)k->sum | (uintptr_t)k->y |
+			(uintptr_t)k->dy | (uintptr_t)k->dx;
+
+	return all % 16 == 0 && k->c * (int64_t)pt_cuda_size(k->type) % 16 == 0;
+}
+
+int pt_cuda_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err)
+{
+	struct norm n = { *k, k->c <= 12000 };
+	size_t shared = n.cached ? (size_t)k->c * sizeof(float) : 0;
+	cudaStream_t s = pt_cuda_stream(dev);
+
+	if (!k->n)
+		return 0;
+	PT_ACT_TYPE(k->type, {
+		const int V = pt_wide<T>::n;
+
+		if (wide(k))
+			norm_fwd<T, V><<<(unsigned)k->n, block_of(k->c, V), shared, s>>>(n);
+		else
+			norm_fwd<T, 1><<<(unsigned)k->n, block_of(k->c, 1), shared, s>>>(n);
+	});
+	return pt_cuda_launched(err, "norm");
+}
+
+int pt_cuda_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err)
+{
+	struct norm n = { *k, false };
+	cudaStream_t s = pt_cuda_stream(dev);
+
+	if (!k->n)
+		return 0;
+	if (k->dx)
+		PT_ACT_TYPE(k->type, {
+			const int V = pt_wide<T>::n;
+
+			if (wide(k))
+				norm_bwd<T, V><<<(unsigned)k->n, block_of(k->c, V), 0, s>>>(n);
+			else
+				norm_bwd<T, 1><<<(unsigned)k->n, block_of(k->c, 1), 0, s>>>(n);
+		});
+	if (pt_cuda_launched(err, "norm") ||
+	    (k->dw && pt_cuda_column_dots(dev, k->type, k->n, k->c, k->dy, k->x, k->stat, k->dw, err)) ||
+	    (k->db && pt_cuda_column_sums(dev, k->type, k->n, k->c, k->dy, 1, k->db, err)))
+		return err->status;
+	return 0;
+}
