@@ -114,6 +114,9 @@ test_that 'sets of texts: a line is a group, its weight is at its first text' '
 		gives "0 0 1 target 0.5 group 0 weight 1 : 2 5 3\n1 0 1 target 0.5 group 0 weight 0 : 2 6 3\n" -m m --task contrastive
 	echo "{\"query\":\"a\",\"answer\":\"b\",\"negative_1\":\"c\",\"negative_2\":\"d\"}" | peft-tokenize -m m | show | tail -n 1 |
 		grep "^3 0 1 group 0 weight 0 : 2 8 3"
+	cp -r m st
+	echo "{\"max_seq_length\": 4, \"do_lower_case\": false}" >st/sentence_bert_config.json
+	echo "{\"anchor\":\"a b c d\",\"positive\":\"b\"}" | peft-tokenize -m st | show | head -n 1 | grep ": 2 5 6 3$"
 	echo "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"x\"}" | peft-tokenize -m m --labels x | show |
 		grep "class 0 : 2 5 3 6 3"'
 

@@ -30,7 +30,7 @@ static struct pt_opt opts[] = {
 	{ .name = "method", .letter = 't', .type = PT_OPT_STRING, .arg = "NAME", .value = &init.method,
 	  .help = "" },
 	{ .name = "task", .type = PT_OPT_STRING, .arg = "TASK", .value = &task,
-	  .help = "lm, class, regression or multilabel (that of the model)" },
+	  .help = "lm, class, regression, multilabel, token-class, mlm, seq2seq, qa, contrastive (that of the model)" },
 	{ .name = "labels", .type = PT_OPT_STRING, .arg = "A,B|FILE", .value = &labels,
 	  .help = "class names, or a file with one a line" },
 	{ .name = "num-labels", .type = PT_OPT_INT, .arg = "N", .value = &num_labels, .min = 1, .max = 1 << 20,

@@ -102,6 +102,20 @@ static int labels(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 	return 0;
 }
 
+/* The length at which a directory of sentence-transformers cuts. */
+static int sentence_length(struct pt_facts *f, const char *dir, struct pt_error *err)
+{
+	char *path = pt_path_join(dir, "sentence_bert_config.json", err);
+	cJSON *j = path && pt_is_file(path) ? pt_json_read(path, 0, err) : NULL;
+
+	if (j && cJSON_IsNumber(pt_json_get(j, "max_seq_length")) &&
+	    pt_json_int(j, "max_seq_length", 1, INT32_MAX, 0, &f->sentence, err))
+		pt_error_prefix(err, "%s", path);
+	pt_json_free(j);
+	free(path);
+	return err->status;
+}
+
 int pt_facts_read(struct pt_facts *f, const char *dir, struct pt_error *err)
 {
 	char *path = pt_path_join(dir, "config.json", err);
@@ -121,7 +135,7 @@ int pt_facts_read(struct pt_facts *f, const char *dir, struct pt_error *err)
 	}
 	pt_json_free(j);
 	free(path);
-	return status;
+	return status ? status : sentence_length(f, dir, err);
 }
 
 void pt_facts_release(struct pt_facts *f)
@@ -137,5 +151,7 @@ int64_t pt_facts_max_length(const struct pt_facts *f, const struct pt_tokenizer 
 		max = own - reserve;
 	if (f->positions && f->positions - reserve < max)
 		max = f->positions - reserve;
+	if (f->sentence && f->sentence < max)
+		max = f->sentence;
 	return max;
 }

@@ -104,6 +104,7 @@ struct pt_head {
 	const char *file;	/* what out is called in files; NULL: the same */
 	const char *dense;	/* NULL: none */
 	bool dense_in_body;	/* dense is the body's (a pooler): path under the base prefix */
+	bool dense_idle;	/* it is not computed, but is there where the checkpoint has it */
 	enum pt_act act;	/* after dense; NONE: that of the blocks */
 	const char *norm;	/* after that; NULL: none */
 	bool dropout_dense, dropout;	/* the classifier's dropout, before dense and before out */

@@ -60,7 +60,12 @@ static const struct pt_part distilbert_parts[] = {
 	{ 0, NULL }
 };
 
+#define BERT_EMBEDDING \
+	{ .task = PT_TASK_CONTRASTIVE, .pool = PT_POOL_MEAN, .dense = "pooler.dense", .dense_in_body = true, \
+	  .dense_idle = true }
+
 static const struct pt_head bert_heads[] = {
+	BERT_EMBEDDING,
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_FIRST, .dense = "pooler.dense", .dense_in_body = true,
 	  .act = PT_ACT_TANH, .dropout = true, .out = "classifier", .out_bias = true },
 	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },
@@ -72,6 +77,7 @@ static const struct pt_head bert_heads[] = {
 };
 
 static const struct pt_head roberta_heads[] = {
+	BERT_EMBEDDING,
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_FIRST, .dense = "classifier.dense", .act = PT_ACT_TANH,
 	  .dropout_dense = true, .dropout = true, .out = "classifier.out_proj", .out_bias = true },
 	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },

@@ -310,6 +310,15 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 	return 0;
 }
 
+/* Under the body's prefix, or, in files of a bare body, without. */
+static bool has_idle(const struct pt_model *m, const struct pt_head *h)
+{
+	char path[100];
+
+	snprintf(path, sizeof path, "%s.%s", m->cfg.family->prefix, h->dense);
+	return pt_weights_head_rows(m, h->dense) || pt_weights_head_rows(m, path);
+}
+
 static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err)
 {
 	const struct pt_head *h = m->body->head;
@@ -317,7 +326,7 @@ static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err
 
 	if (!h)
 		return 0;
-	if (h->dense &&
+	if (h->dense && !(h->dense_idle && !has_idle(m, h)) &&
 	    add_site(m, NULL, PT_ROLE_HEAD_DENSE, h->dense_in_body ? prefix : "", h->dense, -1, -1, err))
 		return err->status;
 	if (h->norm && add_site(m, NULL, PT_ROLE_HEAD_NORM, "", h->norm, -1, -1, err))

@@ -195,12 +195,17 @@ static int set_task(struct pt_adapter *a, struct pt_error *err)
 {
 	const char *own = pt_task_peft(a->task);
 	cJSON *v = own ? cJSON_CreateString(own) : cJSON_CreateNull(), *map;
-	char cls[100];
+	char cls[100], library[200], type[60];
 
 	/* A task that PEFT has no name for is known by the class of the model, as PEFT notes it. */
 	if (!own && pt_family_class(a->model->cfg.family, a->task, cls, sizeof cls)) {
+		snprintf(type, sizeof type, "%s", a->model->cfg.family->model_type);
+		for (char *p = type; (p = strchr(p, '-')); )
+			*p = '_';
+		snprintf(library, sizeof library, "transformers.models.%s.modeling_%s", type, type);
 		map = cJSON_CreateObject();
 		if (!map || !cJSON_AddStringToObject(map, "base_model_class", cls) ||
+		    !cJSON_AddStringToObject(map, "parent_library", library) ||
 		    !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "auto_mapping", map)) {
 			cJSON_Delete(map);
 			cJSON_Delete(v);

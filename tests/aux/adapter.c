@@ -67,7 +67,9 @@ static struct pt_tensor *forward(struct job *j, int32_t *row, int32_t *pos)
 				    .host_cu = c, .cu = put(j, c, cu->bytes), .pos = put(j, pos, ids->bytes) };
 	in.ids = put(j, ids->data, ids->bytes);
 	h = pt_model_hidden(&j->run, j->model, &in);
-	if (j->model->task == PT_TASK_SEQ_CLS)
+	if (j->model->task == PT_TASK_CONTRASTIVE)
+		return pt_model_embed(&j->run, j->model, &in, h);
+	if (!pt_task_vocab(j->model->task) || j->model->task == PT_TASK_MASKED_LM)
 		return pt_model_classify(&j->run, j->model, &in, h);
 	return pt_model_logits(&j->run, j->model, h, put(j, row, ids->bytes), (int64_t)ids->count);
 }

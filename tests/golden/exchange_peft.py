@@ -47,6 +47,13 @@ def config(directory):
     return c
 
 
+def output(out):
+    """What a head gives: logits, those of starts and ends, or the mean of a body's rows."""
+    if "start_logits" in out:
+        return torch.stack([out.start_logits, out.end_logits], -1)
+    return out.logits if "logits" in out else out.last_hidden_state.mean(1)
+
+
 class Case:
     def __init__(self, name, build, top, model_config, keys, attn="eager"):
         self.name, self.build, self.top, self.attn = name, build, top, attn
@@ -85,7 +92,7 @@ class Case:
                 ids = self.ids[None, self.cu[b]:self.cu[b + 1]]
                 # What our decoder reads where nobody says.
                 more = dict(decoder_input_ids=model.get_base_model()._shift_right(ids)) if self.decoder else {}
-                y = model(input_ids=ids, **more).logits
+                y = output(model(input_ids=ids, **more))
                 out.append(y[0] if y.dim() == 3 else y)
         return torch.cat(out)
 
@@ -162,7 +169,8 @@ class Case:
         ours, again, back = self.path("ours"), self.path("ours-again"), self.path("ours-hf")
         with open(self.path("config.json"), "w") as f:
             json.dump(dict(dict(peft_type="LORA"), **self.keys), f)
-        task = ["--task", "class", "--num-labels", "3"] if self.keys["task_type"] == "SEQ_CLS" else []
+        task = {"SEQ_CLS": ["--task", "class", "--num-labels", "3"], "TOKEN_CLS": ["--task", "token-class", "--num-labels", "5"],
+                "QUESTION_ANS": ["--task", "qa"], "FEATURE_EXTRACTION": ["--task", "contrastive"]}.get(self.keys["task_type"], [])
         subprocess.run([os.path.join(self.build, "bin/peft-init"), "-q", "-m", self.base, "--config",
                         self.path("config.json"), "-s", "3", "-o", ours] + task, check=True)
         got = self.ours(ours, again)
