@@ -57,9 +57,15 @@ static int head(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 	const cJSON *a = pt_json_get(j, "architectures");
 	const char *name = cJSON_IsArray(a) && cJSON_IsString(a->child) ? a->child->valuestring : "", *problem;
 
-	if (pt_json_str(j, "problem_type", "", &problem, err))
+	bool decoder;
+
+	if (pt_json_str(j, "problem_type", "", &problem, err) ||
+	    pt_json_bool(j, "is_encoder_decoder", false, &decoder, err))
 		return err->status;
-	if (strstr(name, "ForCausalLM") || strstr(name, "LMHeadModel"))
+	/* LMHeadModel was an encoder-decoder's ending, too. */
+	if (strstr(name, "LMHeadModel") && decoder)
+		f->task = PT_DATA_SEQ2SEQ;
+	else if (strstr(name, "ForCausalLM") || strstr(name, "LMHeadModel"))
 		f->task = PT_DATA_LM;
 	else if (strstr(name, "ForTokenClassification"))
 		f->task = PT_DATA_TOKEN_CLASS;

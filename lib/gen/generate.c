@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * generate.c - decoding with a cache; see generate.h. A prompt is read in
- * pieces, so that memory is bounded by the piece and not by the prompt.
+ * pieces, so that memory is bounded by the piece and not by the prompt. An
+ * encoder-decoder's encoder reads it whole, and the text begins with its
+ * start token.
  */
 #include "gen/generate.h"
 
@@ -20,6 +22,7 @@ struct pt_generator {
 	float *logits;			/* [vocab] host */
 	int32_t pos[PIECE];
 	int32_t cu[2];
+	bool decoder;			/* the text is a decoder's, apart from the prompt */
 	bool ready;			/* the run holds what must be released */
 };
 
@@ -46,7 +49,7 @@ static int piece_forward(struct pt_run *run, void *arg, struct pt_tensor *const 
 {
 	struct piece *p = arg;
 	struct pt_tensor *h = pt_model_hidden(run, p->g->m, &p->in);
-	int32_t row = (int32_t)p->in.rows.n - 1;
+	int32_t row = (int32_t)(p->g->decoder ? p->in.decoder_rows.n : p->in.rows.n) - 1;
 	const int32_t *idx = p->last ? pt_run_upload(run, &row, sizeof row) : NULL;
 
 	(void)in;
@@ -61,7 +64,8 @@ static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last,
 {
 	struct pt_run *run = &g->run;
 	const struct pt_shape shape = { .ndim = 2, .dim = { 1, g->m->cfg.vocab } };
-	struct piece p = { g, { .host_ids = run->dev->plan ? NULL : ids, .cache = g->cache }, last };
+	struct piece p = { g, { .cache = g->cache }, last };
+	struct pt_rows *rows = g->decoder ? &p.in.decoder_rows : &p.in.rows;
 	struct pt_tensor *out = NULL;
 	int first = pt_kvcache_len(g->cache);
 
@@ -70,26 +74,60 @@ static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last,
 		g->pos[i] = first + i;
 	g->cu[0] = 0;
 	g->cu[1] = n;
-	p.in.rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = g->cu };
-	p.in.rows.cu = pt_run_upload(run, g->cu, sizeof g->cu);
-	p.in.rows.pos = pt_run_upload(run, g->pos, (size_t)n * sizeof *g->pos);
-	p.in.ids = pt_run_upload(run, ids, (size_t)n * sizeof *ids);
+	*rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = g->cu };
+	rows->cu = pt_run_upload(run, g->cu, sizeof g->cu);
+	rows->pos = pt_run_upload(run, g->pos, (size_t)n * sizeof *g->pos);
+	*(g->decoder ? &p.in.decoder_ids : &p.in.ids) = pt_run_upload(run, ids, (size_t)n * sizeof *ids);
+	if (!run->dev->plan)
+		*(g->decoder ? &p.in.host_decoder_ids : &p.in.host_ids) = ids;
 	pt_scope(run, PT_SCOPE_NOGRAD, piece_forward, &p, sizeof p, NULL, 0, &shape, &out, last ? 1 : 0);
 	if (last && !run->err.status)
 		return pt_tensor_read(run, out, g->logits, err);
 	return pt_run_check(run, err);
 }
 
+static int encode_inside(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
+			 struct pt_tensor **out, int nout)
+{
+	struct piece *p = arg;
+
+	(void)in;
+	(void)nin;
+	(void)out;
+	(void)nout;
+	return pt_model_encode(run, p->g->m, &p->in);
+}
+
+/* The prompt of an encoder-decoder into the cache. */
+static int encode(struct pt_generator *g, const int32_t *ids, int n, struct pt_error *err)
+{
+	struct pt_run *run = &g->run;
+	struct piece p = { g, { .host_ids = run->dev->plan ? NULL : ids, .cache = g->cache }, false };
+
+	pt_run_reset(run);
+	g->cu[0] = 0;
+	g->cu[1] = n;
+	p.in.rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = g->cu };
+	p.in.rows.cu = pt_run_upload(run, g->cu, sizeof g->cu);
+	p.in.ids = pt_run_upload(run, ids, (size_t)n * sizeof *ids);
+	pt_scope(run, PT_SCOPE_NOGRAD, encode_inside, &p, sizeof p, NULL, 0, NULL, NULL, 0);
+	return pt_run_check(run, err);
+}
+
 /* Bytes of arena for the longest text: its last piece sees the most keys. */
 static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *bytes, struct pt_error *err)
 {
-	const int32_t ids[PIECE] = { 0 };
+	int32_t *ids = pt_calloc((size_t)g->o.max_length, sizeof *ids, err);
 	int64_t left = g->o.max_length;
-	int st = pt_run_init(&g->run, plan, 0, err);
+	int st = ids ? pt_run_init(&g->run, plan, 0, err) : err->status;
 
-	if (st)
+	if (st) {
+		free(ids);
 		return st;
+	}
 	pt_run_compute(&g->run, g->o.bf16);
+	if (g->decoder)
+		st = encode(g, ids, (int)left, err);
 	while (left > 0 && !st) {
 		int n = left < PIECE ? (int)left : PIECE;
 
@@ -99,6 +137,7 @@ static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *by
 	*bytes = g->run.arena.peak;
 	pt_run_release(&g->run);
 	pt_kvcache_reset(g->cache);
+	free(ids);
 	return st;
 }
 
@@ -110,7 +149,7 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 	int st;
 
 	*out = NULL;
-	if (!pt_task_shifts(m->task))
+	if (!pt_task_text(m->task))
 		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
 	if (o->max_tokens < 1)
 		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);
@@ -122,6 +161,7 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 		return err->status;
 	g->m = m;
 	g->o = *o;
+	g->decoder = pt_task_decoder(m->task);
 	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
 	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
 	if (!st)
@@ -155,6 +195,8 @@ int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64
 		bool (*token)(void *arg, int32_t id), void *arg, enum pt_generate_end *end,
 		struct pt_error *err)
 {
+	/* Positions of the text before what is made. */
+	const int64_t start = g->decoder ? 1 : n;
 	int64_t made = 0;
 	int st = 0;
 
@@ -164,7 +206,14 @@ int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64
 		return pt_error(err, PT_DATA, "a prompt of %lld tokens; %lld are the limit", (long long)n,
 				(long long)g->o.max_length);
 	pt_kvcache_reset(g->cache);
-	for (int64_t at = 0; at < n && !st; at += PIECE) {
+	if (g->decoder) {
+		const int32_t first = g->m->cfg.decoder_start;
+
+		st = encode(g, prompt, (int)n, err);
+		if (!st)
+			st = forward(g, &first, 1, true, err);
+	}
+	for (int64_t at = 0; !g->decoder && at < n && !st; at += PIECE) {
 		int k = n - at < PIECE ? (int)(n - at) : PIECE;
 
 		st = forward(g, prompt + at, k, at + k == n, err);
@@ -172,13 +221,13 @@ int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64
 	while (!st) {
 		int32_t id;
 
-		st = pt_sample(&g->sampler, g->logits, key, n + made, &id, err);
+		st = pt_sample(&g->sampler, g->logits, key, start + made, &id, err);
 		if (st)
 			break;
 		made++;
 		*end = !token(arg, id) ? PT_END_CALLER : is_eos(g, id) ? PT_END_EOS :
 		       made == g->o.max_tokens ? PT_END_TOKENS : PT_END_LENGTH;
-		if (*end != PT_END_LENGTH || n + made > g->o.max_length)
+		if (*end != PT_END_LENGTH || start + made > g->o.max_length)
 			break;
 		st = forward(g, &id, 1, true, err);
 	}

@@ -136,7 +136,7 @@ struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, cons
 				    struct pt_tensor *hidden)
 {
 	const struct pt_head *h = m->body->head;
-	bool is = h && h->out && m->task != PT_TASK_CAUSAL_LM && m->task != PT_TASK_SEQ2SEQ_LM;
+	bool is = h && h->out && !pt_task_text(m->task);
 
 	if (!hidden || !has_task(run, m, is, "for classification"))
 		return NULL;
@@ -193,7 +193,7 @@ struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, stru
 struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
 				  const int32_t *idx, int64_t n)
 {
-	bool is = m->task == PT_TASK_CAUSAL_LM || m->task == PT_TASK_SEQ2SEQ_LM;
+	bool is = pt_task_text(m->task);
 	struct pt_tensor *x;
 
 	if (!hidden || !has_task(run, m, is, "as a language model"))

@@ -59,6 +59,11 @@ bool pt_task_decoder(enum pt_task t)
 	return t == PT_TASK_SEQ2SEQ_LM;
 }
 
+bool pt_task_text(enum pt_task t)
+{
+	return t == PT_TASK_CAUSAL_LM || t == PT_TASK_SEQ2SEQ_LM;
+}
+
 bool pt_task_bare(enum pt_task t)
 {
 	return t == PT_TASK_NONE || t == PT_TASK_CONTRASTIVE;

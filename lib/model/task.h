@@ -26,6 +26,7 @@ bool pt_task_shifts(enum pt_task t);	/* a token's target is learned at the token
 bool pt_task_per_token(enum pt_task t);	/* a target a token: those with a vocabulary, token-class */
 bool pt_task_labels(enum pt_task t);	/* a head of named classes: class, token-class */
 bool pt_task_decoder(enum pt_task t);	/* targets are what a decoder writes behind a source: seq2seq */
+bool pt_task_text(enum pt_task t);	/* generates text: lm, seq2seq */
 bool pt_task_bare(enum pt_task t);	/* the body alone, its modules without a prefix: none, contrastive */
 
 /* problem_type of config.json: what the logits of PT_TASK_SEQ_CLS mean. */

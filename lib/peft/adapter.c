@@ -128,7 +128,7 @@ static bool is_listed(const cJSON *list, const char *name)
 	return false;
 }
 
-/* What PEFT lists for every model of a task, and the module of this model's own head. */
+/* What PEFT lists for every model of a task; a fresh adapter also has the module of this model's own head. */
 static int list_heads(struct pt_adapter *a, const char *key, struct pt_error *err)
 {
 	static const struct {
@@ -145,7 +145,7 @@ static int list_heads(struct pt_adapter *a, const char *key, struct pt_error *er
 	for (size_t i = 0; i < sizeof heads / sizeof *heads && !st; i++)
 		if (heads[i].task == a->task && !is_listed(pt_json_get(a->config, key), heads[i].name))
 			st = append_name(a->config, key, heads[i].name, err);
-	if (st || !h || !h->out || pt_task_vocab(a->task))
+	if (st || !a->fresh || !h || !h->out || pt_task_vocab(a->task))
 		return st;
 	snprintf(own, sizeof own, "%.*s", (int)strcspn(h->out, "."), h->out);
 	return is_listed(pt_json_get(a->config, key), own) ? 0 : append_name(a->config, key, own, err);
