@@ -70,6 +70,15 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 	return st ? st : pt_adapter_replace_all(a, err);
 }
 
+bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w)
+{
+	for (int i = 0; i < s->site->npieces; i++) {
+		if (s->site->piece[i]->weight == w)
+			return true;
+	}
+	return s->site->weight == w || s->site->bias == w;
+}
+
 static int hook_in(struct pt_adapter *a, struct pt_error *err)
 {
 	int st = 0;
@@ -79,6 +88,8 @@ static int hook_in(struct pt_adapter *a, struct pt_error *err)
 
 		if (s->hook.ops)
 			st = pt_site_add_hook(s->site, &s->hook, err);
+		for (int k = 0; s->piece && k < s->site->npieces && !st; k++)
+			st = pt_site_add_hook(s->site->piece[k], &s->piece[k], err);
 	}
 	pt_adapter_enable(a, true);
 	return st;
@@ -414,8 +425,14 @@ void pt_adapter_close(struct pt_adapter *a)
 	if (!a)
 		return;
 	pt_adapter_enable(a, false);
-	for (int i = 0; i < a->nsites; i++)
-		pt_site_remove_hook(a->site[i].site, &a->site[i].hook);
+	for (int i = 0; i < a->nsites; i++) {
+		struct pt_adapter_site *s = &a->site[i];
+
+		pt_site_remove_hook(s->site, &s->hook);
+		for (int k = 0; s->piece && k < s->site->npieces; k++)
+			pt_site_remove_hook(s->site->piece[k], &s->piece[k]);
+		free(s->piece);
+	}
 	if (a->method && a->method->release)
 		a->method->release(a);
 	for (size_t i = 0; i < a->ntensors; i++)
@@ -456,8 +473,13 @@ int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n
 
 void pt_adapter_enable(struct pt_adapter *a, bool on)
 {
-	for (int i = 0; i < a->nsites; i++)
-		a->site[i].hook.enabled = on;
+	for (int i = 0; i < a->nsites; i++) {
+		struct pt_adapter_site *s = &a->site[i];
+
+		s->hook.enabled = on;
+		for (int k = 0; s->piece && k < s->site->npieces; k++)
+			s->piece[k].enabled = on;
+	}
 	for (size_t i = 0; i < a->nweights; i++)
 		a->weight[i].weight->use = on ? &a->weight[i].param->t : &a->weight[i].weight->t;
 }
@@ -472,7 +494,7 @@ int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *val
 	for (int i = 0; i < a->nsites && !st; i++) {
 		const struct pt_adapter_site *s = &a->site[i];
 
-		if (s->site->weight != w && s->site->bias != w)
+		if (!pt_adapter_site_has(s, w))
 			continue;
 		if (!a->method->merges)
 			return pt_error(err, PT_USAGE, "%s cannot be merged into a model", a->method->name);

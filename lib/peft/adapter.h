@@ -21,6 +21,7 @@ struct pt_adapter_tensor {
 	struct pt_param *param;
 	bool state;			/* in peft_state.safetensors */
 	bool twin;			/* the same values under a second name (tied weights) */
+	int groups;			/* of columns, see pt_adapter_grouped(); 0: none */
 };
 
 /* A weight of the base that an adapter replaces: modules_to_save, biases, all of full training. */

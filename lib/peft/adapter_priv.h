@@ -46,6 +46,11 @@ bool pt_module_holds(const char *name, const struct pt_weight *w, bool whole);
 /* A base value as f32 on the host; count elements. */
 int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *out, struct pt_error *err);
 
+/* adapter.c: whether w is of the module or parameter that s is at. */
+bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w);
+
+/* tensors.c: to the order of files, or from it, of a tensor with groups. */
+void pt_adapter_regroup(const struct pt_adapter_tensor *t, const float *from, float *to, bool to_file);
 /* tensors.c: values of all tensors from the open files; every key must be used. */
 int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err);
 

@@ -27,6 +27,8 @@ const struct pt_option pt_lora_options[] = {
 	  .help = "dropout of the adapter's input (0)" },
 	{ .name = "rslora", .key = "use_rslora", .kind = PT_OPTION_FLAG, .help = "scale by alpha/sqrt(rank)" },
 	PT_OPTIONS_TARGETS,
+	{ .name = "target-parameters", .key = "target_parameters", .kind = PT_OPTION_NAMES, .arg = "LIST",
+	  .help = "parameters of experts to adapt: gate_up_proj,down_proj,gate.weight" },
 	PT_OPTIONS_LAYERS,
 	{ .name = "rank-pattern", .key = "rank_pattern", .kind = PT_OPTION_INT_BY, .arg = "REGEX=N",
 	  .help = "another rank for some targets; may be repeated" },
@@ -49,8 +51,7 @@ static int refuse_variants(const struct pt_adapter *a, struct pt_error *err)
 {
 	static const char *const key[] = {
 		"use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
-		"megatron_config", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora",
-		"velora_config",
+		"megatron_config", "monteclora_config", "trainable_token_indices", "use_bdlora", "velora_config",
 	};
 
 	for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) {
@@ -155,24 +156,46 @@ static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int3
 static const struct pt_hook_ops linear_hook = { .terms = terms };
 static const struct pt_hook_ops embed_hook = { .embed = embed };
 
+/* What patterns see: the module, or the parameter by name. */
+static int pattern(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *key, const cJSON **v,
+		   struct pt_error *err)
+{
+	bool param = s->site->kind == PT_SITE_PARAM;
+	char *path = pt_format(err, "%s%s%s", s->site->path, param ? "." : "", param ? s->site->param : "");
+	int st = path ? pt_pattern_find(pt_json_get(a->config, key), path, v, err) : err->status;
+
+	free(path);
+	return st;
+}
+
+/* A of this site in the file that is being opened, or NULL. */
+static int stored_a(const struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_st_tensor **out,
+		    struct pt_error *err)
+{
+	char *name = NULL, *key;
+
+	if (s->site->kind == PT_SITE_PARAM && pt_lora_param_name(a, s, "lora_A.weight", &name, err))
+		return err->status;
+	key = pt_format(err, PT_KEY_PREFIX "%s.%s", s->site->path, name ? name :
+			s->site->kind == PT_SITE_EMBEDDING ? "lora_embedding_A" : "lora_A.weight");
+	*out = key ? pt_adapter_stored(a, key) : NULL;
+	free(name);
+	free(key);
+	return err->status;
+}
+
 /* Rank: of a file its tensor's, since PEFT sorts rank_pattern and so may change it; else the first pattern's. */
 static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	bool table = s->site->kind == PT_SITE_EMBEDDING;
-	const struct pt_st_tensor *t;
+	int64_t r = l->r, experts = s->site->experts ? s->site->experts : 1;
+	const struct pt_st_tensor *t = NULL;
 	const cJSON *v;
-	char *key = pt_format(err, "base_model.model.%s.%s", s->site->path, table ? "lora_embedding_A" : "lora_A.weight");
-	int64_t r = l->r;
 
-	if (!key)
+	if (stored_a(a, s, &t, err) || pattern(a, s, "rank_pattern", &v, err))
 		return err->status;
-	t = pt_adapter_stored(a, key);
-	free(key);
-	if (pt_pattern_find(pt_json_get(a->config, "rank_pattern"), s->site->path, &v, err))
-		return err->status;
-	if (t && t->ndim == 2 && t->shape[0] > 0 && t->shape[0] <= 1 << 20)
-		r = t->shape[0];
+	if (t && t->ndim == 2 && t->shape[0] >= experts && t->shape[0] / experts <= 1 << 20)
+		r = t->shape[0] / experts;
 	else if (v && pt_json_to_int(v, 1, 1 << 20, &r, err))
 		return pt_error_prefix(err, "rank_pattern");
 	s->rank = (int)r;
@@ -185,7 +208,7 @@ static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt
 	double alpha = l->alpha;
 	const cJSON *v;
 
-	if (pt_pattern_find(pt_json_get(a->config, "alpha_pattern"), s->site->path, &v, err))
+	if (pattern(a, s, "alpha_pattern", &v, err))
 		return err->status;
 	if (v && !cJSON_IsNumber(v))
 		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", v->string);
@@ -202,9 +225,11 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	int64_t shape_a[2], shape_b[2];
 	int st;
 
-	s->state = l;
+	s->state = s->site->kind == PT_SITE_PARAM ? NULL : l;
 	if ((st = find_rank(a, s, err)) || (st = find_scale(a, s, err)))
 		return st;
+	if (s->site->kind == PT_SITE_PARAM)
+		return pt_lora_param_create(a, s, err);
 	if (table && l->bias)
 		return pt_error(err, PT_USAGE, "lora_bias is not for embeddings, %s is one", s->site->path);
 	shape_a[0] = s->rank;
@@ -335,7 +360,7 @@ static int fresh_values(const struct pt_adapter_site *s, enum pt_lora_init init,
 		kaiming(key_a, va, na, s->site->in);
 	}
 	if (init == PT_LORA_FALSE)
-		kaiming(key_b, vb, nb, s->rank);
+		kaiming(key_b, vb, nb, (int64_t)s->rank * (s->site->experts ? s->site->experts : 1));
 	return 0;
 }
 
@@ -368,9 +393,8 @@ static void transpose(const float *x, int64_t rows, int64_t cols, float *out)
 	}
 }
 
-/* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
-static void add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
-			float *sum)
+void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
+			 float *sum)
 {
 	for (int64_t i = 0; i < rows; i++) {
 		memset(sum, 0, (size_t)cols * sizeof *sum);
@@ -405,6 +429,8 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 	float *va, *vb, *ta, *tb, *sum;
 	int st = PT_FAIL;
 
+	if (s->site->kind == PT_SITE_PARAM)
+		return pt_lora_param_merge(a, s, w, value, err);
 	if (w == s->site->bias)
 		return l->bias ? merge_bias(a, s, value, err) : 0;
 	if (l->bias && !s->site->bias)
@@ -419,9 +445,9 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 		if (flip) {
 			transpose(va, rank, in, ta);
 			transpose(vb, out, rank, tb);
-			add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
+			pt_lora_add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
 		} else {
-			add_product(value, out, in, s->scale, vb, va, s->rank, sum);
+			pt_lora_add_product(value, out, in, s->scale, vb, va, s->rank, sum);
 		}
 	}
 	free(va);
@@ -434,6 +460,10 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 
 void pt_lora_release(struct pt_adapter *a)
 {
+	for (int i = 0; i < a->nsites; i++) {
+		if (a->site[i].site->kind == PT_SITE_PARAM)
+			free(a->site[i].state);
+	}
 	free(a->state);
 }
 
@@ -441,7 +471,7 @@ const struct pt_method pt_method_lora = {
 	.name = "lora",
 	.peft_type = "LORA",
 	.paper = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models",
-	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING,
+	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING | 1u << PT_SITE_PARAM,
 	.merges = true,
 	.defaults = PT_LORA_DEFAULTS("\"none\"", "8", "8", "false"),
 	.options = pt_lora_options,

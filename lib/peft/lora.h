@@ -6,7 +6,7 @@
 #ifndef PT_PEFT_LORA_H
 #define PT_PEFT_LORA_H
 
-#include "peft/adapter.h"
+#include "peft/adapter_priv.h"
 
 enum pt_lora_init {
 	PT_LORA_DEFAULT, PT_LORA_FALSE, PT_LORA_GAUSSIAN, PT_LORA_ORTHOGONAL,
@@ -46,6 +46,17 @@ int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed,
 int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		  struct pt_error *err);
 void pt_lora_release(struct pt_adapter *a);
+
+/* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
+void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
+			 float *sum);
+
+/* lora_param.c: LoRA on a parameter (PT_SITE_PARAM); s->state is its own. */
+int pt_lora_param_name(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *name, char **out,
+		       struct pt_error *err);
+int pt_lora_param_create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+int pt_lora_param_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
+			float *value, struct pt_error *err);
 
 /* The term s B A drop(x) of a linear's site. */
 struct pt_lowrank pt_lora_term(const struct pt_lora *l, const struct pt_adapter_site *s);

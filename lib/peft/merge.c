@@ -33,7 +33,7 @@ void pt_merge_release(struct pt_merge *mg)
 static bool acts_on(const struct pt_adapter *a, const struct pt_weight *w)
 {
 	for (int i = 0; i < a->nsites; i++) {
-		if (a->site[i].site->weight == w || a->site[i].site->bias == w)
+		if (pt_adapter_site_has(&a->site[i], w))
 			return true;
 	}
 	return false;

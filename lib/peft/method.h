@@ -37,6 +37,9 @@ struct pt_adapter_site {
 	int rank;			/* 0 where there is none */
 	float scale;
 	void *state;			/* the method's */
+	/* PARAM: hooks of the linears that it holds, [site->npieces], made by create in place of hook; freed when
+	 * the adapter is closed */
+	struct pt_hook *piece;
 };
 
 /* What text an option of peft-init takes, and what becomes of it in the configuration. */
@@ -153,6 +156,11 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 /* The same as the next of s->param, named "base_model.model.PATH.NAME". */
 int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags,
 			 int ndim, const int64_t *shape, struct pt_error *err);
+/*
+ * The tensor added last, [rows, R*groups], stands in memory group by group,
+ * [groups,rows,R]; files have the column of rank i of group g at i*groups+g.
+ */
+void pt_adapter_grouped(struct pt_adapter *a, int groups);
 /* A tensor of adapter_model.safetensors that save() makes of others: the loader passes it over. */
 int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err);
 /*

@@ -14,7 +14,7 @@ static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, str
 {
 	struct pt_adapter *a = arg;
 	const struct pt_adapter_tensor *at = NULL;
-	float *v;
+	float *v, *order = NULL;
 	int st;
 
 	for (size_t i = 0; i < a->ntensors && !at; i++) {
@@ -24,11 +24,14 @@ static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, str
 	if (!at)
 		return pt_error(err, PT_FAIL, "%s has no values", t->name);
 	v = pt_malloc(t->count, sizeof *v, err);
-	if (!v)
-		return err->status;
-	st = pt_adapter_get(a, at->param, v, err);
+	st = v ? pt_adapter_get(a, at->param, v, err) : err->status;
+	if (!st && at->groups > 1 && !(order = pt_malloc(t->count, sizeof *order, err)))
+		st = err->status;
+	if (order)
+		pt_adapter_regroup(at, v, order, true);
 	if (!st)
-		st = pt_out_write(out, v, t->bytes, err);
+		st = pt_out_write(out, order ? order : v, t->bytes, err);
+	free(order);
 	free(v);
 	return st;
 }

@@ -242,6 +242,17 @@ static int check_saved(const struct pt_adapter *a, struct pt_error *err)
 	return 0;
 }
 
+/* A pattern sees a module, or a parameter by its name. */
+static int pattern_fits(const char *re, const struct pt_site *s, bool *yes, struct pt_error *err)
+{
+	bool param = s->kind == PT_SITE_PARAM;
+	char *path = pt_format(err, "%s%s%s", s->path, param ? "." : "", param ? s->param : "");
+	int st = path ? pt_regex_match(re, path, yes, err) : err->status;
+
+	free(path);
+	return st;
+}
+
 static int check_patterns(const struct pt_adapter *a, const char *key, const bool *matched, struct pt_error *err)
 {
 	const cJSON *patterns = pt_json_get(a->config, key);
@@ -253,7 +264,7 @@ static int check_patterns(const struct pt_adapter *a, const char *key, const boo
 
 		for (int k = 0; !st && !found && k < a->model->nsites; k++) {
 			if (matched[k])
-				st = pt_regex_match(re, a->model->site[k].path, &found, err);
+				st = pattern_fits(re, &a->model->site[k], &found, err);
 		}
 		free(re);
 		if (st)
@@ -290,6 +301,58 @@ static int check_layers(const struct pt_adapter *a, struct pt_error *err)
 		if (n >= most && a->fresh)
 			return pt_error(err, PT_USAGE, "layers_to_transform: the model has no layer %lld, it has %d",
 					(long long)n, most);
+	}
+	return 0;
+}
+
+/* A parameter is named by the end of "module.parameter". */
+static int names_param(const char *name, const struct pt_site *s, bool *yes, struct pt_error *err)
+{
+	char *path = s->kind == PT_SITE_PARAM ? pt_format(err, "%s.%s", s->path, s->param) : NULL;
+
+	*yes = path && has_suffix(path, name);
+	free(path);
+	return err->status;
+}
+
+/* Unless one of its linears is a target itself. */
+static int select_param(const struct pt_adapter *a, const struct pt_site *s, bool *matched, struct pt_error *err)
+{
+	const struct pt_model *m = a->model;
+
+	if (!(a->method->kinds & 1u << PT_SITE_PARAM))
+		return pt_error(err, PT_USAGE, "target_parameters: %s cannot act on parameters", a->method->name);
+	for (int k = 0; k < s->npieces; k++)
+		if (matched[s->piece[k] - m->site])
+			return pt_error(err, PT_USAGE, "%s is a target, and a part of %s.%s, which is one too",
+					s->piece[k]->path, s->path, s->param);
+	matched[s - m->site] = true;
+	return 0;
+}
+
+/* What target_parameters names. */
+static int select_params(const struct pt_adapter *a, bool *matched, int *n, struct pt_error *err)
+{
+	const cJSON *list = pt_json_get(a->config, "target_parameters");
+	const char *name;
+
+	if (list && !cJSON_IsArray(list))
+		return pt_error(err, PT_USAGE, "target_parameters: not a list of names");
+	for (int i = 0; (name = pt_config_item(list, i)); i++) {
+		bool found = false;
+
+		for (int k = 0; k < a->model->nsites; k++) {
+			const struct pt_site *s = &a->model->site[k];
+			bool yes;
+
+			if (names_param(name, s, &yes, err) || (yes && !matched[k] && select_param(a, s, matched, err)))
+				return err->status;
+			found |= yes;
+		}
+		if (!found)
+			return pt_error(err, PT_USAGE, "target_parameters: '%s' is no parameter of experts or of a router",
+					name);
+		++*n;
 	}
 	return 0;
 }
@@ -373,6 +436,8 @@ static int fill_targets(struct pt_adapter *a, struct pt_error *err)
 {
 	const cJSON *t = pt_json_get(a->config, "target_modules");
 
+	if (!t && pt_config_item(pt_json_get(a->config, "target_parameters"), 0))
+		return 0;
 	if (!t)
 		return default_targets(a, err);
 	if (cJSON_IsString(t) && !strcasecmp(t->valuestring, "all-linear"))
@@ -412,6 +477,8 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 			return pt_error(err, PT_USAGE, "%s is a %s: %s cannot act on it", s->path, s->module,
 					a->method->name);
 	}
+	if (select_params(a, matched, &n, err))
+		return err->status;
 	if (!n)
 		return pt_error(err, PT_USAGE, "no module of the model is left to adapt: see target_modules, exclude_modules, layers_to_transform");
 	if ((st = check_patterns(a, "rank_pattern", matched, err)))

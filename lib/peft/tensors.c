@@ -76,6 +76,26 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 	return err->status;
 }
 
+void pt_adapter_grouped(struct pt_adapter *a, int groups)
+{
+	a->tensor[a->ntensors - 1].groups = groups;
+}
+
+void pt_adapter_regroup(const struct pt_adapter_tensor *t, const float *from, float *to, bool to_file)
+{
+	int64_t rows = t->param->t.shape[0], groups = t->groups, rank = t->param->t.shape[1] / groups;
+
+	for (int64_t g = 0; g < groups; g++) {
+		for (int64_t i = 0; i < rows; i++) {
+			for (int64_t k = 0; k < rank; k++) {
+				int64_t own = (g * rows + i) * rank + k, file = (i * rank + k) * groups + g;
+
+				to[to_file ? file : own] = from[to_file ? own : file];
+			}
+		}
+	}
+}
+
 int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags,
 			 int ndim, const int64_t *shape, struct pt_error *err)
 {
@@ -177,13 +197,18 @@ static const struct pt_st_tensor *find_old(const struct pt_st *st, const char *k
 static int take_value(struct pt_adapter *a, const struct pt_adapter_tensor *t, const struct pt_st_tensor *f,
 		      struct pt_error *err)
 {
-	float *v = pt_malloc(f->count, sizeof *v, err);
-	int st;
+	float *v = pt_malloc(f->count, sizeof *v, err), *order = NULL;
+	int st = v ? 0 : err->status;
 
-	if (!v)
-		return err->status;
-	pt_to_f32(v, f->data, f->dtype, f->count);
-	st = pt_adapter_set(a, t->param, v, err);
+	if (!st && t->groups > 1 && !(order = pt_malloc(f->count, sizeof *order, err)))
+		st = err->status;
+	if (!st)
+		pt_to_f32(v, f->data, f->dtype, f->count);
+	if (order)
+		pt_adapter_regroup(t, v, order, false);
+	if (!st)
+		st = pt_adapter_set(a, t->param, order ? order : v, err);
+	free(order);
 	free(v);
 	return st;
 }

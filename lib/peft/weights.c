@@ -96,7 +96,7 @@ static int replace_at(struct pt_adapter *a, struct pt_weight *w, const char *inf
 static bool adapted(const struct pt_adapter *a, const struct pt_weight *w)
 {
 	for (int i = 0; i < a->nsites; i++) {
-		if (a->site[i].site->weight == w || a->site[i].site->bias == w)
+		if (pt_adapter_site_has(&a->site[i], w))
 			return true;
 	}
 	return false;
