@@ -16,6 +16,7 @@ const char *pt_site_kind_name(int kind)
 	static const char *const names[] = {
 		[PT_SITE_LINEAR] = "linear", [PT_SITE_EMBEDDING] = "embedding", [PT_SITE_NORM] = "norm",
 		[PT_SITE_KV] = "keys/values", [PT_SITE_BLOCK] = "output", [PT_SITE_INPUT] = "input",
+		[PT_SITE_PARAM] = "parameter",
 	};
 
 	return kind >= 0 && kind < (int)(sizeof names / sizeof names[0]) && names[kind] ? names[kind] : "other";
@@ -64,6 +65,27 @@ static void block(const struct pt_config *c, struct pt_buf *b)
 	part(b, "%s feed-forward (%s)", c->ffn_form == PT_FFN_GATED ? "gated" : "plain", pt_act_name(c->act));
 	if (c->transposed)
 		part(b, "linears stored [in, out]");
+}
+
+/* Nothing of a model without experts. */
+static void experts(const struct pt_config *c, struct pt_buf *b)
+{
+	const struct pt_stack_config *s = &c->stack[0];
+	int sparse = 0;
+
+	if (!c->experts)
+		return;
+	part(b, "%d of %d of width %lld", c->expert_choices, c->experts, (long long)c->expert_ffn);
+	for (int i = 0; i < s->layers; i++)
+		sparse += s->layer[i].sparse;
+	if (sparse < s->layers)
+		part(b, "in %d of %d layers", sparse, s->layers);
+	if (c->expert_renorm)
+		part(b, "weights sum to 1");
+	if (c->shared_ffn)
+		part(b, "one shared of width %lld", (long long)c->shared_ffn);
+	if (c->router_loss_on)
+		part(b, "router loss times %g", (double)c->router_loss);
 }
 
 static void positions(const struct pt_config *c, struct pt_buf *b)
@@ -191,6 +213,7 @@ int pt_config_describe(const struct pt_config *c, enum pt_task task, pt_describe
 	} while (0)
 	LINE("sizes", sizes(c, &b));
 	LINE("block", block(c, &b));
+	LINE("experts", experts(c, &b));
 	LINE("positions", positions(c, &b));
 	LINE("attention", attention(c, &c->stack[0], &b));
 	if (c->nstacks > 1)

@@ -44,3 +44,41 @@ MODELS = {
                              sliding_window=4, tie_word_embeddings=True), LENGTHS, {}),
     "qwen3-moe-bf16": (QWEN3, FEW, dict(store="BF16", gap=0.05, salt=9)),
 }
+
+# The order in which PEFT's patterns stand is that of their names.
+LORA = {
+    # Experts and router as parameters; the loss of the routers is part of what is learned.
+    "mixtral-params": (dict(MIXTRAL, output_router_logits=True, router_aux_loss_coef=0.3), LENGTHS, dict(gap=1e-4),
+                       dict(r=2, lora_alpha=3, target_modules=["q_proj"],
+                            target_parameters=["gate_up_proj", "down_proj", "gate.weight"],
+                            rank_pattern={r".*\.gate_up_proj": 4}, alpha_pattern={r".*\.gate_up_proj": 5}), {}),
+    # The same as separate linears, as transformers 4 has them.
+    "mixtral-split": (MIXTRAL, LENGTHS, dict(gap=1e-4, split=True, salt=2),
+                      dict(r=2, lora_alpha=3, target_modules=["v_proj", "gate", "w1", "w2", "w3"]), dict(lr=0.014)),
+    "qwen2-moe-params": (dict(QWEN2, num_hidden_layers=2), LENGTHS, dict(gap=1e-4, salt=1),
+                         dict(r=3, lora_alpha=6, use_rslora=True, target_modules=["v_proj", "shared_expert_gate"],
+                              target_parameters=["experts.gate_up_proj"]), dict(lr=0.015)),
+    "qwen3-moe-params": (QWEN3, LENGTHS, dict(gap=1e-4, salt=3),
+                         dict(r=2, lora_alpha=4, target_modules=["o_proj", "lm_head"], target_parameters=["mlp.experts.down_proj"]),
+                         dict(lr=0.02)),
+}
+
+PARAMETERS = ["gate_up_proj", "down_proj", "gate.weight"]
+
+EXCHANGE = {
+    "mixtral-params": (MIXTRAL, dict(r=2, lora_alpha=3, target_modules=["q_proj"], target_parameters=PARAMETERS,
+                                     rank_pattern={r".*\.gate_up_proj": 4}, alpha_pattern={r".*\.gate_up_proj": 6})),
+    "mixtral-one": (MIXTRAL, dict(r=3, target_modules=["v_proj"], target_parameters=["gate_up_proj"])),
+    "mixtral-random": (MIXTRAL, dict(r=2, use_rslora=True, target_modules=["v_proj"], init_lora_weights=False,
+                                     target_parameters=["experts.down_proj", "experts.gate_up_proj"])),
+    # Separate linears, as transformers 4 has them: PEFT makes parameters of them when it loads.
+    "mixtral-linears": (MIXTRAL, dict(r=2, lora_alpha=3, target_modules=["q_proj", "gate", "w1", "w2", "w3"])),
+    "mixtral-all": (MIXTRAL, dict(r=2, target_modules="all-linear")),
+    "qwen2-moe-params": (QWEN2, dict(r=3, target_modules=["v_proj", "shared_expert_gate"], target_parameters=PARAMETERS)),
+    "qwen3-moe-params": (QWEN3, dict(r=2, target_modules=["o_proj"], target_parameters=PARAMETERS)),
+    "qwen3-moe-gaussian": (dict(QWEN3, decoder_sparse_step=1),
+                           dict(r=2, target_modules=["o_proj"], target_parameters=["down_proj"],
+                                init_lora_weights="gaussian")),
+    "mixtral-class": (dict(MIXTRAL, architectures=["MixtralForSequenceClassification"], pad_token_id=3, **labels(3)),
+                      dict(task_type="SEQ_CLS", target_modules=["q_proj"], target_parameters=["down_proj"])),
+}

@@ -29,6 +29,24 @@ def files(named, model_type):
     return dict(p for name, x in named for p in pieces(name, x, model_type))
 
 
+def split(key, x, config, model_type):
+    """[(key of an adapter of separate linears, view of x)] of A or B of target_parameters, or of a gradient:
+    in [2r*E,in] and [2I,2r*E] of gate_up_proj stand the two of w1 and w3, the other two blocks of B are zero."""
+    block, into, out = STYLE.get(model_type, OTHER)
+    m = re.fullmatch(r"(.*)\.mlp\.experts\.(base_layer\.)?(lora_[AB]\.weight)", key)
+    if not m:
+        return [(re.sub(r"\.mlp\.gate\.(lora_)", rf".{block}.gate.\1", key), x)]
+    at, e = m[1] + f".{block}.experts", config.get("num_local_experts") or config["num_experts"]
+    a = m[3].startswith("lora_A")
+    x = x.view(e, -1, x.shape[1]) if a else x.view(x.shape[0], -1, e).permute(2, 0, 1)
+    if not m[2]:
+        return [(f"{at}.{i}.{out}.{m[3]}", x[i]) for i in range(e)]
+    r, n = x.shape[1 if a else 2] // 2, x.shape[1] // 2
+    half = [(slice(0, r), slice(None)) if a else (slice(0, n), slice(0, r)),
+            (slice(r, None), slice(None)) if a else (slice(n, None), slice(r, None))]
+    return [(f"{at}.{i}.{into[j]}.{m[3]}", x[i][half[j]]) for i in range(e) for j in (0, 1)]
+
+
 class Routers:
     """What the routers of a model did in the sequences it was given, in order of layers."""
 

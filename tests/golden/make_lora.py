@@ -22,6 +22,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_pt_utils import get_parameter_names
 
 from cases import peft_config, table
+from experts import files, split
 from golden import Golden, in_type, weight
 from make_models import forward, join, make_inputs, make_model, to_torch
 
@@ -34,6 +35,34 @@ def file_key(name):
     """The key in the file of a parameter of the model in memory."""
     name = name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default", "")
     return name.replace(".modules_to_save", "") if ".modules_to_save" in name else name
+
+
+def pieces(key, x, config, more):
+    """[(key in the file, view)] of a tensor of the adapter: more than one where PEFT put separate linears together."""
+    return split(key, x, config, config["model_type"]) if more.get("split") else [(key, x)]
+
+
+def only_pieces(key, p, config, more):
+    """What is in no piece stays zero, and does not train."""
+    mask = torch.zeros_like(p)
+    for _, piece in pieces(key, mask, config, more):
+        piece.fill_(1)
+    p.mul_(mask)
+    p.register_hook(lambda g: g * mask)
+
+
+def put_pieces(g, what, k, v, config, more):
+    """Of separate linears: measured by the size and the error of the tensor that PEFT makes of them."""
+    parts, error = pieces(k, v, config, more), g.about["error"]
+    if parts[0][0] == k:
+        return
+    whole = error.pop(f"grad.{what}{k}")
+    g.tensors.pop(f"grad.{what}{k}")
+    g.about["large"].pop(what + k, None)
+    g.about["scale"].pop(f"grad.{what}{k}", None)
+    for key, piece in parts:
+        g.result(f"grad.{what}{key}", piece.reshape(-1), {}, v.abs().max().item())
+        error[f"grad.{what}{key}"] = whole
 
 
 def make_adapter(config, more, keys, dtype):
@@ -52,7 +81,11 @@ def make_adapter(config, more, keys, dtype):
             frozen = any(part in name for part in more.get("frozen", ()))
             p.requires_grad_(not frozen)
             (still if frozen else params)[file_key(name)] = p
-            p.data = torch.from_numpy(weight(file_key(name), tuple(p.shape))).to(dtype)
+            p.data = torch.zeros_like(p, dtype=dtype)
+            for key, piece in pieces(file_key(name), p.data, config, more):
+                piece.copy_(torch.from_numpy(weight(key, tuple(piece.shape))))
+            if more.get("split"):
+                only_pieces(file_key(name), p, config, more)
     return model, params, still
 
 
@@ -108,20 +141,26 @@ def make(name, config, lengths, more, keys, changed, directory):
     adapter = model.peft_config["default"].to_dict()
     adapter = json.loads(json.dumps(adapter, default=lambda v: sorted(v) if isinstance(v, set) else str(v.value)))
     adapter.pop("runtime_config", None)
-    base = {k: list(p.shape) for k, p in make_model(config, more, torch.float32).named_parameters()}
+    if more.get("split"):
+        adapter.update(dict(rank_pattern={}, alpha_pattern={}, target_parameters=None), **keys)
+    base = files(make_model(config, more, torch.float32).named_parameters(), config["model_type"])
+    base = {k: list(p.shape) for k, p in base.items()}
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=base,
-               adapter=adapter, tensors={k: list(v.shape) for k, v in {**after, **still}.items()}, hyper=h,
-               decays=decays, fall=fall)
+               adapter=adapter, tensors={key: list(x.shape) for k, v in {**after, **still}.items()
+                                         for key, x in pieces(k, v, config, more)},
+               hyper=h, decays={key: decays[k] for k, v in after.items() for key, _ in pieces(k, v, config, more)},
+               fall=fall)
     for k, v in x.items():
         g.put(k, v)
     g.result("out", out, {"f32": out32})
     g.result("loss", loss, {"f32": loss32})
     g.result("losses", losses, {"f32": losses32})
     largest = max(v.abs().max().item() for v in grads.values())
-    for k, v in grads.items():
-        g.gradient(k, v, {"f32": grads32[k]}, largest)
-    for k, v in after.items():
-        g.gradient("after." + k, v, {"f32": after32[k]}, 1)
+    for what, top, want, other in (("", largest, grads, grads32), ("after.", 1, after, after32)):
+        for k, v in want.items():
+            g.gradient(what + k, v, {"f32": other[k]}, top)
+            if more.get("split"):
+                put_pieces(g, what, k, v, config, more)
     g.save(directory)
     print(f"{name}: loss {losses[0].item():.4f} to {losses[-1].item():.4f}, -{100 * fall:.0f}%; error of torch f32 "
           f"{max(e['f32'] for e in g.about['error'].values()):.1e}; "

@@ -14,7 +14,7 @@
 #include "model_fix.h"
 
 #include "base/mem.h"
-#include "peft/adapter.h"
+#include "peft/adapter_priv.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -126,6 +126,22 @@ static const char *lwalk_key(const struct pt_adapter *a, const struct pt_param *
 	return NULL;
 }
 
+/* v, of p's shape, in the order of files; frees v. */
+static float *lwalk_in_file(const struct pt_adapter *a, const struct pt_param *p, float *v)
+{
+	for (size_t i = 0; i < a->ntensors; i++) {
+		float *w;
+
+		if (a->tensor[i].param != p || a->tensor[i].groups < 2)
+			continue;
+		w = malloc((size_t)pt_tensor_count(&p->t) * sizeof *w);
+		pt_adapter_regroup(&a->tensor[i], v, w, true);
+		free(v);
+		return w;
+	}
+	return v;
+}
+
 /* How far gradients (after: values) are off at worst, as a share of what is allowed. */
 static double lwalk_tensors(struct lfix *l, bool after)
 {
@@ -135,7 +151,7 @@ static double lwalk_tensors(struct lfix *l, bool after)
 
 	for (int i = 0; i < params->n; i++) {
 		struct pt_param *p = params->item[i];
-		float *v = after ? fix_read(&l->x.f, &p->t) : fix_grad(&l->x.f, p);
+		float *v = lwalk_in_file(l->a, p, after ? fix_read(&l->x.f, &p->t) : fix_grad(&l->x.f, p));
 
 		snprintf(name, sizeof name, "%s%s", after ? "after." : "", lwalk_key(l->a, p));
 		worst = fmax(worst, golden_gradient(&l->x.g, name, v, (size_t)pt_tensor_count(&p->t), 0));
