@@ -215,6 +215,9 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 	if (load_found(&s->load, &s->where, err) ||
 	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
+	if (s->load.model->cfg.router_loss_on)
+		return pt_error(err, PT_USAGE, "%s: output_router_logits asks for the loss that keeps experts in balance, "
+				"which is not computed; set it to false", o.model);
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
 	if (o.loraplus_given &&
 	    pt_adapter_loraplus(s->load.adapter, o.loraplus, o.lr > 0 ? o.loraplus_embedding / o.lr : 0, err))
