@@ -64,11 +64,34 @@ static void test_mutations(void **state)
 	walk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
 }
 
+/* What is no key: Falcon's slopes are rounded at every key, BLOOM's are not. */
+static void test_slopes(void **state)
+{
+	static const char *const names[] = { "falcon-rw", "bloom" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct mfix x;
+		size_t n;
+		float *y;
+
+		mfix_golden(&x, names[i]);
+		mfix_open(&x, walk_devices[0]);
+		x.m->cfg.key_slopes = !x.m->cfg.key_slopes;
+		y = mfix_out(&x, &n);
+		assert_true(golden_result(&x.g, "out", y, n, 0) > 10);
+		free(y);
+		mfix_close(&x);
+		mfix_release(&x);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_slopes),
 	};
 
 	return cmocka_run_group_tests_name("model_gpt", tests, NULL, NULL);
