@@ -45,7 +45,7 @@ MODELS = {
                      "rope_parameters": {"full_attention": rope("linear", rope_theta=700.0, factor=2.0),
                                          "sliding_attention": rope("default", rope_theta=30.0)},
                      "final_logit_softcapping": 5.0, "attn_logit_softcapping": 4.0, "attention_bias": True,
-                     "tie_word_embeddings": False}, WINDOW, {}),
+                     "tie_word_embeddings": False}, [1, 2, 4, 5, 6, 9], {}),
     "gemma3-bf16": (dict(GEMMA3, tie_word_embeddings=False), WINDOW, dict(store="BF16")),
     "gemma3-class": (score(GEMMA3, 3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
     # EmbeddingGemma: each sees all, on sliding layers 3 to each side.

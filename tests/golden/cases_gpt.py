@@ -100,7 +100,8 @@ MODELS = {
 }
 
 LORA = {
-    "gpt2": (GPT2, [6, 1, 2, 5], {}, dict(r=4, lora_alpha=12, fan_in_fan_out=True), dict(lr=0.021)),
+    "gpt2": (GPT2, [8, 2, 1, 4], {}, dict(r=4, lora_alpha=6, fan_in_fan_out=True, target_modules=["c_attn", "mlp.c_proj"]),
+             dict(lr=0.01)),
     "gpt2-linear": (GPT2, RAGGED, {}, dict(r=3, lora_alpha=4, fan_in_fan_out=True, bias="all",
                                            target_modules=["c_attn", "c_proj", "c_fc", "wte"]), {}),
     "gpt2-class": (score(GPT2, 3), RAGGED, dict(task="class"), dict(r=2, lora_alpha=3, fan_in_fan_out=True), {}),

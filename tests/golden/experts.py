@@ -75,7 +75,10 @@ class Routers:
 
     def gap(self):
         """Between the last logit that is chosen and the first that is not: the least of all rows."""
-        k, least = self.config.num_experts_per_tok, float("inf")
+        least = float("inf")
+        if not self.logits:
+            return least
+        k = self.config.num_experts_per_tok
         for z in self.layers():
             z = z.detach().sort(dim=-1, descending=True).values
             if k < z.shape[1]:
