@@ -70,20 +70,21 @@ static int order(struct units *u, struct pt_error *err)
 {
 	struct unit *tmp = NULL;
 	size_t cap = 0;
+	int status = 0;
 
-	for (size_t i = 0, n; i < u->n; i += n ? n : 1) {
+	for (size_t i = 0, n; i < u->n && !status; i += n ? n : 1) {
 		bool sorted = true;
 
 		for (n = 0; i + n < u->n && u->at[i + n].order; n++)
 			sorted &= n == 0 || u->at[i + n - 1].order <= u->at[i + n].order;
 		if (sorted)
 			continue;
-		if (pt_grow(&tmp, &cap, n, sizeof *tmp, err))
-			break;
-		order_run(u->at + i, n, tmp);
+		status = pt_grow(&tmp, &cap, n, sizeof *tmp, err);
+		if (!status)
+			order_run(u->at + i, n, tmp);
 	}
 	free(tmp);
-	return err->status;
+	return status;
 }
 
 /* The one character that a and b make; -1: there is none. */
