@@ -282,38 +282,6 @@ static void not_a_number(void **state)
 	(void)state;
 }
 
-/* A query that sees one key learns nothing from its score, and the key neither: exactly. */
-static void one_key(void **state)
-{
-	struct fix_cpus cpus;
-
-	fix_cpus_open(&cpus);
-	for (int i = 0; i < cpus.n; i += 3) {
-		for (int d = 1; d < 70; d += 17) {
-			struct fix_rnd rnd = { 9, (uint64_t)d };
-			struct attn_case c = { .cu_q = { 0, 7 }, .cu_k = { 0, 1 } };
-			struct result r;
-
-			c.k = (struct pt_k_attn){ .nq = 7, .nk = 1, .batch = 1, .heads = 2, .kv_heads = 2, .head_dim = d,
-				.scale = 1, .ldq = 2 * d, .ldk = 2 * d, .ldv = 2 * d, .ldo = 2 * d,
-				.cu_q = c.cu_q, .host_cu_q = c.cu_q, .cu_k = c.cu_k, .host_cu_k = c.cu_k };
-			c.k.q = fix_floats(&rnd, 14 * d, 1);
-			c.k.k = fix_floats(&rnd, 2 * d, 1);
-			c.k.v = fix_floats(&rnd, 2 * d, 1);
-			c.k.doo = fix_floats(&rnd, 14 * d, 1);
-			run_case(cpus.dev[i], &c, 0x1c, &r);
-			for (int64_t j = 0; j < r.n[2]; j++)
-				assert_true(r.x[2][j] == 0);
-			for (int64_t j = 0; j < r.n[3]; j++)
-				assert_true(r.x[3][j] == 0);
-			free_result(&r);
-			free_case(&c);
-		}
-	}
-	fix_cpus_close(&cpus);
-	(void)state;
-}
-
 /* How many of n keys fall into each bucket, seen from a query that stands at position at. */
 static void count_buckets(struct pt_device *dev, bool bidirectional, int64_t n, int64_t at, int *count)
 {
@@ -373,7 +341,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_cases),
 		cmocka_unit_test(not_a_number),
-		cmocka_unit_test(one_key),
 		cmocka_unit_test(buckets),
 	};
 
