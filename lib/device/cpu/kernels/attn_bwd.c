@@ -153,39 +153,18 @@ static void sub_queries(const struct attn_call *c, const struct sub *u, const st
 	}
 }
 
-/* a * b + c, rounded as tile() has it on this path; the compiler may not take it apart. */
-static inline float fused(float a, float b, float c)
-{
-#ifdef __FP_FAST_FMAF
-	return __builtin_fmaf(a, b, c);
-#else
-	return a * b + c;
-#endif
-}
-
-/*
- * Sums of doo * o over the sub-block's rows, in the order in which the tiles
- * sum up doo * v: where one key has all the weight the difference is zero, as
- * it should be, and not rounding that queries and keys would learn from.
- */
+/* Sums of doo * o over the sub-block's rows. */
 static void sub_deltas(const struct pt_k_attn *k, const struct sub *u, const struct attn_bwd *w)
 {
-	for (int64_t r = 0; r < u->n; r += TILE_M) {
-		const float *o[TILE_M], *g[TILE_M];
-		float sum[TILE_M] = { 0 };
+	for (int64_t r = 0; r < u->n; r++) {
+		int64_t at = (u->s->q0 + u->i0 + r) * k->ldo + (int64_t)u->h * k->head_dim;
+		const float *o = (const float *)k->o + at, *g = (const float *)k->doo + at;
+		float sum = 0;
 
-		for (int64_t i = 0; i < TILE_M; i++) {
-			int64_t row = u->s->q0 + u->i0 + pt_min(r + i, u->n - 1);
-
-			o[i] = (const float *)k->o + row * k->ldo + (int64_t)u->h * k->head_dim;
-			g[i] = (const float *)k->doo + row * k->ldo + (int64_t)u->h * k->head_dim;
-		}
-		for (int64_t j = 0; j < k->head_dim; j++) {
-#pragma GCC unroll 6
-			for (int i = 0; i < TILE_M; i++)
-				sum[i] = fused(g[i][j], o[i][j], sum[i]);
-		}
-		memcpy(w->delta + r, sum, (size_t)pt_min(TILE_M, u->n - r) * sizeof *sum);
+#pragma omp simd reduction(+:sum)
+		for (int64_t j = 0; j < k->head_dim; j++)
+			sum += o[j] * g[j];
+		w->delta[r] = sum;
 	}
 }
 
