@@ -70,6 +70,8 @@ LORA = {
                      dict(r=2, lora_alpha=4, target_modules=["query", "dense"]), {}),
     "distil-qa": (cls(DISTIL, "DistilBert", "ForQuestionAnswering"), [7, 4, 19, 2, 12], dict(task="qa"),
                   dict(r=4, lora_alpha=4, target_modules=["q_lin", "v_lin", "lin1"]), {}),
+    "distil-class": (cls(dict(DISTIL, **labels(3)), "DistilBert", "ForSequenceClassification"), [7, 4, 12, 9], dict(task="class"),
+                     dict(r=4, lora_alpha=8, target_modules=["q_lin", "v_lin"], modules_to_save=["pre_classifier"]), {}),
     "bert-mlm": (cls(BERT, "Bert", "ForMaskedLM"), RAGGED, dict(task="mlm", types=True),
                  dict(r=8, lora_alpha=16, target_modules="all-linear"), dict(lr=0.03)),
     "bert-sets": (cls(BERT, "Bert", "Model"), SETS, dict(task="contrastive", types=True),

@@ -62,7 +62,7 @@ MODELS = {
     # Layers without positions slide; biases everywhere.
     "smollm3-window": (dict(SMOLLM3, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4,
                             attention_bias=True, mlp_bias=True, tie_word_embeddings=False), [1, 2, 3, 4, 5, 17], {}),
-    "smollm3-bf16": (SMOLLM3, RAGGED, dict(store="BF16")),
+    "smollm3-bf16": (SMOLLM3, [8, 1, 17, 3, 11], dict(store="BF16")),
     "smollm3-class": (score(3, SMOLLM3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
     "phi3": (dict(PHI3, sliding_window=5, partial_rotary_factor=0.6), [1, 2, 4, 5, 6, 23], {}),
     # Up to 16 positions the short factors, beyond the long ones.
@@ -95,7 +95,7 @@ LORA = {
                         ensure_weight_tying=True), {}),
     "qwen3": (QWEN3, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "smollm3": (SMOLLM3, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.02)),
-    "phi3": (PHI3, RAGGED, {}, dict(r=6, lora_alpha=9, target_modules=["qkv_proj", "o_proj"]), dict(lr=0.015)),
+    "phi3": (PHI3, [12, 5, 9], {}, dict(r=6, lora_alpha=9, target_modules=["qkv_proj", "o_proj"]), dict(lr=0.015)),
     "phi3-linear": (PHI3, RAGGED, {}, dict(r=4, lora_alpha=3, target_modules="all-linear"), dict(lr=0.012)),
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3]),
                     dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], layers_to_transform=[1]), {}),

@@ -27,8 +27,15 @@ MODELS = {
 
 # No ReLU: what ten steps move across zero is a matter of rounding.
 LORA = {
-    "t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 1, 14], dict(task="seq2seq", targets=[6, 2, 5]),
+    "t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
            dict(r=4, lora_alpha=1.5, target_modules=["q", "v"]), dict(lr=0.03)),
+    # Cross attention apart, all of the feed-forward, both embeddings; norms and one relative bias that train whole.
+    "t5-rich": (FLAN, [7, 5, 12], dict(task="seq2seq", targets=[6, 3, 7], own_head=True),
+                dict(r=3, lora_alpha=0.75, use_rslora=True,
+                     target_modules=["EncDecAttention.k", "EncDecAttention.o", "wi_0", "wo", "embed_tokens"],
+                     modules_to_save=["final_layer_norm",
+                                      "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"],
+                     rank_pattern={"decoder.*wo": 2}), dict(lr=0.01)),
     "t5-class": (dict(CLASS, feed_forward_proj="gated-silu"), [7, 1, 16, 2, 12, 9], dict(task="class", ends=True),
                  dict(r=4, lora_alpha=8, target_modules=["q", "v"]), {}),
 }

@@ -26,6 +26,9 @@ static void test_mutations(void **state)
 {
 	static const struct lwalk_mutation mutations[] = {
 		{ "t5", false, "lora_alpha", "1.4" },
+		{ "t5-rich", false, "use_rslora", "false" },
+		{ "t5-rich", false, "modules_to_save", "[\"final_layer_norm\"]" },
+		{ "t5-rich", false, "modules_to_save", "[\"decoder.block.0.layer.0.SelfAttention.relative_attention_bias\"]" },
 		{ "t5", true, "lr", "0.031" },
 	};
 

@@ -167,6 +167,7 @@ static void test_tensors(void **state)
 		{ "bloom", "transformer.word_embeddings_layernorm.bias", "vocab_size", 54, "word_embeddings.weight" },
 		{ "falcon-40b", "transformer.h.1.ln_mlp.weight", "num_kv_heads", 3, "query_key_value.weight" },
 		{ "phi-norms", "model.layers.1.self_attn.k_layernorm.bias", "num_key_value_heads", 3, "k_proj.weight" },
+		{ "phi3", "model.layers.0.mlp.gate_up_proj.weight", "intermediate_size", 40, "gate_up_proj.weight" },
 		{ "gemma3", "model.layers.2.post_feedforward_layernorm.weight", "head_dim", 10, "q_proj.weight" },
 		{ "qwen3", "model.layers.1.self_attn.q_norm.weight", "head_dim", 6, "q_proj.weight" },
 	};
