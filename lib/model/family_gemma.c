@@ -7,62 +7,37 @@
 #include <math.h>
 
 #include "model/config.h"
+#include "model/family_kin.h"
 
 static const struct pt_keys gemma_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_attn = "attention_dropout", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_act", .bias_attn = "attention_bias",
 };
 
 static const struct pt_keys gemma2_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_activation",
-	.std = "initializer_range", .drop_attn = "attention_dropout", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_activation", .bias_attn = "attention_bias",
 };
 
 static const struct pt_keys gemma3_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_activation",
-	.std = "initializer_range", .drop_attn = "attention_dropout", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_activation", .bias_attn = "attention_bias",
 	.theta_local = "rope_local_base_freq",
 };
 
 static const struct pt_part gemma_parts[] = {
-	{ PT_ROLE_EMBED, "embed_tokens" },
-	{ PT_ROLE_INPUT, "embed_tokens" },
-	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
-	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
-	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },
-	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
-	{ PT_ROLE_KV, "layers.#.self_attn" },
-	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
-	{ PT_ROLE_GATE, "layers.#.mlp.gate_proj" },
-	{ PT_ROLE_UP, "layers.#.mlp.up_proj" },
-	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	LLAMA_EMBED,
+	LLAMA_PROJECTIONS,
+	LLAMA_ATTENTION,
+	LLAMA_MLP,
 	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
-	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
-	{ PT_ROLE_FINAL_NORM, "norm" },
+	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
 static const struct pt_part gemma2_parts[] = {
-	{ PT_ROLE_EMBED, "embed_tokens" },
-	{ PT_ROLE_INPUT, "embed_tokens" },
-	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
-	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
-	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },
-	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
-	{ PT_ROLE_Q_NORM, "layers.#.self_attn.q_norm" },
-	{ PT_ROLE_K_NORM, "layers.#.self_attn.k_norm" },
-	{ PT_ROLE_KV, "layers.#.self_attn" },
-	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
-	{ PT_ROLE_GATE, "layers.#.mlp.gate_proj" },
-	{ PT_ROLE_UP, "layers.#.mlp.up_proj" },
-	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	LLAMA_EMBED,
+	LLAMA_PROJECTIONS,
+	LLAMA_HEAD_NORMS,
+	LLAMA_ATTENTION,
+	LLAMA_MLP,
 	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
 	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
 	{ PT_ROLE_ATTN_POST_NORM, "layers.#.post_attention_layernorm" },

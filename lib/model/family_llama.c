@@ -4,92 +4,58 @@
  * positions and gated feed-forwards, under Llama's names.
  */
 #include "model/config.h"
+#include "model/family_kin.h"
 
 static const struct pt_keys llama_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_attn = "attention_dropout",
+	LLAMA_KEYS, .act = "hidden_act",
 	.bias_attn = "attention_bias", .bias_ffn = "mlp_bias",
 };
 
 static const struct pt_keys qwen3_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_attn = "attention_dropout", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_act", .bias_attn = "attention_bias",
 };
 
 /* Llama's without biases: Mistral and Qwen2 have no such keys. */
 static const struct pt_keys mistral_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_attn = "attention_dropout",
+	LLAMA_KEYS, .act = "hidden_act",
 };
 
 /* Phi-3 has dropouts behind the sub-blocks; that of the embeddings is a key that transformers never reads. */
 static const struct pt_keys phi3_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size",
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_attn = "attention_dropout", .drop_hidden = "resid_pdrop",
+	LLAMA_KEYS, .act = "hidden_act", .drop_hidden = "resid_pdrop",
 };
 
 static const struct pt_part llama_parts[] = {
-	{ PT_ROLE_EMBED, "embed_tokens" },
-	{ PT_ROLE_INPUT, "embed_tokens" },
-	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
-	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
-	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },
-	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
-	{ PT_ROLE_KV, "layers.#.self_attn" },
-	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
-	{ PT_ROLE_GATE, "layers.#.mlp.gate_proj" },
-	{ PT_ROLE_UP, "layers.#.mlp.up_proj" },
-	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	LLAMA_EMBED,
+	LLAMA_PROJECTIONS,
+	LLAMA_ATTENTION,
+	LLAMA_MLP,
 	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
-	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
-	{ PT_ROLE_FINAL_NORM, "norm" },
+	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
 /* With a norm of every head of queries and keys. */
 static const struct pt_part qwen3_parts[] = {
-	{ PT_ROLE_EMBED, "embed_tokens" },
-	{ PT_ROLE_INPUT, "embed_tokens" },
-	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
-	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
-	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },
-	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
-	{ PT_ROLE_Q_NORM, "layers.#.self_attn.q_norm" },
-	{ PT_ROLE_K_NORM, "layers.#.self_attn.k_norm" },
-	{ PT_ROLE_KV, "layers.#.self_attn" },
-	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
-	{ PT_ROLE_GATE, "layers.#.mlp.gate_proj" },
-	{ PT_ROLE_UP, "layers.#.mlp.up_proj" },
-	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
+	LLAMA_EMBED,
+	LLAMA_PROJECTIONS,
+	LLAMA_HEAD_NORMS,
+	LLAMA_ATTENTION,
+	LLAMA_MLP,
 	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
-	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
-	{ PT_ROLE_FINAL_NORM, "norm" },
+	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
 static const struct pt_part phi3_parts[] = {
-	{ PT_ROLE_EMBED, "embed_tokens" },
-	{ PT_ROLE_INPUT, "embed_tokens" },
+	LLAMA_EMBED,
 	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
 	{ PT_ROLE_QKV, "layers.#.self_attn.qkv_proj" },
-	{ PT_ROLE_KV, "layers.#.self_attn" },
-	{ PT_ROLE_ATTN_OUT, "layers.#.self_attn" },
+	LLAMA_ATTENTION,
 	{ PT_ROLE_GATE_UP, "layers.#.mlp.gate_up_proj" },
 	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
 	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
-	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
-	{ PT_ROLE_FINAL_NORM, "norm" },
+	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
