@@ -396,6 +396,15 @@ __global__ static void bias_sum(const __grid_constant__ struct pt_attn_call c)
 		k.dbias[bucket * k.heads + h] += s;
 }
 
+/* Nothing but masks, heads of 64 or 128, and a processor that has wgmma. */
+static bool for_hopper(struct pt_device *dev, const struct pt_k_attn *k)
+{
+	return pt_cuda_of(dev)->hopper && k->type == PT_BF16 && k->bias == PT_BIAS_NONE && !k->prefixes &&
+	       k->dropout <= 0 && k->softcap <= 0 && (k->head_dim == 64 || k->head_dim == 128) &&
+	       pt_attn_even(k->q, k->ldq) && pt_attn_even(k->k, k->ldk) && pt_attn_even(k->v, k->ldv) &&
+	       pt_attn_even(k->o, k->ldo);
+}
+
 int pt_cuda_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
 	int longest = pt_attn_longest(k->host_cu_q, k->batch);
@@ -406,7 +415,7 @@ int pt_cuda_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt
 		return err->status;
 	if (!longest)
 		return 0;
-	if (!pt_cuda_attn_fwd_mma(dev, &c))
+	if (!(for_hopper(dev, k) && pt_cuda_attn_fwd_hopper(dev, &c)) && !pt_cuda_attn_fwd_mma(dev, &c))
 		PT_ACT_TYPE(k->type, (fwd<T><<<grid, 32 * WARPS, 0, pt_cuda_stream(dev)>>>(c)));
 	return pt_cuda_launched(err, "attention");
 }
@@ -424,7 +433,8 @@ int pt_cuda_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt
 
 	if (pt_cuda_attn_call(dev, k, true, &c, err))
 		return err->status;
-	if (pt_cuda_attn_bwd_mma(dev, &c))
+	if ((for_hopper(dev, k) && pt_attn_even(k->doo, k->ldo) && pt_cuda_attn_bwd_hopper(dev, &c)) ||
+	    pt_cuda_attn_bwd_mma(dev, &c))
 		return pt_cuda_launched(err, "attention");
 	shared = c.table ? (size_t)(WARPS * k->buckets) * sizeof(float) : 0;
 	PT_ACT_TYPE(k->type, {

@@ -83,6 +83,16 @@ int pt_cuda_attn_call(struct pt_device *dev, const struct pt_k_attn *k, bool bac
 bool pt_cuda_attn_fwd_mma(struct pt_device *dev, const struct pt_attn_call *c);
 bool pt_cuda_attn_bwd_mma(struct pt_device *dev, const struct pt_attn_call *c);
 
+/* attn_hopper_*.cu: heads of 64 and 128, nothing but masks; the same. */
+bool pt_cuda_attn_fwd_hopper(struct pt_device *dev, const struct pt_attn_call *c);
+bool pt_cuda_attn_bwd_hopper(struct pt_device *dev, const struct pt_attn_call *c);
+
+/* Whether rows at p may be read 16 bytes at once. */
+static inline bool pt_attn_even(const void *p, int64_t ld)
+{
+	return (uintptr_t)p % 16 == 0 && ld % 8 == 0;
+}
+
 static inline int pt_attn_longest(const int32_t *cu, int n)
 {
 	int max = 0;

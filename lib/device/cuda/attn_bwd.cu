@@ -355,18 +355,13 @@ template <int D, int M, int N, bool CAP> static void launch(struct pt_device *de
 				    s>>>(*c);
 }
 
-static bool even(const void *p, int64_t ld)
-{
-	return (uintptr_t)p % 16 == 0 && ld % 8 == 0;
-}
-
 bool pt_cuda_attn_bwd_mma(struct pt_device *dev, const struct pt_attn_call *c)
 {
 	const struct pt_k_attn *k = &c->k;
 
 	if (k->type != PT_BF16 || k->bias != PT_BIAS_NONE || k->prefixes || k->dropout > 0 || k->head_dim % 8 ||
-	    k->head_dim > 128 || !even(k->q, k->ldq) || !even(k->k, k->ldk) || !even(k->v, k->ldv) ||
-	    !even(k->doo, k->ldo) || !even(k->o, k->ldo))
+	    k->head_dim > 128 || !pt_attn_even(k->q, k->ldq) || !pt_attn_even(k->k, k->ldk) || !pt_attn_even(k->v, k->ldv) ||
+	    !pt_attn_even(k->doo, k->ldo) || !pt_attn_even(k->o, k->ldo))
 		return false;
 	if (k->head_dim <= 64 && k->softcap > 0)
 		launch<64, 32, 32, true>(dev, c);

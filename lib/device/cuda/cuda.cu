@@ -232,6 +232,7 @@ static int prepare(struct pt_cuda *c, struct pt_error *err)
 		return failed(err, e, "memory");
 	if (cublasLtCreate(&c->lt))
 		return pt_cuda_error(err, PT_DEVICE, "cublasLt cannot be opened");
+	c->hopper = pt_cuda_hopper(c);
 	return 0;
 }
 

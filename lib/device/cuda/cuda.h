@@ -42,6 +42,8 @@ struct pt_cuda {
 	int ring_now;
 	cudaEvent_t ring_done[2];
 	struct pt_cuda_plan *plan;
+	bool hopper;			/* the code of hopper.h runs here */
+	void *encode;			/* the driver's cuTensorMapEncodeTiled() */
 };
 
 static inline struct pt_cuda *pt_cuda_of(struct pt_device *dev)
@@ -224,6 +226,9 @@ int pt_cuda_column_sums(struct pt_device *dev, enum pt_dtype type, int64_t rows,
 			float *out, struct pt_error *err);
 int pt_cuda_column_dots(struct pt_device *dev, enum pt_dtype type, int64_t rows, int64_t c, const void *dy,
 			const void *x, const float *stat, float *dw, struct pt_error *err);
+
+/* hopper.cu: whether the code of hopper.h runs here; finds c->encode. */
+bool pt_cuda_hopper(struct pt_cuda *c);
 
 /* linear.cu: groups without experts. */
 int pt_cuda_linear(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
