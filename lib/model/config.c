@@ -210,17 +210,25 @@ static int probability(const cJSON *json, const char *key, double def, float *ou
 	return 0;
 }
 
+/* A boolean under a key that the family may lack. */
+static int switch_key(const cJSON *json, const char *key, bool def, bool *out, struct pt_error *err)
+{
+	*out = def;
+	return key ? pt_json_bool(json, key, def, out, err) : 0;
+}
+
 static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
 	const struct pt_family *f = c->family;
 	const struct pt_keys *k = f->keys;
 	const char *act = f->def.act;
-	bool attn = false, ffn = false;
 	double eps = f->def.eps;
 	int st, a;
 
 	c->form = f->form;
 	c->norm = f->norm;
+	c->norm_weight = true;
+	c->norm_bias = f->norm == PT_NORM_LAYER;
 	c->position = f->position;
 	c->ffn_form = f->ffn;
 	c->qkv = f->qkv;
@@ -230,8 +238,9 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	c->init_std = f->def.std > 0 ? f->def.std : 0.02;
 	if ((k->eps && (st = pt_json_double(json, k->eps, eps, &eps, err))) ||
 	    (k->act && (st = pt_json_str(json, k->act, act, &act, err))) ||
-	    (k->bias_attn && (st = pt_json_bool(json, k->bias_attn, false, &attn, err))) ||
-	    (k->bias_ffn && (st = pt_json_bool(json, k->bias_ffn, false, &ffn, err))) ||
+	    (st = switch_key(json, k->bias_qkv, f->bias_qkv, &c->bias_qkv, err)) ||
+	    (st = switch_key(json, k->bias_o, f->bias_o, &c->bias_o, err)) ||
+	    (st = switch_key(json, k->bias_ffn, f->bias_ffn, &c->bias_ffn, err)) ||
 	    (st = pt_json_bool(json, "tie_word_embeddings", f->def.tie, &c->tie, err)) ||
 	    (k->std && (st = pt_json_double(json, k->std, c->init_std, &c->init_std, err))))
 		return st;
@@ -244,9 +253,6 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 		return pt_error(err, PT_DATA, "%s \"%.40s\" is not supported", k->act, act);
 	c->eps = (float)eps;
 	c->act = (enum pt_act)a;
-	c->bias_qkv = f->bias_qkv || attn;
-	c->bias_o = f->bias_o || attn;
-	c->bias_ffn = f->bias_ffn || ffn;
 	if ((st = probability(json, k->drop_embed, f->def.drop_embed, &c->drop_embed, err)) ||
 	    (st = probability(json, k->drop_hidden, f->def.drop_hidden, &c->drop_ffn_out, err)) ||
 	    (st = probability(json, k->drop_attn, f->def.drop_attn, &c->drop_attn, err)))

@@ -68,7 +68,7 @@ struct pt_config {
 
 	enum pt_block_form form;
 	enum pt_norm_kind norm;
-	bool norm_plain;		/* norms have no weights */
+	bool norm_weight, norm_bias;	/* norms have them: by the kind of norm, unless keys say otherwise */
 	bool normed_residual;		/* PRE: the sum goes on from what the norm makes of it */
 	float eps;
 	uint64_t absent;		/* roles of the table that this model lacks, as bits */

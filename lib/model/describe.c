@@ -61,7 +61,7 @@ static void block(const struct pt_config *c, struct pt_buf *b)
 	};
 
 	part(b, "%s", form[c->form]);
-	part(b, "%s%s eps %g", norm[c->norm], c->norm_plain ? " without weights" : "", (double)c->eps);
+	part(b, "%s%s eps %g", norm[c->norm], c->norm_weight ? "" : " without weights", (double)c->eps);
 	part(b, "%s feed-forward (%s)", c->ffn_form == PT_FFN_GATED ? "gated" : "plain", pt_act_name(c->act));
 	if (c->transposed)
 		part(b, "linears stored [in, out]");

@@ -26,7 +26,7 @@ enum pt_role {
 	PT_ROLE_QKV,		/* in place of the three */
 	PT_ROLE_Q, PT_ROLE_K, PT_ROLE_V, PT_ROLE_O, PT_ROLE_KV, PT_ROLE_ATTN_OUT,
 	PT_ROLE_Q_NORM, PT_ROLE_K_NORM,		/* of every head alone */
-	PT_ROLE_REL_BIAS,	/* in the first block, for all of the stack */
+	PT_ROLE_REL_BIAS,
 	/* attention to the other stack's output, between the two sub-blocks */
 	PT_ROLE_CROSS_Q, PT_ROLE_CROSS_K, PT_ROLE_CROSS_V, PT_ROLE_CROSS_O, PT_ROLE_CROSS_KV,
 	PT_ROLE_CROSS_OUT, PT_ROLE_CROSS_NORM,
@@ -49,7 +49,10 @@ enum pt_role {
 	PT_ROLES
 };
 
-/* A module: in the path '#' stands for the block's number, '@' for the expert's. Paths of the body lack the base prefix. */
+/*
+ * A module: in the path '#' stands for the block's number, '@' for the expert's, '^' for that of the first block, whose
+ * module all blocks of the stack read. Paths of the body lack the base prefix.
+ */
 struct pt_part {
 	enum pt_role role;
 	const char *path;
@@ -121,7 +124,7 @@ struct pt_keys {
 	const char *hidden, *layers, *heads, *kv_heads, *head_dim, *ffn, *positions, *types;
 	const char *eps, *act, *std;
 	const char *drop_embed, *drop_hidden, *drop_attn, *drop_class;
-	const char *bias_attn, *bias_ffn;	/* booleans that switch biases on */
+	const char *bias_qkv, *bias_o, *bias_ffn;	/* booleans, in place of the row's switches where they are there */
 	const char *theta, *partial;	/* NULL: rope_theta, partial_rotary_factor */
 	const char *theta_local;	/* of a second rotation, for sliding layers */
 };
@@ -162,7 +165,7 @@ struct pt_family {
 	enum pt_position position;
 	enum pt_ffn_form ffn;
 	enum pt_qkv_layout qkv;
-	bool bias_qkv, bias_o, bias_ffn;	/* always there; keys.bias_* may add them */
+	bool bias_qkv, bias_o, bias_ffn;	/* unless keys.bias_* say otherwise */
 	bool transposed;	/* the linears of blocks store [in, out] (Conv1D) */
 	bool pad_row;		/* the row of the padding id in the embedding never trains */
 	enum pt_window_rule window;

@@ -5,14 +5,13 @@
  * no types, and names of its own.
  */
 #include "model/config.h"
+#include "model/family_kin.h"
 
 static const struct pt_keys bert_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.ffn = "intermediate_size", .positions = "max_position_embeddings",
+	USUAL_KEYS, .ffn = "intermediate_size", .positions = "max_position_embeddings",
 	.types = "type_vocab_size", .eps = "layer_norm_eps", .act = "hidden_act",
-	.std = "initializer_range", .drop_embed = "hidden_dropout_prob",
-	.drop_hidden = "hidden_dropout_prob", .drop_attn = "attention_probs_dropout_prob",
-	.drop_class = "classifier_dropout",
+	.drop_embed = "hidden_dropout_prob", .drop_hidden = "hidden_dropout_prob",
+	.drop_attn = "attention_probs_dropout_prob", .drop_class = "classifier_dropout",
 };
 
 static const struct pt_part bert_parts[] = {
@@ -69,7 +68,7 @@ static const struct pt_head bert_heads[] = {
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_FIRST, .dense = "pooler.dense", .dense_in_body = true,
 	  .act = PT_ACT_TANH, .dropout = true, .out = "classifier", .out_bias = true },
 	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_ANSWERS,
 	{ .task = PT_TASK_MASKED_LM, .dense = "cls.predictions.transform.dense",
 	  .norm = "cls.predictions.transform.LayerNorm", .out = "cls.predictions.decoder", .out_bias = true,
 	  .bias_path = "cls.predictions.bias" },
@@ -81,7 +80,7 @@ static const struct pt_head roberta_heads[] = {
 	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_FIRST, .dense = "classifier.dense", .act = PT_ACT_TANH,
 	  .dropout_dense = true, .dropout = true, .out = "classifier.out_proj", .out_bias = true },
 	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_ANSWERS,
 	{ .task = PT_TASK_MASKED_LM, .dense = "lm_head.dense", .act = PT_ACT_GELU, .norm = "lm_head.layer_norm",
 	  .out = "lm_head.decoder", .out_bias = true, .bias_path = "lm_head.bias" },
 	{ 0 }

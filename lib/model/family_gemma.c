@@ -10,26 +10,20 @@
 #include "model/family_kin.h"
 
 static const struct pt_keys gemma_keys = {
-	LLAMA_KEYS, .act = "hidden_act", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_act", ATTENTION_BIAS,
 };
 
 static const struct pt_keys gemma2_keys = {
-	LLAMA_KEYS, .act = "hidden_activation", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_activation", ATTENTION_BIAS,
 };
 
 static const struct pt_keys gemma3_keys = {
-	LLAMA_KEYS, .act = "hidden_activation", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_activation", ATTENTION_BIAS,
 	.theta_local = "rope_local_base_freq",
 };
 
 static const struct pt_part gemma_parts[] = {
-	LLAMA_EMBED,
-	LLAMA_PROJECTIONS,
-	LLAMA_ATTENTION,
-	LLAMA_MLP,
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	LLAMA_NORMS,
-	{ 0, NULL }
+	LLAMA_PARTS
 };
 
 static const struct pt_part gemma2_parts[] = {
@@ -38,7 +32,7 @@ static const struct pt_part gemma2_parts[] = {
 	LLAMA_HEAD_NORMS,
 	LLAMA_ATTENTION,
 	LLAMA_MLP,
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
+	LLAMA_MLP_OUT,
 	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
 	{ PT_ROLE_ATTN_POST_NORM, "layers.#.post_attention_layernorm" },
 	{ PT_ROLE_FFN_NORM, "layers.#.pre_feedforward_layernorm" },
@@ -48,16 +42,15 @@ static const struct pt_part gemma2_parts[] = {
 };
 
 static const struct pt_head gemma_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
 	{ 0 }
 };
 
 static const struct pt_head gemma3_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .class_name = "Gemma3ForCausalLM", .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	HEAD_SCORE,
 	{ .task = PT_TASK_CONTRASTIVE, .pool = PT_POOL_MEAN },
 	{ 0 }
 };
@@ -157,8 +150,7 @@ const struct pt_family pt_families_gemma[] = {
 		.def = { .vocab = 256000, .hidden = 3072, .layers = 28, .heads = 16, .kv_heads = 16,
 			 .head_dim = 256, .ffn = 24576, .positions = 8192, .eps = 1e-6,
 			 .act = "gelu_pytorch_tanh", .tie = true, .pad = 0, .bos = 2, .eos = 1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS1P,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS1P,
 		.config = gemma_config, .part = gemma_parts, .head = gemma_heads,
 		.lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,v_proj",
@@ -171,8 +163,7 @@ const struct pt_family pt_families_gemma[] = {
 			 .head_dim = 256, .ffn = 9216, .positions = 8192, .window = 4096,
 			 .pattern = 2, .eps = 1e-6, .act = "gelu_pytorch_tanh", .tie = true,
 			 .pad = 0, .bos = 2, .eos = 1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS1P,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS1P,
 		.window = PT_WINDOW_PATTERN, .config = gemma2_config,
 		.part = gemma2_parts, .head = gemma_heads, .lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,v_proj",
@@ -187,8 +178,7 @@ const struct pt_family pt_families_gemma[] = {
 			 .head_dim = 256, .ffn = 9216, .positions = 131072, .window = 4096,
 			 .pattern = 6, .eps = 1e-6, .theta = 1e6, .act = "gelu_pytorch_tanh",
 			 .tie = true, .pad = 0, .bos = 2, .eos = 1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS1P,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS1P,
 		.window = PT_WINDOW_PATTERN, .config = gemma3_config,
 		.part = gemma2_parts, .head = gemma3_heads, .lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,v_proj",

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "model/config.h"
+#include "model/family_kin.h"
 
 static const struct pt_keys gpt2_keys = {
 	.hidden = "n_embd|hidden_size", .layers = "n_layer|num_hidden_layers", .heads = "n_head|num_attention_heads",
@@ -16,17 +17,16 @@ static const struct pt_keys gpt2_keys = {
 };
 
 static const struct pt_keys neox_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.ffn = "intermediate_size", .positions = "max_position_embeddings", .eps = "layer_norm_eps",
-	.act = "hidden_act", .std = "initializer_range", .drop_embed = "hidden_dropout",
-	.drop_hidden = "hidden_dropout", .drop_attn = "attention_dropout", .theta = "rotary_emb_base",
-	.partial = "rotary_pct",
+	USUAL_KEYS, .ffn = "intermediate_size", .positions = "max_position_embeddings", .eps = "layer_norm_eps",
+	.act = "hidden_act", .drop_embed = "hidden_dropout", .drop_hidden = "hidden_dropout",
+	.drop_attn = "attention_dropout", ATTENTION_BIAS, .theta = "rotary_emb_base", .partial = "rotary_pct",
 };
 
 static const struct pt_keys opt_keys = {
 	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
 	.ffn = "ffn_dim", .positions = "max_position_embeddings", .act = "activation_function",
 	.std = "init_std", .drop_hidden = "dropout", .drop_attn = "attention_dropout",
+	.bias_qkv = "enable_bias", .bias_o = "enable_bias", .bias_ffn = "enable_bias",
 };
 
 static const struct pt_keys bloom_keys = {
@@ -40,13 +40,13 @@ static const struct pt_keys falcon_keys = {
 	.ffn = "ffn_hidden_size", .positions = "max_position_embeddings", .eps = "layer_norm_epsilon",
 	.act = "activation", .std = "initializer_range", .drop_hidden = "hidden_dropout",
 	.drop_attn = "attention_dropout", .drop_class = "classifier_dropout",
+	.bias_qkv = "bias", .bias_o = "bias", .bias_ffn = "bias",
 };
 
 static const struct pt_keys phi_keys = {
-	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",
-	.kv_heads = "num_key_value_heads", .ffn = "intermediate_size", .positions = "max_position_embeddings",
-	.eps = "layer_norm_eps", .act = "hidden_act", .std = "initializer_range", .drop_embed = "embd_pdrop",
-	.drop_hidden = "resid_pdrop", .drop_attn = "attention_dropout",
+	USUAL_KEYS, .kv_heads = "num_key_value_heads", .ffn = "intermediate_size",
+	.positions = "max_position_embeddings", .eps = "layer_norm_eps", .act = "hidden_act",
+	.drop_embed = "embd_pdrop", .drop_hidden = "resid_pdrop", .drop_attn = "attention_dropout",
 };
 
 static const struct pt_part gpt2_parts[] = {
@@ -103,34 +103,38 @@ static const struct pt_part opt_parts[] = {
 	{ 0, NULL }
 };
 
+/* Falcon has them, too. */
+#define BLOOM_EMBED \
+	{ PT_ROLE_EMBED, "word_embeddings" }, \
+	{ PT_ROLE_INPUT, "word_embeddings" }
+
+#define BLOOM_ATTENTION \
+	{ PT_ROLE_QKV, "h.#.self_attention.query_key_value" }, \
+	{ PT_ROLE_O, "h.#.self_attention.dense" }, \
+	{ PT_ROLE_KV, "h.#.self_attention" }, \
+	{ PT_ROLE_ATTN_OUT, "h.#.self_attention" }
+
+#define BLOOM_MLP \
+	{ PT_ROLE_UP, "h.#.mlp.dense_h_to_4h" }, \
+	{ PT_ROLE_DOWN, "h.#.mlp.dense_4h_to_h" }, \
+	{ PT_ROLE_FFN_OUT, "h.#.mlp" }
+
 static const struct pt_part bloom_parts[] = {
-	{ PT_ROLE_EMBED, "word_embeddings" },
-	{ PT_ROLE_INPUT, "word_embeddings" },
+	BLOOM_EMBED,
 	{ PT_ROLE_EMBED_NORM, "word_embeddings_layernorm" },
 	{ PT_ROLE_ATTN_NORM, "h.#.input_layernorm" },
-	{ PT_ROLE_QKV, "h.#.self_attention.query_key_value" },
-	{ PT_ROLE_O, "h.#.self_attention.dense" },
-	{ PT_ROLE_KV, "h.#.self_attention" },
-	{ PT_ROLE_ATTN_OUT, "h.#.self_attention" },
+	BLOOM_ATTENTION,
 	{ PT_ROLE_FFN_NORM, "h.#.post_attention_layernorm" },
-	{ PT_ROLE_UP, "h.#.mlp.dense_h_to_4h" },
-	{ PT_ROLE_DOWN, "h.#.mlp.dense_4h_to_h" },
-	{ PT_ROLE_FFN_OUT, "h.#.mlp" },
+	BLOOM_MLP,
 	{ PT_ROLE_FINAL_NORM, "ln_f" },
 	{ 0, NULL }
 };
 
 /* Of the 7B and of rw, whose blocks are not parallel and have the second norm. */
 static const struct pt_part falcon_parts[] = {
-	{ PT_ROLE_EMBED, "word_embeddings" },
-	{ PT_ROLE_INPUT, "word_embeddings" },
-	{ PT_ROLE_QKV, "h.#.self_attention.query_key_value" },
-	{ PT_ROLE_O, "h.#.self_attention.dense" },
-	{ PT_ROLE_KV, "h.#.self_attention" },
-	{ PT_ROLE_ATTN_OUT, "h.#.self_attention" },
-	{ PT_ROLE_UP, "h.#.mlp.dense_h_to_4h" },
-	{ PT_ROLE_DOWN, "h.#.mlp.dense_4h_to_h" },
-	{ PT_ROLE_FFN_OUT, "h.#.mlp" },
+	BLOOM_EMBED,
+	BLOOM_ATTENTION,
+	BLOOM_MLP,
 	{ PT_ROLE_FFN_NORM, "h.#.post_attention_layernorm" },
 	{ PT_ROLE_ATTN_NORM, "h.#.input_layernorm" },
 	{ PT_ROLE_FINAL_NORM, "ln_f" },
@@ -139,15 +143,9 @@ static const struct pt_part falcon_parts[] = {
 
 /* Of the 40B and 180B: two norms of the same sum. */
 static const struct pt_part falcon_two_norms[] = {
-	{ PT_ROLE_EMBED, "word_embeddings" },
-	{ PT_ROLE_INPUT, "word_embeddings" },
-	{ PT_ROLE_QKV, "h.#.self_attention.query_key_value" },
-	{ PT_ROLE_O, "h.#.self_attention.dense" },
-	{ PT_ROLE_KV, "h.#.self_attention" },
-	{ PT_ROLE_ATTN_OUT, "h.#.self_attention" },
-	{ PT_ROLE_UP, "h.#.mlp.dense_h_to_4h" },
-	{ PT_ROLE_DOWN, "h.#.mlp.dense_4h_to_h" },
-	{ PT_ROLE_FFN_OUT, "h.#.mlp" },
+	BLOOM_EMBED,
+	BLOOM_ATTENTION,
+	BLOOM_MLP,
 	{ PT_ROLE_ATTN_NORM, "h.#.ln_attn" },
 	{ PT_ROLE_FFN_NORM, "h.#.ln_mlp" },
 	{ PT_ROLE_FINAL_NORM, "ln_f" },
@@ -175,45 +173,42 @@ static const struct pt_part phi_parts[] = {
 
 static const struct pt_head gpt2_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .class_name = "GPT2LMHeadModel", .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "classifier",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_SCORE,
+	HEAD_TOKENS("classifier"),
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 /* Files keep the name of older releases. */
 static const struct pt_head neox_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head", .file = "embed_out" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "classifier",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_SCORE,
+	HEAD_TOKENS("classifier"),
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 /* No class for tokens. */
 static const struct pt_head opt_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 /* BLOOM, Falcon: a token's classifier has the dropout of the blocks. */
 static const struct pt_head bloom_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
+	HEAD_LM,
+	HEAD_SCORE,
 	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .out = "classifier", .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 static const struct pt_head phi_heads[] = {
 	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head", .out_bias = true },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
 	{ 0 }
 };
 
@@ -247,28 +242,23 @@ static double gpt2_std(const struct pt_config *c, enum pt_task task, enum pt_rol
 
 static int neox_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	bool parallel, bias;
-	int st;
+	bool parallel;
+	int st = pt_json_bool(json, "use_parallel_residual", true, &parallel, err);
 
-	if ((st = pt_json_bool(json, "use_parallel_residual", true, &parallel, err)) ||
-	    (st = pt_json_bool(json, "attention_bias", true, &bias, err)))
-		return st;
-	if (!parallel)
+	if (st == 0 && !parallel)
 		c->form = PT_BLOCK_PRE;
-	c->bias_qkv = c->bias_o = bias;
-	return 0;
+	return st;
 }
 
 static int opt_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	bool before, no_last, bias, affine;
+	bool before, no_last;
 	double layerdrop;
 	int st;
 
 	if ((st = pt_json_bool(json, "do_layer_norm_before", true, &before, err)) ||
 	    (st = pt_json_bool(json, "_remove_final_layer_norm", false, &no_last, err)) ||
-	    (st = pt_json_bool(json, "enable_bias", true, &bias, err)) ||
-	    (st = pt_json_bool(json, "layer_norm_elementwise_affine", true, &affine, err)) ||
+	    (st = pt_json_bool(json, "layer_norm_elementwise_affine", true, &c->norm_weight, err)) ||
 	    (st = pt_json_double(json, "layerdrop", 0, &layerdrop, err)) ||
 	    (st = pt_json_int(json, "word_embed_proj_dim", 1, 1 << 24, c->hidden, &c->embed_width, err)))
 		return st;
@@ -282,8 +272,7 @@ static int opt_config(struct pt_config *c, const cJSON *json, struct pt_error *e
 		pt_config_lacks(c, PT_ROLE_PROJ_IN);
 		pt_config_lacks(c, PT_ROLE_PROJ_OUT);
 	}
-	c->norm_plain = !affine;
-	c->bias_qkv = c->bias_o = c->bias_ffn = bias;
+	c->norm_bias = c->norm_weight;
 	c->pos_offset = 2;
 	return 0;
 }
@@ -304,14 +293,13 @@ static void falcon_slopes(struct pt_config *c)
 
 static int falcon_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
-	bool grouped, one, parallel, bias, alibi;
+	bool grouped, one, parallel, alibi;
 	int64_t groups, norms;
 	int st;
 
 	if ((st = pt_json_bool(json, "new_decoder_architecture", false, &grouped, err)) ||
 	    (st = pt_json_bool(json, "multi_query", true, &one, err)) ||
 	    (st = pt_json_bool(json, "parallel_attn", true, &parallel, err)) ||
-	    (st = pt_json_bool(json, "bias", false, &bias, err)) ||
 	    (st = pt_json_bool(json, "alibi", false, &alibi, err)) ||
 	    (st = pt_json_int(json, "num_kv_heads", 1, 1 << 24, c->heads, &groups, err)) ||
 	    (st = pt_json_int(json, "num_ln_in_parallel_attn", 1, 2, grouped ? 2 : 1, &norms, err)))
@@ -321,7 +309,6 @@ static int falcon_config(struct pt_config *c, const cJSON *json, struct pt_error
 	if (c->heads % c->kv_heads)
 		return pt_error(err, PT_DATA, "num_attention_heads %d is not a multiple of num_kv_heads %d", c->heads,
 				c->kv_heads);
-	c->bias_qkv = c->bias_o = c->bias_ffn = bias;
 	if (grouped && norms == 2)
 		c->stack[0].part = falcon_two_norms;
 	else if (grouped || parallel)
@@ -374,8 +361,8 @@ const struct pt_family pt_families_gpt[] = {
 			 .positions = 2048, .eps = 1e-5, .partial = 0.25, .act = "gelu", .pad = -1,
 			 .bos = 0, .eos = 2 },
 		.causal = true, .form = PT_BLOCK_PARALLEL, .norm = PT_NORM_LAYER,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS, .bias_ffn = true,
-		.config = neox_config, .part = neox_parts, .head = neox_heads,
+		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS,
+		.bias_qkv = true, .bias_o = true, .bias_ffn = true, .config = neox_config, .part = neox_parts, .head = neox_heads,
 		.lora_targets = "query_key_value",
 		.adalora_targets = "query_key_value",
 		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",
@@ -387,6 +374,7 @@ const struct pt_family pt_families_gpt[] = {
 			 .tie = true, .pad = 1, .bos = 2, .eos = 2 },
 		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_LAYER,
 		.position = PT_POS_LEARNED, .ffn = PT_FFN_PLAIN, .pad_row = true,
+		.bias_qkv = true, .bias_o = true, .bias_ffn = true,
 		.config = opt_config, .part = opt_parts, .head = opt_heads, .lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,k_proj,v_proj,out_proj,fc1,fc2",
 		.ia3_targets = "q_proj,k_proj,fc2", .ia3_feedforward = "fc2",

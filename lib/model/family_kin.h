@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * family_kin.h - pieces of rows that many families have as Llama has them, in
- * the order in which they stand in tables; for family_*.c.
+ * family_kin.h - pieces of rows that many families have alike, most of them as
+ * Llama has them, in the order in which they stand in tables; for family_*.c.
  */
 #ifndef PT_MODEL_FAMILY_KIN_H
 #define PT_MODEL_FAMILY_KIN_H
 
 /* Of struct pt_keys. */
-#define LLAMA_KEYS \
+#define USUAL_KEYS \
 	.hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", \
-	.kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size", \
-	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .std = "initializer_range", \
-	.drop_attn = "attention_dropout"
+	.std = "initializer_range"
+
+#define LLAMA_KEYS \
+	USUAL_KEYS, .kv_heads = "num_key_value_heads", .head_dim = "head_dim", .ffn = "intermediate_size", \
+	.positions = "max_position_embeddings", .eps = "rms_norm_eps", .drop_attn = "attention_dropout"
+
+#define ATTENTION_BIAS \
+	.bias_qkv = "attention_bias", .bias_o = "attention_bias"
 
 /* Of struct pt_part tables. */
 #define LLAMA_EMBED \
@@ -38,9 +43,38 @@
 	{ PT_ROLE_UP, "layers.#.mlp.up_proj" }, \
 	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" }
 
+#define LLAMA_MLP_OUT \
+	{ PT_ROLE_FFN_OUT, "layers.#.mlp" }
+
 #define LLAMA_NORMS \
 	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" }, \
 	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" }, \
 	{ PT_ROLE_FINAL_NORM, "norm" }
+
+/* Llama's own table. */
+#define LLAMA_PARTS \
+	LLAMA_EMBED, LLAMA_PROJECTIONS, LLAMA_ATTENTION, LLAMA_MLP, LLAMA_MLP_OUT, LLAMA_NORMS, { 0, NULL }
+
+/* Of struct pt_head tables: transformers' general classes on a decoder. */
+#define HEAD_LM \
+	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" }
+
+#define HEAD_SCORE \
+	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" }
+
+#define HEAD_TOKENS(path) \
+	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = path, \
+	  .out_bias = true }
+
+#define HEAD_ANSWERS \
+	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true }
+
+/* The same where its class calls the body so. */
+#define HEAD_ANSWERS_ON(name) \
+	{ .task = PT_TASK_QA, .prefix = name, .out = "qa_outputs", .out_bias = true }
+
+/* Of struct pt_family: all but the norm. */
+#define LLAMA_SHAPE \
+	.causal = true, .form = PT_BLOCK_PRE, .position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .pad_row = true
 
 #endif

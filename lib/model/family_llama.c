@@ -8,11 +8,11 @@
 
 static const struct pt_keys llama_keys = {
 	LLAMA_KEYS, .act = "hidden_act",
-	.bias_attn = "attention_bias", .bias_ffn = "mlp_bias",
+	ATTENTION_BIAS, .bias_ffn = "mlp_bias",
 };
 
 static const struct pt_keys qwen3_keys = {
-	LLAMA_KEYS, .act = "hidden_act", .bias_attn = "attention_bias",
+	LLAMA_KEYS, .act = "hidden_act", ATTENTION_BIAS,
 };
 
 /* Llama's without biases: Mistral and Qwen2 have no such keys. */
@@ -26,13 +26,7 @@ static const struct pt_keys phi3_keys = {
 };
 
 static const struct pt_part llama_parts[] = {
-	LLAMA_EMBED,
-	LLAMA_PROJECTIONS,
-	LLAMA_ATTENTION,
-	LLAMA_MLP,
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	LLAMA_NORMS,
-	{ 0, NULL }
+	LLAMA_PARTS
 };
 
 /* With a norm of every head of queries and keys. */
@@ -42,7 +36,7 @@ static const struct pt_part qwen3_parts[] = {
 	LLAMA_HEAD_NORMS,
 	LLAMA_ATTENTION,
 	LLAMA_MLP,
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
+	LLAMA_MLP_OUT,
 	LLAMA_NORMS,
 	{ 0, NULL }
 };
@@ -54,35 +48,32 @@ static const struct pt_part phi3_parts[] = {
 	LLAMA_ATTENTION,
 	{ PT_ROLE_GATE_UP, "layers.#.mlp.gate_up_proj" },
 	{ PT_ROLE_DOWN, "layers.#.mlp.down_proj" },
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
+	LLAMA_MLP_OUT,
 	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
 static const struct pt_head llama_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .prefix = "transformer", .out = "qa_outputs", .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
+	HEAD_ANSWERS_ON("transformer"),
 	{ 0 }
 };
 
 static const struct pt_head mistral_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 /* No class answers questions. */
 static const struct pt_head phi3_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
 	{ 0 }
 };
 
@@ -118,9 +109,8 @@ const struct pt_family pt_families_llama[] = {
 		.def = { .vocab = 32000, .hidden = 4096, .layers = 32, .heads = 32, .ffn = 11008,
 			 .positions = 2048, .eps = 1e-6, .act = "silu", .pad = -1, .bos = 1,
 			 .eos = 2 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED,
-		.pad_row = true, .part = llama_parts, .head = llama_heads,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS,
+		.part = llama_parts, .head = llama_heads,
 		.lora_targets = "q_proj,v_proj", .adalora_targets = "q_proj,v_proj",
 		.ia3_targets = "k_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
@@ -131,9 +121,8 @@ const struct pt_family pt_families_llama[] = {
 		.def = { .vocab = 32000, .hidden = 4096, .layers = 32, .heads = 32, .kv_heads = 8,
 			 .ffn = 14336, .positions = 131072, .window = 4096, .eps = 1e-6,
 			 .act = "silu", .pad = -1, .bos = 1, .eos = 2 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_ALL,
-		.pad_row = true, .part = llama_parts, .head = mistral_heads,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_ALL,
+		.part = llama_parts, .head = mistral_heads,
 		.lora_targets = "q_proj,v_proj",
 		.ia3_targets = "k_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
@@ -143,10 +132,9 @@ const struct pt_family pt_families_llama[] = {
 		.def = { .vocab = 151936, .hidden = 4096, .layers = 32, .heads = 32,
 			 .kv_heads = 32, .ffn = 22016, .positions = 32768, .window = 4096,
 			 .eps = 1e-6, .act = "silu", .pad = -1, .bos = -1, .eos = -1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .bias_qkv = true,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .bias_qkv = true,
 		.window = PT_WINDOW_FROM,
-		.pad_row = true, .part = llama_parts, .head = llama_heads,
+		.part = llama_parts, .head = llama_heads,
 		.lora_targets = "q_proj,v_proj", .adalora_targets = "q_proj,v_proj",
 		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
 		.ln_targets = "post_attention_layernorm",
@@ -157,9 +145,8 @@ const struct pt_family pt_families_llama[] = {
 			 .kv_heads = 32, .head_dim = 128, .ffn = 22016, .positions = 32768,
 			 .window = 4096, .eps = 1e-6, .act = "silu", .pad = -1, .bos = -1,
 			 .eos = -1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_FROM,
-		.pad_row = true, .part = qwen3_parts, .head = llama_heads,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_FROM,
+		.part = qwen3_parts, .head = llama_heads,
 		.lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,v_proj",
 		.ia3_targets = "q_proj,v_proj,down_proj", .ia3_feedforward = "down_proj",
@@ -170,9 +157,8 @@ const struct pt_family pt_families_llama[] = {
 		.def = { .vocab = 128256, .hidden = 2048, .layers = 36, .heads = 16, .kv_heads = 4,
 			 .ffn = 11008, .positions = 32768, .eps = 1e-6, .theta = 2e6,
 			 .act = "silu", .tie = true, .pad = 128004, .bos = 128000, .eos = 128001 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN,
-		.config = smollm3_config, .pad_row = true, .part = llama_parts,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_OWN,
+		.config = smollm3_config, .part = llama_parts,
 		.head = llama_heads, .lora_targets = "q_proj,v_proj",
 	},
 	/* Phi-3, Phi-3.5, Phi-4 */
@@ -181,9 +167,8 @@ const struct pt_family pt_families_llama[] = {
 		.def = { .vocab = 32064, .hidden = 3072, .layers = 32, .heads = 32, .ffn = 8192,
 			 .positions = 4096, .original = 4096, .eps = 1e-5, .partial = 1,
 			 .act = "silu", .pad = 32000, .bos = 1, .eos = 32000 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .qkv = PT_QKV_ROWS,
-		.window = PT_WINDOW_ALL, .pad_row = true, .part = phi3_parts,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .qkv = PT_QKV_ROWS,
+		.window = PT_WINDOW_ALL, .part = phi3_parts,
 		.head = phi3_heads, .lora_targets = "qkv_proj",
 	},
 	{ 0 }

@@ -13,9 +13,25 @@ static const struct pt_keys mixtral_keys = {
 	LLAMA_KEYS, .act = "hidden_act",
 };
 
-static const struct pt_keys qwen3_keys = {
-	LLAMA_KEYS, .act = "hidden_act", .bias_attn = "attention_bias",
+static const struct pt_keys qwen2_keys = {
+	LLAMA_KEYS, .act = "hidden_act", .bias_qkv = "qkv_bias",
 };
+
+static const struct pt_keys qwen3_keys = {
+	LLAMA_KEYS, .act = "hidden_act", ATTENTION_BIAS,
+};
+
+/* Of the newer classes. */
+#define EXPERT_PARAMETERS \
+	{ PT_ROLE_ROUTER_PARAM, "layers.#.mlp.gate:weight" }, \
+	{ PT_ROLE_EXPERTS_IN, "layers.#.mlp.experts:gate_up_proj" }, \
+	{ PT_ROLE_EXPERTS_OUT, "layers.#.mlp.experts:down_proj" }
+
+#define QWEN_EXPERTS \
+	{ PT_ROLE_ROUTER, "layers.#.mlp.gate" }, \
+	{ PT_ROLE_EXPERT_GATE, "layers.#.mlp.experts.@.gate_proj" }, \
+	{ PT_ROLE_EXPERT_UP, "layers.#.mlp.experts.@.up_proj" }, \
+	{ PT_ROLE_EXPERT_DOWN, "layers.#.mlp.experts.@.down_proj" }
 
 static const struct pt_part mixtral_parts[] = {
 	LLAMA_EMBED,
@@ -26,9 +42,7 @@ static const struct pt_part mixtral_parts[] = {
 	{ PT_ROLE_EXPERT_DOWN, "layers.#.block_sparse_moe.experts.@.w2" },
 	{ PT_ROLE_EXPERT_UP, "layers.#.block_sparse_moe.experts.@.w3" },
 	{ PT_ROLE_FFN_OUT, "layers.#.block_sparse_moe" },
-	{ PT_ROLE_ROUTER_PARAM, "layers.#.mlp.gate:weight" },
-	{ PT_ROLE_EXPERTS_IN, "layers.#.mlp.experts:gate_up_proj" },
-	{ PT_ROLE_EXPERTS_OUT, "layers.#.mlp.experts:down_proj" },
+	EXPERT_PARAMETERS,
 	LLAMA_NORMS,
 	{ 0, NULL }
 };
@@ -38,18 +52,13 @@ static const struct pt_part qwen2_parts[] = {
 	LLAMA_PROJECTIONS,
 	LLAMA_ATTENTION,
 	LLAMA_MLP,
-	{ PT_ROLE_ROUTER, "layers.#.mlp.gate" },
-	{ PT_ROLE_EXPERT_GATE, "layers.#.mlp.experts.@.gate_proj" },
-	{ PT_ROLE_EXPERT_UP, "layers.#.mlp.experts.@.up_proj" },
-	{ PT_ROLE_EXPERT_DOWN, "layers.#.mlp.experts.@.down_proj" },
+	QWEN_EXPERTS,
 	{ PT_ROLE_SHARED_GATE, "layers.#.mlp.shared_expert.gate_proj" },
 	{ PT_ROLE_SHARED_UP, "layers.#.mlp.shared_expert.up_proj" },
 	{ PT_ROLE_SHARED_DOWN, "layers.#.mlp.shared_expert.down_proj" },
 	{ PT_ROLE_SHARED_MIX, "layers.#.mlp.shared_expert_gate" },
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ROUTER_PARAM, "layers.#.mlp.gate:weight" },
-	{ PT_ROLE_EXPERTS_IN, "layers.#.mlp.experts:gate_up_proj" },
-	{ PT_ROLE_EXPERTS_OUT, "layers.#.mlp.experts:down_proj" },
+	LLAMA_MLP_OUT,
+	EXPERT_PARAMETERS,
 	LLAMA_NORMS,
 	{ 0, NULL }
 };
@@ -60,33 +69,26 @@ static const struct pt_part qwen3_parts[] = {
 	LLAMA_HEAD_NORMS,
 	LLAMA_ATTENTION,
 	LLAMA_MLP,
-	{ PT_ROLE_ROUTER, "layers.#.mlp.gate" },
-	{ PT_ROLE_EXPERT_GATE, "layers.#.mlp.experts.@.gate_proj" },
-	{ PT_ROLE_EXPERT_UP, "layers.#.mlp.experts.@.up_proj" },
-	{ PT_ROLE_EXPERT_DOWN, "layers.#.mlp.experts.@.down_proj" },
-	{ PT_ROLE_FFN_OUT, "layers.#.mlp" },
-	{ PT_ROLE_ROUTER_PARAM, "layers.#.mlp.gate:weight" },
-	{ PT_ROLE_EXPERTS_IN, "layers.#.mlp.experts:gate_up_proj" },
-	{ PT_ROLE_EXPERTS_OUT, "layers.#.mlp.experts:down_proj" },
+	QWEN_EXPERTS,
+	LLAMA_MLP_OUT,
+	EXPERT_PARAMETERS,
 	LLAMA_NORMS,
 	{ 0, NULL }
 };
 
 static const struct pt_head heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
+	HEAD_ANSWERS,
 	{ 0 }
 };
 
 static const struct pt_head qwen3_heads[] = {
-	{ .task = PT_TASK_CAUSAL_LM, .out = "lm_head" },
-	{ .task = PT_TASK_SEQ_CLS, .pool = PT_POOL_LAST, .out = "score" },
-	{ .task = PT_TASK_TOKEN_CLS, .dropout = true, .drop_key = "classifier_dropout", .drop = 0.1, .out = "score",
-	  .out_bias = true },
-	{ .task = PT_TASK_QA, .prefix = "transformer", .out = "qa_outputs", .out_bias = true },
+	HEAD_LM,
+	HEAD_SCORE,
+	HEAD_TOKENS("score"),
+	HEAD_ANSWERS_ON("transformer"),
 	{ 0 }
 };
 
@@ -188,8 +190,6 @@ static int qwen2_config(struct pt_config *c, const cJSON *json, struct pt_error 
 
 	if (!st)
 		st = pt_json_int(json, "shared_expert_intermediate_size", 1, MAX_FFN, 5632, &c->shared_ffn, err);
-	if (!st)
-		st = pt_json_bool(json, "qkv_bias", true, &c->bias_qkv, err);
 	return st ? st : qwen2_slides(c, json, err);
 }
 
@@ -210,21 +210,20 @@ const struct pt_family pt_families_moe[] = {
 		.def = { .vocab = 32000, .hidden = 4096, .layers = 32, .heads = 32, .kv_heads = 8,
 			 .ffn = 14336, .positions = 131072, .eps = 1e-5, .theta = 1e6, .act = "silu",
 			 .pad = -1, .bos = 1, .eos = 2 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_ALL,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_ALL,
 		.config = mixtral_config,
-		.pad_row = true, .part = mixtral_parts, .head = heads,
+		.part = mixtral_parts, .head = heads,
 		.lora_targets = "q_proj,v_proj",
 	},
 	/* Qwen1.5-MoE, Qwen2-57B-A14B */
 	{
-		.model_type = "qwen2_moe", .stem = "Qwen2Moe", .prefix = "model", .keys = &mixtral_keys,
+		.model_type = "qwen2_moe", .stem = "Qwen2Moe", .prefix = "model", .keys = &qwen2_keys,
 		.def = { .vocab = 151936, .hidden = 2048, .layers = 24, .heads = 16, .kv_heads = 16,
 			 .ffn = 5632, .positions = 32768, .window = 4096, .eps = 1e-6, .act = "silu",
 			 .pad = -1, .bos = -1, .eos = -1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN, .config = qwen2_config,
-		.pad_row = true, .part = qwen2_parts, .head = heads,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .bias_qkv = true,
+		.window = PT_WINDOW_OWN, .config = qwen2_config,
+		.part = qwen2_parts, .head = heads,
 	},
 	/* Qwen3-30B-A3B, Qwen3-235B-A22B */
 	{
@@ -232,9 +231,8 @@ const struct pt_family pt_families_moe[] = {
 		.def = { .vocab = 151936, .hidden = 2048, .layers = 24, .heads = 32, .kv_heads = 4,
 			 .ffn = 6144, .positions = 32768, .window = 4096, .eps = 1e-6, .act = "silu",
 			 .pad = -1, .bos = -1, .eos = -1 },
-		.causal = true, .form = PT_BLOCK_PRE, .norm = PT_NORM_RMS,
-		.position = PT_POS_ROPE, .ffn = PT_FFN_GATED, .window = PT_WINDOW_OWN, .config = qwen3_config,
-		.pad_row = true, .part = qwen3_parts, .head = qwen3_heads,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_OWN, .config = qwen3_config,
+		.part = qwen3_parts, .head = qwen3_heads,
 	},
 	{ 0 }
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model/config.h"
+#include "model/family_kin.h"
 
 static const struct pt_keys t5_keys = {
 	.hidden = "d_model", .layers = "num_layers", .heads = "num_heads", .head_dim = "d_kv",
@@ -20,7 +21,7 @@ static const struct pt_keys t5_keys = {
 	{ PT_ROLE_K, stack ".block.#.layer.0.SelfAttention.k" }, \
 	{ PT_ROLE_V, stack ".block.#.layer.0.SelfAttention.v" }, \
 	{ PT_ROLE_O, stack ".block.#.layer.0.SelfAttention.o" }, \
-	{ PT_ROLE_REL_BIAS, stack ".block.#.layer.0.SelfAttention.relative_attention_bias" }, \
+	{ PT_ROLE_REL_BIAS, stack ".block.^.layer.0.SelfAttention.relative_attention_bias" }, \
 	{ PT_ROLE_KV, stack ".block.#.layer.0.SelfAttention" }, \
 	{ PT_ROLE_ATTN_OUT, stack ".block.#.layer.0.SelfAttention" }, \
 	{ PT_ROLE_ATTN_NORM, stack ".block.#.layer.0.layer_norm" }
@@ -77,7 +78,7 @@ static const struct pt_head t5_heads[] = {
 	  .dropout = true, .out = "classification_head.out_proj", .out_bias = true },
 	{ .task = PT_TASK_TOKEN_CLS, .prefix = "transformer", .first_stack = true, .dropout = true,
 	  .drop_key = "classifier_dropout", .out = "classifier", .out_bias = true },
-	{ .task = PT_TASK_QA, .out = "qa_outputs", .out_bias = true },
+	HEAD_ANSWERS,
 	{ 0 }
 };
 

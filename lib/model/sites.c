@@ -25,7 +25,6 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	const struct pt_config *c = &m->cfg;
 	const struct pt_head *h = m->body->head;
 	int64_t q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
-	bool ln = c->norm == PT_NORM_LAYER && !c->norm_plain;
 
 	switch (role) {
 	case PT_ROLE_SHARED:
@@ -92,7 +91,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 		return (struct shape){ PT_SITE_BLOCK, c->hidden, c->hidden, false };
 	case PT_ROLE_Q_NORM:
 	case PT_ROLE_K_NORM:
-		return (struct shape){ PT_SITE_NORM, c->head_dim, c->head_dim, ln };
+		return (struct shape){ PT_SITE_NORM, c->head_dim, c->head_dim, c->norm_bias };
 	case PT_ROLE_HEAD_DENSE:
 		return (struct shape){ PT_SITE_LINEAR, c->embed_width, c->embed_width, true };
 	case PT_ROLE_HEAD_OUT:
@@ -100,7 +99,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 				       pt_task_vocab(m->task) ? c->vocab :
 				       pt_task_labels(m->task) ? m->num_labels : 2, h->out_bias };
 	default:
-		return (struct shape){ PT_SITE_NORM, c->hidden, c->hidden, ln };
+		return (struct shape){ PT_SITE_NORM, c->hidden, c->hidden, c->norm_bias };
 	}
 }
 
@@ -128,8 +127,8 @@ static char *site_path(const char *prefix, const char *path, int layer, int expe
 	if (*prefix)
 		pt_buf_printf(&b, "%s.", prefix);
 	for (; *path && *path != ':'; path++) {
-		if (*path == '#' || *path == '@')
-			pt_buf_printf(&b, "%d", *path == '#' ? layer : expert);
+		if (strchr("#@^", *path))
+			pt_buf_printf(&b, "%d", *path == '@' ? expert : layer);
 		else
 			pt_buf_char(&b, *path);
 	}
@@ -193,14 +192,24 @@ static void set_pieces(const struct pt_model *m, struct pt_layer *l, enum pt_rol
 		   role == PT_ROLE_EXPERTS_OUT ? l->expert_out : &l->part[PT_ROLE_ROUTER];
 }
 
-static void set_part(struct pt_layer *l, enum pt_role role, int expert, struct pt_site *s)
+static void set_expert(struct pt_layer *l, enum pt_role role, int expert, struct pt_site *s)
 {
-	if (expert < 0)
-		l->part[role] = s;
-	else if (role == PT_ROLE_EXPERT_DOWN)
+	if (role == PT_ROLE_EXPERT_DOWN)
 		l->expert_out[expert] = s;
 	else
 		l->expert_in[2 * expert + (role == PT_ROLE_EXPERT_UP)] = s;
+}
+
+/* Of the first block alone, whose module the others read. */
+static bool is_shared(const char *path)
+{
+	return strchr(path, '^') != NULL;
+}
+
+/* In a block there are parts that each has, or the first. */
+static bool in_block(const char *path)
+{
+	return strchr(path, '#') || is_shared(path);
 }
 
 /* stack NULL: of the head. */
@@ -209,6 +218,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 {
 	struct pt_site *s = &m->site[m->nsites];
 	struct shape sh = role_shape(m, role);
+	int end = is_shared(path) ? stack->cfg->layers : layer + 1;
 
 	s->path = site_path(prefix, path, layer, expert, err);
 	if (!s->path)
@@ -230,13 +240,16 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 		m->body->part[role] = s;
 	else if (layer < 0)
 		stack->part[role] = s;
+	else if (expert >= 0)
+		set_expert(&stack->layer[layer], role, expert, s);
 	else
-		set_part(&stack->layer[layer], role, expert, s);
+		for (int i = layer; i < end; i++)
+			stack->layer[i].part[role] = s;
 	if (sh.kind == PT_SITE_PARAM) {
 		s->param = strchr(path, ':') + 1;
 		set_pieces(m, &stack->layer[layer], role, s);
 	}
-	if ((sh.kind == PT_SITE_NORM && m->cfg.norm_plain) ||
+	if ((sh.kind == PT_SITE_NORM && !m->cfg.norm_weight) ||
 	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM &&
 	     sh.kind != PT_SITE_TABLE))
 		return 0;
@@ -252,11 +265,12 @@ static bool lacks(const struct pt_model *m, enum pt_role role)
 }
 
 /* Whether block i has this part: a mixture of experts stands in place of the feed-forward. */
-static bool has_part(const struct pt_model *m, const struct pt_stack_config *s, int i, enum pt_role role)
+static bool has_part(const struct pt_model *m, const struct pt_stack_config *s, int i, const struct pt_part *p)
 {
 	const struct pt_layer_config *l = &s->layer[i];
+	enum pt_role role = p->role;
 
-	if (lacks(m, role) || (role == PT_ROLE_REL_BIAS && i > 0))
+	if (lacks(m, role) || (i > 0 && is_shared(p->path)))
 		return false;
 	if (role >= PT_ROLE_GATE_UP && role <= PT_ROLE_DOWN)
 		return !l->sparse;
@@ -271,7 +285,7 @@ static int add_block(struct pt_model *m, struct pt_stack *stack, const char *pre
 	int st = 0;
 
 	for (; p < end && !st; p = rest) {
-		bool there = has_part(m, stack->cfg, i, p->role);
+		bool there = has_part(m, stack->cfg, i, p);
 
 		rest = p + 1;
 		if (!strchr(p->path, '@')) {
@@ -293,13 +307,13 @@ static int add_stack(struct pt_model *m, struct pt_stack *stack, const char *pre
 	const struct pt_part *p = stack->cfg->part, *end;
 
 	while (p->path) {
-		if (!strchr(p->path, '#')) {
+		if (!in_block(p->path)) {
 			if (!lacks(m, p->role) && add_site(m, stack, p->role, prefix, p->path, -1, -1, err))
 				return err->status;
 			p++;
 			continue;
 		}
-		for (end = p; end->path && strchr(end->path, '#'); end++)
+		for (end = p; end->path && in_block(end->path); end++)
 			;
 		for (int i = 0; i < stack->cfg->layers; i++) {
 			if (add_block(m, stack, prefix, p, end, i, err))
@@ -352,7 +366,6 @@ static void set_stack(struct pt_stack *s)
 		struct pt_layer *l = &s->layer[i];
 
 		l->index = i;
-		l->part[PT_ROLE_REL_BIAS] = s->layer[0].part[PT_ROLE_REL_BIAS];
 		l->cfg = &s->cfg->layer[i];
 		l->rng_attn = dropout_site(l->part[PT_ROLE_KV]);
 		l->rng_attn_out = dropout_site(l->part[PT_ROLE_O]);
