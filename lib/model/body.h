@@ -123,10 +123,11 @@ static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y,
 /* sentence.c: pooling as the files of sentence-transformers say, where there are such. */
 int pt_sentence_read(struct pt_model *m, struct pt_error *err);
 
-/* decoder.c, encoder.c, encdec.c */
+/* stack.c: the last hidden states of one stack. memory: what its cross attention reads, NULL: nothing, or in the cache. */
+struct pt_tensor *pt_stack_hidden(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
+				  const struct pt_input *in, struct pt_tensor *memory, struct pt_kvcache *cache);
+/* encdec.c: of both stacks. */
 struct pt_tensor *pt_encdec(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
-struct pt_tensor *pt_decoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
-struct pt_tensor *pt_encoder(struct pt_run *run, struct pt_model *m, const struct pt_input *in);
 
 /* kvcache.c */
 /* Room for n more positions in every layer; pt_kvcache_end() makes them count. */

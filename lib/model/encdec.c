@@ -32,32 +32,19 @@ static const struct pt_input *shift_right(struct pt_run *run, const struct pt_mo
 
 static struct pt_tensor *encode(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
-	struct pt_pass p = { .m = m, .stack = &m->body->stack[0] };
-	struct pt_tensor *x = pt_embed(run, m, p.stack, in, &p.rows);
-
-	if (pt_pass_prepare(run, &p, 0))
-		return NULL;
-	return pt_blocks(run, &p, x);
+	return pt_stack_hidden(run, m, &m->body->stack[0], in, NULL, NULL);
 }
 
 struct pt_tensor *pt_encdec(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
 {
-	struct pt_pass p = { .m = m, .stack = &m->body->stack[1], .cache = in->cache };
-	struct pt_tensor *x;
+	struct pt_tensor *memory = NULL, *x;
 
 	if (!in->decoder_ids && !(in = shift_right(run, m, in)))
 		return NULL;
-	if (!p.cache)
-		p.memory = encode(run, m, in);
-	x = pt_embed(run, m, p.stack, in, &p.rows);
-	if (pt_pass_prepare(run, &p, p.cache ? pt_kvcache_len(p.cache) : 0))
-		return NULL;
-	if (p.cache && pt_kvcache_begin(run, p.cache, p.rows))
-		return NULL;
-	x = pt_blocks(run, &p, x);
-	if (p.cache && x)
-		pt_kvcache_end(p.cache);
-	pt_tensor_done(run, p.memory);
+	if (!in->cache)
+		memory = encode(run, m, in);
+	x = pt_stack_hidden(run, m, &m->body->stack[1], in, memory, in->cache);
+	pt_tensor_done(run, memory);
 	return x;
 }
 

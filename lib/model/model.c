@@ -140,10 +140,3 @@ struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
 	}
 	return NULL;
 }
-
-struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const struct pt_input *in)
-{
-	if (m->body->nstacks > 1)
-		return pt_encdec(run, m, in);
-	return m->cfg.stack[0].causal ? pt_decoder(run, m, in) : pt_encoder(run, m, in);
-}

@@ -2,7 +2,8 @@
 /*
  * model.h - a model: its description (config.h), weights, sites, and the
  * forward pass of its body and head. Families are rows of data (family.c);
- * one block with switches (block.c) is driven as decoder or encoder.
+ * one block with switches (block.c) is driven as encoder or decoder (stack.c),
+ * or as both (encdec.c).
  */
 #ifndef PT_MODEL_MODEL_H
 #define PT_MODEL_MODEL_H
