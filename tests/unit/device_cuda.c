@@ -219,33 +219,44 @@ static struct pt_tensor *linears(struct side *s)
 	struct pt_tensor *x, *y[3], *sum = NULL;
 	int count = 1 + (int)fix_pick(&s->r, 3), at = 0, len = (int)n;
 	int64_t out = 1 + fix_pick(&s->r, 150);
+	bool plain = fix_once_in(&s->r, 2);	/* weights of bf16 and terms, what can be one product */
 
-	if (fix_once_in(&s->r, 2)) {
+	if (plain || fix_once_in(&s->r, 2)) {
 		k = (k + 15) / 16 * 16;
 		out = (out + 15) / 16 * 16;
+	}
+	if (plain) {
+		n += fix_pick(&s->r, 2) * 256;
+		k += fix_pick(&s->r, 2) * 424;
+		out += fix_pick(&s->r, 2) * 392;
+		len = (int)n;
 	}
 	pack(s, &s->rows, s->cu[0], 1, &len, 0);
 	x = input(s, n, k, &s->rows);
 	for (int i = 0; i < count; i++) {
-		bool t = fix_once_in(&s->r, 3);
+		bool t = !plain && fix_once_in(&s->r, 3);
 
 		lin[i] = (struct pt_linear){ .transposed = t, .term = term + at, .nterms = (int)fix_pick(&s->r, 3) };
-		lin[i].w = weight(s, t ? k : out, t ? out : k, 0.1f);
-		if (fix_once_in(&s->r, 2))
+		lin[i].w = plain ? leaf(s, PT_BF16, out, k, 0.1f, false) : weight(s, t ? k : out, t ? out : k, 0.1f);
+		if (plain)
+			lin[i].nterms = lin[i].nterms > 0;
+		else if (fix_once_in(&s->r, 2))
 			lin[i].bias = weight(s, out, 0, 1);
 		for (int j = 0; j < lin[i].nterms; j++, at++) {
 			int64_t r = 1 + fix_pick(&s->r, 20);
 
+			if (plain && fix_once_in(&s->r, 2))
+				r = (r + 7) / 8 * 8;
 			term[at] = (struct pt_lowrank){ .scale = 0.5f, .site = (uint64_t)at,
-				.dropout = fix_once_in(&s->r, 3) ? 0.25f : 0 };
+				.dropout = !plain && fix_once_in(&s->r, 3) ? 0.25f : 0 };
 			term[at].a = leaf(s, PT_F32, r, k, 0.1f, true);
 			term[at].b = leaf(s, PT_F32, out, r, 0.3f, true);
-			if (fix_once_in(&s->r, 3))
+			if (!plain && fix_once_in(&s->r, 3))
 				term[at].bias = leaf(s, PT_F32, out, 0, 1, true);
 		}
 	}
-	snprintf(s->text, sizeof s->text, "%d of [%lld,%lld] on %lld rows, %d terms", count, (long long)out, (long long)k,
-		 (long long)n, at);
+	snprintf(s->text, sizeof s->text, "%d of [%lld,%lld] on %lld rows, %d terms%s", count, (long long)out, (long long)k,
+		 (long long)n, at, plain ? ", plain" : "");
 	if (pt_op_linear_group(&s->run, x, lin, count, y))
 		return NULL;
 	for (int i = 0; i < count; i++)

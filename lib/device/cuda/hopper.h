@@ -120,6 +120,7 @@ static __device__ inline uint64_t pt_operand_across(uint32_t at, uint32_t panel)
 #define PT_REG16(d, i) PT_REG4(d, i), PT_REG4(d, i + 4), PT_REG4(d, i + 8), PT_REG4(d, i + 12)
 #define PT_REG32(d, i) PT_REG16(d, i), PT_REG16(d, i + 16)
 #define PT_REG64(d, i) PT_REG32(d, i), PT_REG32(d, i + 32)
+#define PT_REG96(d, i) PT_REG64(d, i), PT_REG32(d, i + 64)
 #define PT_REG128(d, i) PT_REG64(d, i), PT_REG64(d, i + 64)
 
 template <int TB> static __device__ inline void pt_wgmma(float (&d)[32], uint64_t a, uint64_t b, bool add)
@@ -142,6 +143,20 @@ template <int TB> static __device__ inline void pt_wgmma(float (&d)[64], uint64_
 		     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
 		     "%64, %65, p, 1, 1, 0, %67; }"
 		     : PT_REG64(d, 0) : "l"(a), "l"(b), "r"((int)add), "n"(TB));
+}
+
+template <int TB> static __device__ inline void pt_wgmma(float (&d)[96], uint64_t a, uint64_t b, bool add)
+{
+	asm volatile("{ .reg .pred p; setp.ne.b32 p, %98, 0; "
+		     "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 "
+		     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+		     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
+		     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+		     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
+		     "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
+		     "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95}, "
+		     "%96, %97, p, 1, 1, 0, %99; }"
+		     : PT_REG96(d, 0) : "l"(a), "l"(b), "r"((int)add), "n"(TB));
 }
 
 template <int TB> static __device__ inline void pt_wgmma(float (&d)[128], uint64_t a, uint64_t b, bool add)

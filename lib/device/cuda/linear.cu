@@ -7,52 +7,28 @@
  * that their B, scaled, are one product, written before the base's product,
  * which adds to it. Backward mirrors that: du of a linear in one product over
  * dy, dx = du A for all terms, then dy W added. A term with dropout reads its
- * own copy of x. Ranks are padded to multiples of 16 with zeros.
+ * own copy of x. Ranks are padded to multiples of 16 with zeros. (Backward:
+ * linear_bwd.cu.)
  *
- * In bf16 the skinny products are kernels of our own (lora.h) where shapes
- * fit: dB comes out of the pass over dy that makes du.
+ * In bf16 a linear and its terms are one product where the processor and the
+ * shapes allow it (mix.h); else the skinny products are kernels of lora.h.
  */
-#include "device/cuda/lora.h"
+#include "device/cuda/linear.h"
 
 #define BLOCK 256
 
-static int64_t padded_rank(const struct pt_k_linear *l)
-{
-	int64_t r = 0;
-
-	for (int t = 0; t < l->nterms; t++)
-		r += l->term[t].r;
-	return (r + PT_LORA_RANKS - 1) / PT_LORA_RANKS * PT_LORA_RANKS;
-}
-
-/* Where everything of a call stands in its scratch. */
-struct work {
-	int64_t ranks;			/* of the group */
-	char *a;			/* [ranks,K] */
-	char *u;			/* [N,ranks]: A x, or its gradient */
-	char *b;			/* [outputs,ranks] of each linear */
-	char *w;			/* the largest weight of another type */
-	char *x;			/* [N,K] x or dx of a term with dropout */
-	char *u2;			/* [N,rank]: u where backward was given none */
-	char *at;			/* [K,ranks]: a transposed, for backward */
-	char *lora;			/* of the kernels of lora.h */
-	size_t bytes;
-};
-
-static struct work layout(struct pt_device *dev, const struct pt_k_linear_group *g, bool back, void *base)
+struct pt_linear_work pt_linear_layout(struct pt_device *dev, const struct pt_k_linear_group *g, bool back, void *base)
 {
 	struct pt_pieces s = { (char *)base, 0 };
-	size_t size = pt_cuda_size(g->type), b = 0, w = 0, x = 0, u2 = 0, lora = 0, n;
-	struct work k = { 0 };
+	size_t size = pt_cuda_size(g->type), b = 0, w = 0, x = 0, u2 = 0;
+	struct pt_linear_work k = { 0 };
 
 	for (int i = 0; i < g->n; i++) {
 		const struct pt_k_linear *l = &g->lin[i];
-		int64_t r = padded_rank(l);
+		int64_t r = pt_linear_rank(l);
 
 		k.ranks += r;
 		b += (size_t)(l->n * r) * size;
-		n = back && r ? pt_lora_scratch(dev, g->rows, l->n, r) : 0;
-		lora = n > lora ? n : lora;
 		if (l->wtype != g->type && (size_t)(l->n * g->k) * size > w)
 			w = (size_t)(l->n * g->k) * size;
 		for (int t = 0; t < l->nterms; t++) {
@@ -62,8 +38,6 @@ static struct work layout(struct pt_device *dev, const struct pt_k_linear_group 
 				u2 = (size_t)(g->rows * l->term[t].r) * size;
 		}
 	}
-	n = back && k.ranks ? pt_lora_scratch(dev, g->rows, g->k, k.ranks) : 0;
-	lora = n > lora ? n : lora;
 	k.a = (char *)pt_piece(&s, (size_t)(k.ranks * g->k) * size);
 	k.u = (char *)pt_piece(&s, (size_t)(k.ranks * g->rows) * size);
 	k.b = (char *)pt_piece(&s, b);
@@ -71,7 +45,7 @@ static struct work layout(struct pt_device *dev, const struct pt_k_linear_group 
 	k.x = (char *)pt_piece(&s, x);
 	k.u2 = (char *)pt_piece(&s, u2);
 	k.at = back ? (char *)pt_piece(&s, (size_t)(k.ranks * g->k) * size) : NULL;
-	k.lora = (char *)pt_piece(&s, lora);
+	k.lora = (char *)pt_piece(&s, back ? pt_linear_lora_scratch(dev, g, k.ranks) : 0);
 	k.bytes = s.used;
 	return k;
 }
@@ -83,10 +57,10 @@ size_t pt_cuda_linear_scratch(struct pt_device *dev, const struct pt_k_linear_gr
 
 	/* All rows may go to one expert. */
 	for (int e = 0; e < (g->experts ? g->experts : 1); e++) {
-		struct work w;
+		struct pt_linear_work w;
 
 		one.lin = g->lin + e * g->n;
-		w = layout(dev, &one, backward, NULL);
+		w = pt_linear_layout(dev, &one, backward, NULL);
 		most = w.bytes > most ? w.bytes : most;
 	}
 	return most;
@@ -153,7 +127,7 @@ static int bias_pass(struct pt_device *dev, enum pt_dtype type, void *y, int64_t
 	return pt_cuda_launched(err, "bias");
 }
 
-static int pack_launch(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w,
+static int pack_launch(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w,
 		       const struct packed *p, int n, struct pt_error *err)
 {
 	int64_t most = 0;
@@ -169,7 +143,7 @@ static int pack_launch(struct pt_device *dev, const struct pt_k_linear_group *g,
 }
 
 /* A and B of all terms in the type of activations. */
-static int pack_terms(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w,
+int pt_linear_pack(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w,
 		      struct pt_error *err)
 {
 	struct packed p;
@@ -178,7 +152,7 @@ static int pack_terms(struct pt_device *dev, const struct pt_k_linear_group *g, 
 
 	for (int i = 0; i < g->n; i++) {
 		const struct pt_k_linear *l = &g->lin[i];
-		int64_t ld = padded_rank(l), col = 0;
+		int64_t ld = pt_linear_rank(l), col = 0;
 
 		for (int t = 0; t < l->nterms; t++) {
 			const struct pt_k_lowrank *m = &l->term[t];
@@ -198,23 +172,7 @@ static int pack_terms(struct pt_device *dev, const struct pt_k_linear_group *g, 
 	return n ? pack_launch(dev, g, w, &p, n, err) : 0;
 }
 
-/* Where a linear's parts stand in the areas: its first rank, and bytes into u and b. */
-struct place {
-	int64_t rank;
-	size_t u, b;
-};
-
-static void next_place(const struct pt_k_linear_group *g, const struct pt_k_linear *l, struct place *at)
-{
-	int64_t r = padded_rank(l);
-	size_t size = pt_cuda_size(g->type);
-
-	at->rank += r;
-	at->u += (size_t)r * size;
-	at->b += (size_t)(l->n * r) * size;
-}
-
-static int drop_x(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_lowrank *m, const void *x,
+int pt_linear_drop(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_lowrank *m, const void *x,
 		  void *y, bool acc, struct pt_error *err)
 {
 	struct pt_k_dropout d = { x, y, g->type, g->rows, g->k, g->rng, m->site, m->dropout, acc };
@@ -223,7 +181,7 @@ static int drop_x(struct pt_device *dev, const struct pt_k_linear_group *g, cons
 }
 
 /* u [N,ranks] of all terms; terms with dropout after the one product for all, over their columns. */
-static int all_u(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w, struct pt_error *err)
+static int all_u(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w, struct pt_error *err)
 {
 	struct pt_product p = { g->rows, w->ranks, g->k, g->x, w->a, NULL, w->u, g->type, g->type, g->k, g->k, w->ranks,
 				false, true, 1, 0 };
@@ -232,7 +190,7 @@ static int all_u(struct pt_device *dev, const struct pt_k_linear_group *g, const
 
 	if (pt_cuda_product(dev, &p, err))
 		return err->status;
-	for (int i = 0; i < g->n; base += padded_rank(&g->lin[i++])) {
+	for (int i = 0; i < g->n; base += pt_linear_rank(&g->lin[i++])) {
 		const struct pt_k_linear *l = &g->lin[i];
 		int64_t at = base;
 
@@ -244,7 +202,7 @@ static int all_u(struct pt_device *dev, const struct pt_k_linear_group *g, const
 				struct pt_product q = { g->rows, m->r, g->k, w->x, w->a + (size_t)(at * g->k) * size,
 							NULL, u, g->type, g->type, g->k, g->k, w->ranks, false, true, 1, 0 };
 
-				if (drop_x(dev, g, m, g->x, w->x, false, err) || pt_cuda_product(dev, &q, err))
+				if (pt_linear_drop(dev, g, m, g->x, w->x, false, err) || pt_cuda_product(dev, &q, err))
 					return err->status;
 			}
 			if (m->u && m->r && g->rows)
@@ -257,8 +215,8 @@ static int all_u(struct pt_device *dev, const struct pt_k_linear_group *g, const
 }
 
 /* The weight in the type of activations. */
-static int weight_of(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_linear *l,
-		     const struct work *w, const void **out, struct pt_error *err)
+int pt_linear_weight(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_linear *l,
+		     const struct pt_linear_work *w, const void **out, struct pt_error *err)
 {
 	*out = l->w;
 	if (l->wtype == g->type)
@@ -268,11 +226,11 @@ static int weight_of(struct pt_device *dev, const struct pt_k_linear_group *g, c
 }
 
 static int one_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_linear *l,
-		   const struct work *w, const struct place *at, struct pt_error *err)
+		   const struct pt_linear_work *w, const struct pt_linear_place *at, struct pt_error *err)
 {
 	struct pt_product p = { g->rows, l->n, g->k, g->x, NULL, NULL, l->y, g->type, g->type, g->k,
 				l->transposed ? l->n : g->k, l->n, false, !l->transposed, 1, l->acc_y ? 1.0f : 0.0f };
-	int64_t r = padded_rank(l);
+	int64_t r = pt_linear_rank(l);
 
 	if (r) {
 		struct pt_product up = { g->rows, l->n, r, w->u + at->u, w->b + at->b, NULL, l->y, g->type, g->type, w->ranks,
@@ -284,7 +242,7 @@ static int one_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, con
 			return err->status;
 		p.beta = 1;
 	}
-	if (weight_of(dev, g, l, w, &p.b, err))
+	if (pt_linear_weight(dev, g, l, w, &p.b, err))
 		return err->status;
 	if (l->bias && l->btype == g->type)
 		p.bias = l->bias;
@@ -298,217 +256,47 @@ static int one_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, con
 	return 0;
 }
 
+/* Forward in three launches; false: not for this group. */
+static bool mixed_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w)
+{
+	struct pt_mix_down d = { g->rows, g->k, w->ranks, g->x, w->a, w->u, 0, { { 0 } } };
+	struct pt_linear_place at = { 0 };
+	struct pt_mix m = { 0 };
+
+	m.m = g->rows;
+	m.outs = g->n;
+	for (int i = 0; i < g->n; pt_linear_next(g, &g->lin[i++], &at)) {
+		const struct pt_k_linear *l = &g->lin[i];
+		int64_t r = pt_linear_rank(l);
+
+		if (l->bias || l->acc_y || l->nterms > 1 || (l->nterms && l->term->bias))
+			return false;
+		m.out[i] = { l->n, l->y, m.parts };
+		m.part[m.parts++] = { g->x, l->w, g->k, g->k, g->k };
+		if (r)
+			m.part[m.parts++] = { w->u + at.u, w->b + at.b, r, w->ranks, r };
+		if (r && l->term->u)
+			d.copy[d.copies++] = { at.rank, l->term->r, l->term->u };
+	}
+	return pt_mix_down(dev, &d) && pt_mix(dev, &m);
+}
+
 int pt_cuda_linear(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
-	struct work w = layout(dev, g, false, g->scratch);
-	struct place at = { 0 };
+	struct pt_linear_work w = pt_linear_layout(dev, g, false, g->scratch);
+	struct pt_linear_place at = { 0 };
 
 	if (!g->rows)
 		return 0;
-	if (w.ranks && (pack_terms(dev, g, &w, err) || all_u(dev, g, &w, err)))
+	if (w.ranks && pt_linear_pack(dev, g, &w, err))
 		return err->status;
-	for (int i = 0; i < g->n; next_place(g, &g->lin[i++], &at))
+	if (pt_linear_mixes(g, &w) && mixed_fwd(dev, g, &w))
+		return pt_cuda_launched(err, "linears");
+	if (w.ranks && all_u(dev, g, &w, err))
+		return err->status;
+	for (int i = 0; i < g->n; pt_linear_next(g, &g->lin[i++], &at))
 		if (one_fwd(dev, g, &g->lin[i], &w, &at, err))
 			return err->status;
 	return 0;
 }
 
-/* Gradients of one term: dB += scale dy' u, dA += du' drop(x), dbias; those that lora.h's kernels have not made. */
-static int term_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_linear *l,
-		    const struct pt_k_lowrank *term, const struct work *w, int64_t at, bool have_db, bool have_da,
-		    struct pt_error *err)
-{
-	struct pt_k_lowrank copy = *term;
-	const struct pt_k_lowrank *m = &copy;
-	size_t size = pt_cuda_size(g->type);
-	const void *x = g->x, *u = m->u;
-	struct pt_product db = { l->n, m->r, g->rows, l->dy, NULL, NULL, m->db, g->type, PT_F32, l->n, m->r, m->r, true,
-				 false, m->scale, 1 };
-	struct pt_product da = { m->r, g->k, g->rows, w->u + (size_t)at * size, NULL, NULL, m->da, g->type, PT_F32,
-				 w->ranks, g->k, g->k, true, false, 1, 1 };
-
-	if (have_db)
-		db.c = copy.db = NULL;
-	if (have_da)
-		da.c = copy.da = NULL;
-	if (m->dropout > 0 && (m->da || (m->db && !u))) {
-		if (drop_x(dev, g, m, g->x, w->x, false, err))
-			return err->status;
-		x = w->x;
-	}
-	if (m->db && !u) {
-		struct pt_product p = { g->rows, m->r, g->k, x, w->a + (size_t)(at * g->k) * size, NULL, w->u2, g->type,
-					g->type, g->k, g->k, m->r, false, true, 1, 0 };
-
-		if (pt_cuda_product(dev, &p, err))
-			return err->status;
-		u = w->u2;
-	}
-	db.b = u;
-	da.b = x;
-	if ((m->db && pt_cuda_product(dev, &db, err)) || (m->da && pt_cuda_product(dev, &da, err)) ||
-	    (m->dbias && pt_cuda_column_sums(dev, g->type, g->rows, l->n, l->dy, m->scale, m->dbias, err)))
-		return err->status;
-	return 0;
-}
-
-/* Gradients of a linear's own parts, and du of its terms; *have_db: dB of its one term too. */
-static int one_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_k_linear *l,
-		   const struct work *w, const struct place *at, bool *have_db, struct pt_error *err)
-{
-	struct pt_product dw = { l->n, g->k, g->rows, l->dy, g->x, NULL, l->dw, g->type, PT_F32, l->n, g->k, g->k, true,
-				 false, 1, 1 };
-	int64_t r = padded_rank(l);
-	struct pt_product du = { g->rows, r, l->n, l->dy, w->b + at->b, NULL, w->u + at->u, g->type, g->type, l->n, r,
-				 w->ranks, false, false, 1, 0 };
-	struct pt_lora_back k = { g->rows, l->n, r, l->dy, NULL, 0, 0, w->b + at->b, w->u + at->u, w->ranks, w->lora };
-
-	*have_db = false;
-	if (l->transposed)
-		dw = { g->k, l->n, g->rows, g->x, l->dy, NULL, l->dw, g->type, PT_F32, g->k, l->n, l->n, true, false, 1, 1 };
-	if ((l->dw && pt_cuda_product(dev, &dw, err)) ||
-	    (l->dbias && pt_cuda_column_sums(dev, g->type, g->rows, l->n, l->dy, 1, l->dbias, err)))
-		return err->status;
-	if (!r)
-		return 0;
-	if (l->nterms == 1 && l->term->db && l->term->u) {
-		k.u = l->term->u;
-		k.ldu = k.ur = l->term->r;
-	}
-	if (g->type != PT_BF16 || !pt_lora_back(dev, &k))
-		return pt_cuda_product(dev, &du, err);
-	if (k.u) {
-		pt_lora_grad(dev, &k, 0, l->term->r, l->term->scale, false, l->term->db);
-		*have_db = true;
-	}
-	return pt_cuda_launched(err, "low-rank terms");
-}
-
-static bool drops(const struct pt_k_linear_group *g)
-{
-	for (int i = 0; i < g->n; i++)
-		for (int t = 0; t < g->lin[i].nterms; t++)
-			if (g->lin[i].term[t].dropout > 0)
-				return true;
-	return false;
-}
-
-/* dx += du A of the terms: at once, or one by one where some have dropout. */
-static int terms_dx(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w, float *beta,
-		    struct pt_error *err)
-{
-	struct pt_product p = { g->rows, g->k, w->ranks, w->u, w->a, NULL, g->dx, g->type, g->type, w->ranks, g->k,
-				g->k, false, false, 1, *beta };
-	size_t size = pt_cuda_size(g->type);
-	int64_t base = 0;
-
-	if (!w->ranks)
-		return 0;
-	if (!drops(g)) {
-		bool acc = *beta != 0;
-
-		*beta = 1;
-		if (g->type == PT_BF16 && pt_lora_up(dev, g->rows, g->k, w->ranks, w->u, w->ranks, w->at, g->dx, g->k, acc))
-			return pt_cuda_launched(err, "low-rank terms");
-		return pt_cuda_product(dev, &p, err);
-	}
-	for (int i = 0; i < g->n; base += padded_rank(&g->lin[i++])) {
-		const struct pt_k_linear *l = &g->lin[i];
-		int64_t at = base;
-
-		for (int t = 0; t < l->nterms; at += l->term[t++].r) {
-			const struct pt_k_lowrank *m = &l->term[t];
-
-			p.k = m->r;
-			p.a = w->u + (size_t)at * size;
-			p.b = w->a + (size_t)(at * g->k) * size;
-			p.c = m->dropout > 0 ? (void *)w->x : g->dx;
-			p.beta = m->dropout > 0 ? 0 : *beta;
-			if (pt_cuda_product(dev, &p, err) ||
-			    (m->dropout > 0 && drop_x(dev, g, m, w->x, g->dx, *beta != 0, err)))
-				return err->status;
-			*beta = 1;
-		}
-	}
-	return 0;
-}
-
-/* dA of all terms in one pass over x; false where that does not fit. */
-static bool all_da(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w)
-{
-	struct pt_lora_back k = { g->rows, g->k, w->ranks, g->x, w->u, w->ranks, w->ranks, NULL, NULL, 0, w->lora };
-	int64_t base = 0;
-
-	if (!w->ranks || g->type != PT_BF16 || drops(g) || !g->x || !pt_lora_back(dev, &k))
-		return false;
-	for (int i = 0; i < g->n; base += padded_rank(&g->lin[i++])) {
-		const struct pt_k_linear *l = &g->lin[i];
-		int64_t at = base;
-
-		for (int t = 0; t < l->nterms; at += l->term[t++].r)
-			if (l->term[t].da)
-				pt_lora_grad(dev, &k, at, l->term[t].r, 1, true, l->term[t].da);
-	}
-	return true;
-}
-
-static bool wants_da(const struct pt_k_linear_group *g)
-{
-	for (int i = 0; i < g->n; i++)
-		for (int t = 0; t < g->lin[i].nterms; t++)
-			if (g->lin[i].term[t].da)
-				return true;
-	return false;
-}
-
-/* Gradients of what trains. */
-static int own_grads(struct pt_device *dev, const struct pt_k_linear_group *g, const struct work *w, struct pt_error *err)
-{
-	struct place at = { 0 };
-	bool have_db[PT_LORA_MOST], have_da;
-
-	for (int i = 0; i < g->n; next_place(g, &g->lin[i++], &at)) {
-		bool db;
-
-		if (one_bwd(dev, g, &g->lin[i], w, &at, &db, err))
-			return err->status;
-		have_db[i] = db;
-	}
-	have_da = wants_da(g) && all_da(dev, g, w);
-	at = { 0 };
-	for (int i = 0; i < g->n; next_place(g, &g->lin[i++], &at)) {
-		int64_t rank = at.rank;
-
-		for (int t = 0; t < g->lin[i].nterms; rank += g->lin[i].term[t++].r)
-			if (term_bwd(dev, g, &g->lin[i], &g->lin[i].term[t], w, rank, have_db[i], have_da, err))
-				return err->status;
-	}
-	return 0;
-}
-
-int pt_cuda_linear_grads(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
-{
-	struct work w = layout(dev, g, true, g->scratch);
-	float beta = g->acc_dx ? 1.0f : 0.0f;
-
-	if (!g->rows)
-		return 0;
-	if (g->n > PT_LORA_MOST)
-		return pt_cuda_error(err, PT_DEVICE, "%d linears of one input; %d are the most", g->n, PT_LORA_MOST);
-	if ((w.ranks && pack_terms(dev, g, &w, err)) || own_grads(dev, g, &w, err))
-		return err->status;
-	if (!g->dx)
-		return 0;
-	if (terms_dx(dev, g, &w, &beta, err))
-		return err->status;
-	for (int i = 0; i < g->n; i++) {
-		const struct pt_k_linear *l = &g->lin[i];
-		struct pt_product p = { g->rows, g->k, l->n, l->dy, NULL, NULL, g->dx, g->type, g->type, l->n,
-					l->transposed ? l->n : g->k, g->k, false, l->transposed, 1, beta };
-
-		if (weight_of(dev, g, l, &w, &p.b, err) || pt_cuda_product(dev, &p, err))
-			return err->status;
-		beta = 1;
-	}
-	return 0;
-}

@@ -111,34 +111,38 @@ bool pt_lora_up(struct pt_device *dev, int64_t m, int64_t n, int64_t r, const vo
 	}
 }
 
-/* Shares of a call. */
+/* Shares of a call; strip: the first strip of each job. */
 struct shares {
-	int64_t strips, chunks, rows;	/* rows of a chunk */
-	float *du, *xu;			/* [strips,M,R], [chunks,N,R] */
+	int strip[PT_LORA_JOBS + 1];
+	int64_t chunks, rows;		/* rows of a chunk */
+	float *du[PT_LORA_JOBS], *xu[PT_LORA_JOBS];	/* [strips,M,R], [chunks,N,R] */
 	size_t bytes;
 };
 
-static struct shares shares_of(struct pt_device *dev, int64_t m, int64_t n, int64_t r, void *scratch)
+static struct shares shares_of(struct pt_device *dev, const struct pt_lora_back *k)
 {
-	struct pt_pieces p = { (char *)scratch, 0 };
+	struct pt_pieces p = { (char *)k->scratch, 0 };
 	int64_t want;
-	struct shares s;
+	struct shares s = { { 0 } };
 
-	s.strips = (n + STRIP - 1) / STRIP;
-	want = 2 * pt_cuda_of(dev)->sms / s.strips;
-	s.rows = (m + want) / (want + 1);
+	for (int i = 0; i < k->jobs; i++)
+		s.strip[i + 1] = s.strip[i] + (int)((k->job[i].n + STRIP - 1) / STRIP);
+	want = 2 * pt_cuda_of(dev)->sms / (s.strip[k->jobs] ? s.strip[k->jobs] : 1);
+	s.rows = (k->m + want) / (want + 1);
 	s.rows = s.rows < 2 * ROWS ? 2 * ROWS : s.rows;
 	s.rows = (s.rows + ROWS - 1) / ROWS * ROWS;
-	s.chunks = (m + s.rows - 1) / s.rows;
-	s.du = (float *)pt_piece(&p, (size_t)(s.strips * m * r) * sizeof(float));
-	s.xu = (float *)pt_piece(&p, (size_t)(s.chunks * n * r) * sizeof(float));
+	s.chunks = (k->m + s.rows - 1) / s.rows;
+	for (int i = 0; i < k->jobs; i++) {
+		s.du[i] = (float *)pt_piece(&p, (size_t)((s.strip[i + 1] - s.strip[i]) * k->m * k->r) * sizeof(float));
+		s.xu[i] = (float *)pt_piece(&p, (size_t)(s.chunks * k->job[i].n * k->r) * sizeof(float));
+	}
 	s.bytes = p.used;
 	return s;
 }
 
-size_t pt_lora_scratch(struct pt_device *dev, int64_t m, int64_t n, int64_t r)
+size_t pt_lora_scratch(struct pt_device *dev, const struct pt_lora_back *k)
 {
-	return m ? shares_of(dev, m, n, r, NULL).bytes : 0;
+	return k->m ? shares_of(dev, k).bytes : 0;
 }
 
 template <int R> struct layout {
@@ -147,17 +151,28 @@ template <int R> struct layout {
 	static const int bytes = STAGES * (tile + us) + strip + red;
 };
 
+static __device__ inline int job_of(const struct shares &s, int strip)
+{
+	int job = 0;
+
+	while (strip >= s.strip[job + 1])
+		job++;
+	return job;
+}
+
 template <int R, bool DU, bool XU> __global__ __launch_bounds__(THREADS, 1)
-static void back(struct pt_lora_back k, struct shares s)
+static void back(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s)
 {
 	using L = layout<R>;
 	extern __shared__ __align__(16) char shared[];
 	uint32_t sx = pt_shared(shared), su = sx + STAGES * L::tile, sb = su + STAGES * L::us;
 	float *red = (float *)(shared + STAGES * (L::tile + L::us) + L::strip);
-	int64_t j0 = blockIdx.x * (int64_t)STRIP, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m);
+	int job = job_of(s, blockIdx.x), strip = blockIdx.x - s.strip[job];
+	const auto &o = k.job[job];
+	int64_t j0 = strip * (int64_t)STRIP, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m), n = o.n;
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, mg = warp % 2, quarter = warp / 2;
 	int tiles = (int)((last - first + ROWS - 1) / ROWS);
-	const pt_bf16 *x = (const pt_bf16 *)k.x, *u = (const pt_bf16 *)k.u, *b = (const pt_bf16 *)k.b;
+	const pt_bf16 *x = (const pt_bf16 *)o.x, *u = (const pt_bf16 *)o.u, *b = (const pt_bf16 *)o.b;
 	float c[4][R / 8][4];
 
 #pragma unroll
@@ -171,24 +186,24 @@ static void back(struct pt_lora_back k, struct shares s)
 
 		for (int i = threadIdx.x; i < ROWS * (STRIP / 8); i += THREADS) {
 			int row = i / (STRIP / 8), piece = i % (STRIP / 8);
-			bool in = i0 + row < last && j0 + piece * 8 < k.n;
+			bool in = i0 + row < last && j0 + piece * 8 < n;
 
 			pt_cp_async(pt_tile_at<STRIP>(sx + st * L::tile, row, piece),
-				    in ? x + (i0 + row) * k.n + j0 + piece * 8 : x, in);
+				    in ? x + (i0 + row) * n + j0 + piece * 8 : x, in);
 		}
 		for (int i = threadIdx.x; XU && i < ROWS * (R / 8); i += THREADS) {
 			int row = i / (R / 8), piece = i % (R / 8);
-			bool in = i0 + row < last && piece * 8 < k.ur;
+			bool in = i0 + row < last && piece * 8 < o.ur;
 
 			pt_cp_async(su + st * L::us + row * L::ld + piece * 16,
-				    in ? u + (i0 + row) * k.ldu + piece * 8 : u, in);
+				    in ? u + (i0 + row) * o.ldu + piece * 8 : u, in);
 		}
 	};
 	for (int i = threadIdx.x; DU && i < STRIP * (R / 8); i += THREADS) {
 		int row = i / (R / 8), piece = i % (R / 8);
 
-		pt_cp_async(sb + row * L::ld + piece * 16, j0 + row < k.n ? b + (j0 + row) * R + piece * 8 : b,
-			    j0 + row < k.n);
+		pt_cp_async(sb + row * L::ld + piece * 16, j0 + row < n ? b + (j0 + row) * R + piece * 8 : b,
+			    j0 + row < n);
 	}
 	for (int t = 0; t < STAGES - 1; t++) {
 		if (t < tiles)
@@ -253,7 +268,7 @@ static void back(struct pt_lora_back k, struct shares s)
 				int64_t row = first + t * ROWS + i / R;
 
 				if (row < last)
-					s.du[(blockIdx.x * k.m + row) * R + i % R] =
+					s.du[job][(strip * k.m + row) * R + i % R] =
 						red[i] + red[ROWS * R + i] + red[2 * ROWS * R + i] + red[3 * ROWS * R + i];
 			}
 		}
@@ -266,30 +281,47 @@ static void back(struct pt_lora_back k, struct shares s)
 			for (int h = 0; h < 2; h++) {
 				int64_t col = j0 + warp * 64 + i * 16 + lane / 4 + 8 * h;
 
-				if (XU && col < k.n)
-					*(float2 *)&s.xu[(blockIdx.y * k.n + col) * R + r * 8 + lane % 4 * 2] =
+				if (XU && col < n)
+					*(float2 *)&s.xu[job][(blockIdx.y * n + col) * R + r * 8 + lane % 4 * 2] =
 						make_float2(c[i][r][2 * h], c[i][r][2 * h + 1]);
 			}
 }
 
-__global__ static void sum_du(struct pt_lora_back k, struct shares s)
+/* Shares added up: du of a job, or one gradient behind them. */
+__global__ static void sums(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s, int dus)
 {
-	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x;
+	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x, col, rank;
+	int which = blockIdx.y;
 	float v = 0;
 
-	if (i >= k.m * k.r)
-		return;
-	for (int64_t t = 0; t < s.strips; t++)
-		v += s.du[t * k.m * k.r + i];
-	((pt_bf16 *)k.du)[i / k.r * k.lddu + i % k.r] = pt_t<pt_bf16>(v);
+	if (which < dus) {
+		const auto &o = k.job[which];
+
+		if (i >= k.m * k.r)
+			return;
+		for (int t = 0; t < s.strip[which + 1] - s.strip[which]; t++)
+			v += s.du[which][t * k.m * k.r + i];
+		((pt_bf16 *)o.du)[i / k.r * o.lddu + i % k.r] = pt_t<pt_bf16>(v);
+	} else {
+		const auto &g = k.grad[which - dus];
+		int64_t n = k.job[g.job].n;
+
+		if (i >= n * g.r)
+			return;
+		col = g.transposed ? i % n : i / g.r;
+		rank = g.transposed ? i / n : i % g.r;
+		for (int64_t t = 0; t < s.chunks; t++)
+			v += s.xu[g.job][(t * n + col) * k.r + g.from + rank];
+		g.to[i] += g.scale * v;
+	}
 }
 
 template <int R> static void back_launch(struct pt_device *dev, const struct pt_lora_back *k, const struct shares *s)
 {
-	dim3 grid((unsigned)s->strips, (unsigned)s->chunks);
+	dim3 grid((unsigned)s->strip[k->jobs], (unsigned)s->chunks);
 	cudaStream_t st = pt_cuda_stream(dev);
-	void (*fn)(struct pt_lora_back, struct shares) = k->b && k->u ? back<R, true, true> :
-							 k->b ? back<R, true, false> : back<R, false, true>;
+	void (*fn)(struct pt_lora_back, struct shares) = k->job[0].b && k->job[0].u ? back<R, true, true> :
+							 k->job[0].b ? back<R, true, false> : back<R, false, true>;
 
 	cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, layout<R>::bytes);
 	fn<<<grid, THREADS, layout<R>::bytes, st>>>(*k, *s);
@@ -297,10 +329,14 @@ template <int R> static void back_launch(struct pt_device *dev, const struct pt_
 
 bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
 {
-	struct shares s = shares_of(dev, k->m, k->n, k->r, k->scratch);
+	struct shares s = shares_of(dev, k);
+	int dus = k->job[0].b ? k->jobs : 0;
+	int64_t most = dus ? k->m * k->r : 0;
 
-	if (!even(k->x, k->n) || (k->u && (!even(k->u, k->ldu) || k->ur % 8)) || (k->b && !even(k->b, k->r)))
-		return false;
+	for (int i = 0; i < k->jobs; i++)
+		if (!even(k->job[i].x, k->job[i].n) || (k->job[i].b && !even(k->job[i].b, k->r)) ||
+		    (k->job[i].u && (!even(k->job[i].u, k->job[i].ldu) || k->job[i].ur % 8)))
+			return false;
 	switch (k->r) {
 	case 16: back_launch<16>(dev, k, &s); break;
 	case 32: back_launch<32>(dev, k, &s); break;
@@ -308,30 +344,12 @@ bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
 	case 64: back_launch<64>(dev, k, &s); break;
 	default: return false;
 	}
-	if (k->b)
-		sum_du<<<pt_grid(k->m * k->r, THREADS), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s);
+	for (int i = 0; i < k->grads; i++) {
+		int64_t n = k->job[k->grad[i].job].n * k->grad[i].r;
+
+		most = n > most ? n : most;
+	}
+	if (most)
+		sums<<<dim3(pt_grid(most, THREADS), (unsigned)(dus + k->grads)), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s, dus);
 	return true;
-}
-
-__global__ static void sum_xu(struct pt_lora_back k, struct shares s, int64_t from, int64_t r, float scale,
-			      bool transposed, float *to)
-{
-	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x, col, rank;
-	float v = 0;
-
-	if (i >= k.n * r)
-		return;
-	col = transposed ? i % k.n : i / r;
-	rank = transposed ? i / k.n : i % r;
-	for (int64_t t = 0; t < s.chunks; t++)
-		v += s.xu[(t * k.n + col) * k.r + from + rank];
-	to[i] += scale * v;
-}
-
-void pt_lora_grad(struct pt_device *dev, const struct pt_lora_back *k, int64_t from, int64_t r, float scale,
-		  bool transposed, float *to)
-{
-	struct shares s = shares_of(dev, k->m, k->n, k->r, k->scratch);
-
-	sum_xu<<<pt_grid(k->n * r, THREADS), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s, from, r, scale, transposed, to);
 }

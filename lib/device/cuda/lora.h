@@ -15,26 +15,39 @@
 bool pt_lora_up(struct pt_device *dev, int64_t m, int64_t n, int64_t r, const void *u, int64_t ldu, const void *p, void *y,
 		int64_t ldy, bool acc);
 
+#define PT_LORA_JOBS 4
+#define PT_LORA_GRADS 16
+
 /*
- * One pass over x [m,n]: du [m,r] = x b where b [n,r] is given, and sums of
- * x' u, u [m,ldu] with r ranks, of blocks of rows, which pt_lora_grad() adds up.
+ * One pass over each job's x [m,n]: du [m,r] = x b where b [n,r] is given, and
+ * sums of x' u, u [m,ldu] with r ranks, of which some columns are added to
+ * gradients: to[n,r] += scale * (x' u)[:,from..], or its transpose to[r,n].
  */
 struct pt_lora_back {
-	int64_t m, n, r;		/* r a multiple of 16 */
-	const void *x;
-	const void *u;			/* NULL: no x' u */
-	int64_t ldu, ur;		/* columns of u that are there, a multiple of 8 */
-	const void *b;			/* NULL: no du */
-	void *du;
-	int64_t lddu;
+	int64_t m, r;			/* r a multiple of 16 */
+	int jobs, grads;
+	struct {
+		int64_t n;
+		const void *x;
+		const void *u;		/* NULL: no x' u, in all jobs */
+		int64_t ldu, ur;	/* columns of u that are there, a multiple of 8 */
+		const void *b;		/* NULL: no du, in all jobs */
+		void *du;
+		int64_t lddu;
+	} job[PT_LORA_JOBS];
+	struct {
+		int job;
+		bool transposed;
+		int64_t from, r;
+		float scale;
+		float *to;
+	} grad[PT_LORA_GRADS];
 	void *scratch;			/* pt_lora_scratch() bytes */
 };
 
-size_t pt_lora_scratch(struct pt_device *dev, int64_t m, int64_t n, int64_t r);
+/* Of m, r, and the n of all jobs. */
+size_t pt_lora_scratch(struct pt_device *dev, const struct pt_lora_back *k);
+/* False: addresses or sizes do not fit, nothing was done. */
 bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k);
-
-/* After that: to[n,r] += scale * (x' u)[:,from..], or its transpose to[r,n]. */
-void pt_lora_grad(struct pt_device *dev, const struct pt_lora_back *k, int64_t from, int64_t r, float scale,
-		  bool transposed, float *to);
 
 #endif
