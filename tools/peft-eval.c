@@ -207,6 +207,7 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		return err->status;
 	j->bf16 = load_bf16(&j->l, dtype);
 	j->compare = has_bare(j);
+	j->l.model->router_loss = pt_model_router_factor(j->l.model);
 	pt_log(PT_FACT, "%s: %s", j->l.dev->name, j->l.dev->path);
 	if (pt_evaluator_init(&j->with, &j->run, j->l.model, &j->l.feed, err) ||
 	    pt_evaluator_init(&j->base, &j->run, j->l.model, &j->l.feed, err) || pt_loop_bounds(o.head, &b, err) ||

@@ -20,13 +20,14 @@
 
 static struct {
 	const char *model, *adapter, *output, *device, *eval;
-	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, save_minutes;
+	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, router_loss, save_minutes;
 	int64_t warmup, steps, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
-	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given, loraplus_given, embedding_given;
+	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given, loraplus_given, embedding_given,
+		router_given;
 } o = {
 	.device = "auto", .lr = 5e-5, .schedule = PT_SCHEDULE_LINEAR, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-	.clip = 1, .loraplus_embedding = 1e-6, .save_minutes = 10, .keep = 2,
+	.clip = 1, .loraplus_embedding = 1e-6, .router_loss = -1, .save_minutes = 10, .keep = 2,
 };
 
 static const struct pt_opt opts[] = {
@@ -60,6 +61,8 @@ static const struct pt_opt opts[] = {
 	  .given = &o.loraplus_given, .help = "LoRA+: rate of B and of vectors, in units of --lr" },
 	{ .name = "loraplus-embedding", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.loraplus_embedding, .max = 1e9,
 	  .given = &o.embedding_given, .help = "LoRA+: rate of an adapted embedding (1e-6)" },
+	{ .name = "router-loss", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.router_loss, .max = 1e6, .optional = true,
+	  .given = &o.router_given, .help = "keep the experts of a mixture in balance: factor of that loss (by model)" },
 	{ .name = "recompute", .type = PT_OPT_FLAG, .value = &o.recompute,
 	  .help = "keep one tensor a layer and compute the rest again: less memory, more time" },
 	{ .name = "eval", .type = PT_OPT_STRING, .arg = "FILE", .value = &o.eval,
@@ -189,6 +192,8 @@ static int put_options(struct step_tool *s, struct pt_error *err)
 		put_number(b, "loraplus", o.loraplus);
 		put_number(b, "loraplus-embedding", o.loraplus_embedding);
 	}
+	if (s->load.model->router_loss > 0)
+		put_number(b, "router-loss", s->load.model->router_loss);
 	if (o.eval)
 		pt_buf_printf(b, "eval-steps=%lld ", (long long)s->lo.eval_steps);
 	if (o.patience)
@@ -206,6 +211,20 @@ static int find_model(struct step_tool *s, struct pt_error *err)
 	return load_find(&s->load, &s->where, err);
 }
 
+/* As config.json asks, unless the option says otherwise. */
+static int set_router_loss(struct pt_model *m, struct pt_error *err)
+{
+	m->router_loss = pt_model_router_factor(m);
+	if (!o.router_given)
+		return 0;
+	if (!m->cfg.experts)
+		return pt_error(err, PT_USAGE, "--router-loss: %s has no experts", o.model);
+	m->router_loss = o.router_loss < 0 ? m->cfg.router_loss : o.router_loss;
+	if (m->router_loss <= 0 && o.router_loss < 0)
+		return pt_error(err, PT_USAGE, "router_aux_loss_coef of %s is 0: give --router-loss=F", o.model);
+	return 0;
+}
+
 static int open_model(struct step_tool *s, struct pt_error *err)
 {
 	struct pt_adamw adamw = { .beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .decay = o.decay,
@@ -215,12 +234,11 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 	if (load_found(&s->load, &s->where, err) ||
 	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
-	if (s->load.model->cfg.router_loss_on)
-		return pt_error(err, PT_USAGE, "%s: output_router_logits asks for the loss that keeps experts in balance, "
-				"which is not computed; set it to false", o.model);
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
 	if (o.loraplus_given &&
 	    pt_adapter_loraplus(s->load.adapter, o.loraplus, o.lr > 0 ? o.loraplus_embedding / o.lr : 0, err))
+		return err->status;
+	if (set_router_loss(s->load.model, err))
 		return err->status;
 	s->load.model->recompute = o.recompute;
 	s->load.feed.seed = (uint64_t)o.seed;
@@ -283,7 +301,7 @@ static int run(struct step_tool *s, struct pt_error *err)
 	    pt_reader_head(s->in, &s->head, err))
 		return err->status;
 	s->reads = false;
-	if (find_schedule(s, err) || put_options(s, err) || open_model(s, err))
+	if (find_schedule(s, err) || open_model(s, err) || put_options(s, err))
 		return err->status;
 	if (o.plan)
 		return trial_plan(&s->step, s->head, &s->load, err);

@@ -64,6 +64,8 @@ static void print_row(const struct pt_history *h, const struct pt_metric *m)
 {
 	printf("step %lld  loss %.4f  lr %.3g  grad_norm %.4g  %lld tokens  %.3f s", (long long)m->step, m->loss,
 	       m->lr, m->grad_norm, (long long)m->tokens, m->seconds);
+	if (m->routed)
+		printf("  router_loss %.4f", m->router);
 	for (int k = 0; m->evaluated && k < h->names; k++)
 		printf("  %s %.4f", h->name[k], m->eval[k]);
 	putchar('\n');

@@ -120,6 +120,9 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 		status = pt_optimizer_norm(&s->opt, &norm, &bad, err);
 	if (status)
 		return status;
-	printf("loss %.6g  grad_norm %.6g\n", s->loss, norm);
+	printf("loss %.6g  grad_norm %.6g", s->loss, norm);
+	if (s->model->router_loss > 0)
+		printf("  router_loss %.6g", s->router);
+	putchar('\n');
 	return bad ? pt_error(err, PT_NUMERIC, "the gradient of %s is not finite", bad->name) : tool_finish(err);
 }

@@ -183,7 +183,8 @@ static int tables_init(struct tables *t, const struct pt_opt *opts, struct pt_er
 		if (o->letter)
 			used += (size_t)snprintf(t->letters + used, sizeof t->letters - used, "%c%s",
 						 o->letter, takes_arg(o) ? ":" : "");
-		t->longs[k++] = (struct option){ o->name, takes_arg(o), NULL, VAL_OPT + (int)i };
+		t->longs[k++] = (struct option){ o->name, o->optional ? optional_argument : takes_arg(o), NULL,
+						 VAL_OPT + (int)i };
 		if (!o->negatable)
 			continue;
 		t->no_names[t->n_no] = pt_format(err, "no-%s", o->name);
@@ -269,7 +270,7 @@ int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *ope
 			*(bool *)o->value = false;
 		} else {
 			o = c >= VAL_OPT ? &opts[c - VAL_OPT] : by_letter(opts, c);
-			status = set_value(o, optarg, err);
+			status = o->optional && !optarg ? 0 : set_value(o, optarg, err);
 			if (status) {
 				name_of(o, c < VAL_OPT, name, sizeof name);
 				pt_error_prefix(err, "option %s", name);
@@ -295,7 +296,9 @@ static void help_line(struct pt_buf *out, const struct pt_opt *o)
 	else
 		pt_buf_str(out, "      ");
 	pt_buf_printf(out, "--%s%s", o->negatable ? "[no-]" : "", o->name);
-	if (takes_arg(o))
+	if (o->optional)
+		pt_buf_printf(out, "[=%s]", o->arg);
+	else if (takes_arg(o))
 		pt_buf_printf(out, " %s", o->choices && !o->arg ? o->choices : o->arg ? o->arg : "VALUE");
 	used = out->len - start;
 	if (used + 2 > COLUMN) {

@@ -41,6 +41,7 @@ struct pt_opt {
 	double min, max;	/* inclusive, for INT and FLOAT; both 0: any value */
 	const char *choices;
 	bool negatable;
+	bool optional;		/* --name alone leaves the value as it is, --name=ARG sets it; without a letter */
 	bool *given;		/* set to true when the option was used; may be NULL */
 	const char *help;	/* one line, lower case, no full stop */
 };

@@ -44,7 +44,7 @@ static int prepare_pieces(struct pt_run *run, struct pt_pass *p)
 static int open_stats(struct pt_run *run, struct pt_pass *p)
 {
 	p->m->body->nstats = 0;
-	if (!p->m->router_loss || !p->m->cfg.experts || run->err.status)
+	if (p->m->router_loss <= 0 || !p->m->cfg.experts || run->err.status)
 		return run->err.status;
 	p->stat = pt_pool_alloc(&run->pool, (size_t)p->stack->cfg->layers * sizeof *p->stat, &run->err);
 	return p->stat ? 0 : run->err.status;

@@ -88,7 +88,7 @@ struct pt_config {
 	int experts, expert_choices;
 	int64_t expert_ffn, shared_ffn;
 	bool expert_renorm;
-	float router_loss;		/* factor of the loss that keeps experts in balance, and whether it is */
+	double router_loss;		/* factor of the loss that keeps experts in balance, and whether it is */
 	bool router_loss_on;		/* part of the loss unasked */
 	float attn_softcap, final_softcap;	/* 0: none */
 	float embed_scale;		/* on word embeddings, in the type of their weights */

@@ -85,7 +85,7 @@ static void experts(const struct pt_config *c, struct pt_buf *b)
 	if (c->shared_ffn)
 		part(b, "one shared of width %lld", (long long)c->shared_ffn);
 	if (c->router_loss_on)
-		part(b, "router loss times %g", (double)c->router_loss);
+		part(b, "router loss times %g", c->router_loss);
 }
 
 static void positions(const struct pt_config *c, struct pt_buf *b)

@@ -72,3 +72,10 @@ struct pt_tensor *pt_model_router_loss(struct pt_run *run, const struct pt_model
 		return NULL;
 	return pt_op_balance(run, b->stat, b->nstats, (float)((double)m->cfg.experts / (rows * rows)));
 }
+
+double pt_model_router_factor(const struct pt_model *m)
+{
+	const struct pt_head *h = m->body->head;
+
+	return m->cfg.router_loss_on && h && h->router_loss ? m->cfg.router_loss : 0;
+}

@@ -116,6 +116,7 @@ struct pt_head {
 	const char *out;	/* NULL: what was pooled is the result */
 	bool out_bias;
 	const char *bias_path;	/* of out's bias; NULL: out's */
+	bool router_loss;	/* output_router_logits adds the loss of the routers to that of the task */
 };
 
 /* Names of the keys of config.json, others behind a '|', the first that is there counting; NULL: this family has no

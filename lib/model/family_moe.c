@@ -76,8 +76,10 @@ static const struct pt_part qwen3_parts[] = {
 	{ 0, NULL }
 };
 
+#define HEAD_LM_ROUTED { .task = PT_TASK_CAUSAL_LM, .out = "lm_head", .router_loss = true }
+
 static const struct pt_head heads[] = {
-	HEAD_LM,
+	HEAD_LM_ROUTED,
 	HEAD_SCORE,
 	HEAD_TOKENS("score"),
 	HEAD_ANSWERS,
@@ -85,7 +87,7 @@ static const struct pt_head heads[] = {
 };
 
 static const struct pt_head qwen3_heads[] = {
-	HEAD_LM,
+	HEAD_LM_ROUTED,
 	HEAD_SCORE,
 	HEAD_TOKENS("score"),
 	HEAD_ANSWERS_ON("transformer"),
@@ -117,7 +119,7 @@ static int read_numbers(struct pt_config *c, const cJSON *json, const struct mix
 	c->experts = (int)experts;
 	c->expert_choices = (int)choices;
 	c->expert_ffn = c->ffn;
-	c->router_loss = (float)scale;
+	c->router_loss = scale;
 	return m->width ? pt_json_int(json, m->width, 1, MAX_FFN, m->ffn, &c->expert_ffn, err) : 0;
 }
 

@@ -41,7 +41,8 @@ struct pt_model {
 	struct pt_site *site;		/* all sites, in HF's order of modules */
 	int nsites;
 	bool recompute;			/* one recomputed scope per block */
-	bool router_loss;		/* keep what pt_model_router_loss() needs */
+	double router_loss;		/* factor of the loss that keeps experts in balance; 0: what pt_model_router_loss()
+					 * needs is not kept */
 	struct pt_body *body;		/* body.h: parts by role, memory that the model owns */
 };
 
@@ -87,9 +88,12 @@ int pt_model_encode(struct pt_run *run, struct pt_model *m, const struct pt_inpu
 
 /*
  * The loss [1] that keeps the experts of a mixture in balance, over the rows of all sequences and all sparse
- * layers of the last pt_model_hidden(); NULL where m->router_loss was not set or the model has no experts.
+ * layers of the last pt_model_hidden(), not yet times the factor; NULL where m->router_loss is 0 or the model has
+ * no experts.
  */
 struct pt_tensor *pt_model_router_loss(struct pt_run *run, const struct pt_model *m);
+/* The factor that config.json asks for: that of transformers where output_router_logits is set and the class adds it, else 0. */
+double pt_model_router_factor(const struct pt_model *m);
 
 /* Class logits [B,K] of the pooled rows, or, where the head reads every row, [N,K]; one call a micro-batch. */
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,

@@ -64,15 +64,32 @@ int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
 	return status;
 }
 
+/* Whether one of the words of list, "key=value key=value ...", has the key of word. */
+static bool has_key(const char *list, const char *word)
+{
+	size_t n = strcspn(word, "= ");
+
+	for (; *list; list += strcspn(list, " "), list += *list == ' ')
+		if (strcspn(list, "= ") == n && !memcmp(list, word, n))
+			return true;
+	return false;
+}
+
 /* Words of a, one after the other, against those of b: the first that differ. */
 static int compare_options(const char *out, const char *was, const char *is, struct pt_error *err)
 {
 	while (*was || *is) {
 		size_t n = strcspn(was, " "), k = strcspn(is, " ");
 
+		if (*is && !has_key(was, is))
+			return pt_error(err, PT_USAGE, "the run in %s was begun without %.*s: give the same options, or another -o",
+					out, (int)k, is);
+		if (*was && !has_key(is, was))
+			return pt_error(err, PT_USAGE, "the run in %s was begun with %.*s: give the same options, or another -o",
+					out, (int)n, was);
 		if (n != k || memcmp(was, is, n))
 			return pt_error(err, PT_USAGE, "the run in %s was begun with %.*s, not %.*s: give the same options, or another -o",
-					out, n ? (int)n : 12, n ? was : "fewer options", k ? (int)k : 12, k ? is : "fewer options");
+					out, (int)n, was, (int)k, is);
 		was += n + (was[n] == ' ');
 		is += k + (is[k] == ' ');
 	}

@@ -42,12 +42,15 @@ static int read_results(struct pt_evaluator *e, const struct pt_loss *l, struct 
 	e->has_logits = l->logits != NULL;
 	e->has_best = l->argmax != NULL;
 	e->has_embedding = l->embedding != NULL;
+	e->has_router = l->router != NULL;
 	if (e->has_loss && (pt_grow(&e->loss, &e->cap_loss, rows, sizeof *e->loss, err) ||
 			    pt_tensor_read(e->run, l->value, e->loss, err)))
 		return err->status;
 	if (e->has_logits && (pt_grow(&e->logits, &e->cap_logits, (size_t)pt_tensor_count(l->logits),
 				      sizeof *e->logits, err) ||
 			      pt_tensor_read(e->run, l->logits, e->logits, err)))
+		return err->status;
+	if (e->has_router && pt_tensor_read(e->run, l->router, &e->router, err))
 		return err->status;
 	if (e->has_embedding) {
 		e->width = (int)l->embedding->shape[1];
@@ -73,7 +76,7 @@ int pt_evaluator_add(struct pt_evaluator *e, const struct pt_examples *x, struct
 	    pt_loss_forward(e->run, e->model, &e->feed, e->argmax, &l, err) || read_results(e, &l, err))
 		return err->status;
 	return pt_measure_add(&e->measure, &e->feed, e->has_loss ? e->loss : NULL, e->has_logits ? e->logits : NULL,
-			      e->has_best ? e->best : NULL, err);
+			      e->has_best ? e->best : NULL, e->has_router ? &e->router : NULL, err);
 }
 
 int pt_evaluator_stream(struct pt_evaluator *e, struct pt_reader *r, int (*stop)(void *), void *arg,

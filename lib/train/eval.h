@@ -22,9 +22,10 @@ struct pt_evaluator {
 	float *logits;			/* as struct pt_loss has them */
 	float *embedding;		/* [examples, width] */
 	int32_t *best;			/* [feed.rows] */
+	float router;			/* loss of the routers, before its factor */
 	size_t cap_loss, cap_logits, cap_best, cap_embedding;
 	int width;			/* of embeddings */
-	bool has_loss, has_logits, has_best, has_embedding;
+	bool has_loss, has_logits, has_best, has_embedding, has_router;
 };
 
 int pt_evaluator_init(struct pt_evaluator *e, struct pt_run *run, struct pt_model *model,

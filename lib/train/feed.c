@@ -93,6 +93,7 @@ static int make_all_rows(struct pt_feed *f, int64_t tokens, int64_t decoder_toke
 	memset(&f->in, 0, sizeof f->in);
 	f->x = NULL;
 	f->rows = 0;
+	f->share = 0;
 	f->labelled = false;
 	f->d_label = NULL;
 	f->d_target = f->d_weight = NULL;
@@ -330,6 +331,8 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 		status = fill_decoder(f, x, err);
 	if (!status)
 		status = pt_task_per_token(f->o.task) ? fill_tokens(f, x, err) : fill_examples(f, x, err);
+	for (int64_t i = 0; !status && i < f->rows && f->labelled; i++)
+		f->share += (double)f->weight[i];
 	return status ? status : upload(f, run, x->token_type_ids, err);
 }
 
@@ -379,6 +382,7 @@ int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bou
 	if (status)
 		return status;
 	f->rows = rows;
+	f->share = 1;
 	f->labelled = true;
 	if (f->o.task == PT_TASK_CONTRASTIVE && pt_feed_sets_plan(f, seqs, err))
 		return err->status;

@@ -58,6 +58,7 @@ struct pt_feed {
 	struct pt_input in;
 	int64_t rows;			/* targets: labelled tokens, or examples; 0: nothing is learned here */
 	bool labelled;			/* the micro-batch has targets */
+	double share;			/* of the step's loss that is this micro-batch's: the sum of the targets' weights */
 	int64_t first;			/* index of the first example, for messages */
 
 	/* host, valid until the next fill */

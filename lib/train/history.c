@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 
+#define ROUTER "router_loss"
+
 void pt_history_release(struct pt_history *h)
 {
 	free(h->row);
@@ -59,11 +61,11 @@ int pt_history_eval(struct pt_history *h, const struct pt_measure *m, struct pt_
 	return 0;
 }
 
-/* Columns of rows [from, to), which are alike in having evaluations. */
+/* Columns of rows [from, to), which are alike in what they have. */
 static int write_rows(const struct pt_history *h, size_t from, size_t to, struct pt_writer *w,
 		      struct pt_error *err)
 {
-	enum { INTS = 3, REALS = 4 + PT_EVAL_MAX };
+	enum { INTS = 3, EVALS = 5, REALS = EVALS + PT_EVAL_MAX };
 	size_t n = to - from;
 	int64_t *ints = pt_malloc(INTS * n, sizeof *ints, err);
 	double *reals = pt_malloc(REALS * n, sizeof *reals, err);
@@ -83,8 +85,9 @@ static int write_rows(const struct pt_history *h, size_t from, size_t to, struct
 		reals[n + i] = m->lr;
 		reals[2 * n + i] = m->grad_norm;
 		reals[3 * n + i] = m->seconds;
+		reals[4 * n + i] = m->router;
 		for (int k = 0; k < h->names; k++)
-			reals[(size_t)(4 + k) * n + i] = m->eval[k];
+			reals[(size_t)(EVALS + k) * n + i] = m->eval[k];
 	}
 	pt_st_build_array(&b, "step", PT_I64, (int64_t)n, ints);
 	pt_st_build_array(&b, "tokens", PT_I64, (int64_t)n, ints + n);
@@ -93,8 +96,10 @@ static int write_rows(const struct pt_history *h, size_t from, size_t to, struct
 	pt_st_build_array(&b, "lr", PT_F64, (int64_t)n, reals + n);
 	pt_st_build_array(&b, "grad_norm", PT_F64, (int64_t)n, reals + 2 * n);
 	pt_st_build_array(&b, "seconds", PT_F64, (int64_t)n, reals + 3 * n);
+	if (h->row[from].routed)
+		pt_st_build_array(&b, ROUTER, PT_F64, (int64_t)n, reals + 4 * n);
 	for (int k = 0; h->row[from].evaluated && k < h->names; k++)
-		pt_st_build_array(&b, h->name[k], PT_F64, (int64_t)n, reals + (size_t)(4 + k) * n);
+		pt_st_build_array(&b, h->name[k], PT_F64, (int64_t)n, reals + (size_t)(EVALS + k) * n);
 	status = pt_writer_data(w, &b, err);
 out:
 	pt_st_build_release(&b);
@@ -121,7 +126,8 @@ int pt_history_save(const struct pt_history *h, const char *path, struct pt_erro
 	status = pt_writer_head(w, NULL, NULL, 0, NULL, err);
 	for (; !status && from < h->n; from = to) {
 		for (to = from + 1; to < h->n && to - from < MOST &&
-		     h->row[to].evaluated == h->row[from].evaluated; )
+		     h->row[to].evaluated == h->row[from].evaluated &&
+		     h->row[to].routed == h->row[from].routed; )
 			to++;
 		status = write_rows(h, from, to, w, err);
 	}
@@ -133,12 +139,14 @@ int pt_history_save(const struct pt_history *h, const char *path, struct pt_erro
 
 static int load_rows(struct pt_history *h, const struct pt_st *st, struct pt_error *err)
 {
-	const struct pt_st_tensor *step = pt_st_find(st, "step");
+	const struct pt_st_tensor *step = pt_st_find(st, "step"), *router = pt_st_find(st, ROUTER);
 	const struct pt_st_tensor *col[6 + PT_EVAL_MAX] = { NULL };
 	static const char *const name[6] = { "tokens", "examples", "loss", "lr", "grad_norm", "seconds" };
 	int64_t n = step ? step->shape[0] : 0;
 	int evals = 0;
 
+	if (router && pt_st_require(st, ROUTER, PT_F64, 1, &n, &router, err))
+		return err->status;
 	for (int i = 0; i < 6; i++)
 		if (pt_st_require(st, name[i], i < 2 ? PT_I64 : PT_F64, 1, &n, &col[i], err))
 			return err->status;
@@ -150,7 +158,8 @@ static int load_rows(struct pt_history *h, const struct pt_st *st, struct pt_err
 			.examples = ((const int64_t *)col[1]->data)[i],
 			.loss = ((const double *)col[2]->data)[i], .lr = ((const double *)col[3]->data)[i],
 			.grad_norm = ((const double *)col[4]->data)[i],
-			.seconds = ((const double *)col[5]->data)[i], .evaluated = evals > 0 };
+			.seconds = ((const double *)col[5]->data)[i], .evaluated = evals > 0, .routed = router != NULL,
+			.router = router ? ((const double *)router->data)[i] : 0 };
 
 		for (size_t k = 0; k < st->ntensors && evals; k++) {
 			const struct pt_st_tensor *t = &st->tensor[k];

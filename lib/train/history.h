@@ -22,6 +22,8 @@ struct pt_metric {
 	double loss, lr, grad_norm;
 	int64_t tokens, examples;
 	double seconds;			/* that the step took */
+	bool routed;
+	double router;			/* loss of the routers, before its factor */
 	bool evaluated;
 	double eval[PT_EVAL_MAX];	/* by column, see pt_history.name */
 };

@@ -220,6 +220,8 @@ static int one_step(struct pt_loop *l, bool *end, struct pt_error *err)
 	l->at.step++;
 	l->at.digest = digest;
 	m.loss = l->s->loss;
+	m.routed = l->s->model->router_loss > 0;
+	m.router = l->s->router;
 	m.tokens = l->s->tokens;
 	m.examples = l->s->examples;
 	m.seconds = now() - start;

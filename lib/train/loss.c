@@ -129,12 +129,18 @@ int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed
 		sets(run, m, f, hidden, out);
 	else
 		classes(run, m, f, hidden, out);
+	out->router = pt_model_router_loss(run, m);
+	out->router_weight = (float)(m->router_loss * f->share);
 	return pt_run_check(run, err);
 }
 
 int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_error *err)
 {
-	return l->value ? pt_backward(run, l->value, l->seed, err) : 0;
+	if (!l->value)
+		return 0;
+	if (l->router && pt_backward_also(run, l->router, l->router_weight))
+		return pt_run_check(run, err);
+	return pt_backward(run, l->value, l->seed, err);
 }
 
 int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_feed_bounds *b,

@@ -148,8 +148,10 @@ static bool add_target(struct pt_measure *m, const struct pt_feed *f, int64_t i,
 }
 
 int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
-		   const int32_t *argmax, struct pt_error *err)
+		   const int32_t *argmax, const float *router, struct pt_error *err)
 {
+	double before = m->weight;
+
 	m->examples += f->x->n;
 	m->tokens += f->x->tokens;
 	for (int64_t i = 0; loss && i < f->rows; i++) {
@@ -159,6 +161,10 @@ int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *l
 			continue;
 		m->loss += w * (double)loss[i];
 		m->weight += w;
+	}
+	if (loss && router) {
+		m->router += (m->weight - before) * (double)*router;
+		m->routed = true;
 	}
 	if (loss && m->bio)
 		pt_measure_entities(m, f, argmax);
@@ -286,7 +292,8 @@ static const char *tags_result(const struct pt_measure *m, int i, double *value)
 	return i == 2 ? "f1" : i == 3 ? "precision" : i == 4 ? "recall" : NULL;
 }
 
-const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
+/* Those of the task. */
+static const char *task_result(const struct pt_measure *m, int i, double *value)
 {
 	double p, r, loss = pt_measure_ratio(m->loss, m->weight);
 
@@ -325,4 +332,14 @@ const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 	}
 	*value = i == 1 ? pt_measure_ratio(m->abs_error, (double)m->targets) : r2(m);
 	return i == 1 ? "mae" : i == 2 ? "r2" : NULL;
+}
+
+const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
+{
+	const char *name = task_result(m, i, value);
+
+	if (name || !m->routed || i == 0 || !task_result(m, i - 1, value))
+		return name;
+	*value = pt_measure_ratio(m->router, m->weight);
+	return "router_loss";
 }

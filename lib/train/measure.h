@@ -29,6 +29,8 @@ struct pt_measure {
 	int64_t entities, found, right;	/* true ones, predicted ones, those that are both */
 	double overlap;			/* answers: sum of F1 */
 	double reciprocal;		/* sets: sum of 1/rank */
+	double router;			/* sum of the routers' loss, weighted as the losses of its micro-batch */
+	bool routed;
 	double *score;			/* [nscores,2] pairs: score and cosine */
 	size_t nscores, cap_score;
 };
@@ -37,14 +39,18 @@ int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struc
 void pt_measure_release(struct pt_measure *m);
 void pt_measure_clear(struct pt_measure *m);
 
-/* Add a micro-batch. Host arrays: loss [rows] (NULL: unlabelled), logits as struct pt_loss has them, or argmax [rows]. */
+/*
+ * Add a micro-batch. Host arrays: loss [rows] (NULL: unlabelled), logits as struct pt_loss has them, or argmax [rows];
+ * router [1], the loss of the routers before its factor (NULL: none).
+ */
 int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
-		   const int32_t *argmax, struct pt_error *err);
+		   const int32_t *argmax, const float *router, struct pt_error *err);
 
 /*
  * The i-th result: its name ("loss" first, then "perplexity", "accuracy", "f1" ...); NULL past the last.
  * f1 is that of the second class where there are two, else the mean over classes that occur ("f1_macro");
- * of several labels the micro average; of entities and answers as said in their files.
+ * of several labels the micro average; of entities and answers as said in their files. "router_loss" comes last,
+ * where there is one; it is no part of "loss".
  */
 const char *pt_measure_result(const struct pt_measure *m, int i, double *value);
 

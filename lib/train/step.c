@@ -57,6 +57,20 @@ static int take_loss(struct pt_step *s, const struct pt_loss *l, struct pt_error
 	return s->bad < 0 ? 0 : pt_error(err, PT_NUMERIC, "the loss is %g", (double)s->value[s->bad]);
 }
 
+/* What the routers of the micro-batch add to that. */
+static int take_router(struct pt_step *s, const struct pt_loss *l, struct pt_error *err)
+{
+	float value;
+
+	if (!l->router)
+		return 0;
+	if (pt_tensor_read(&s->run, l->router, &value, err))
+		return err->status;
+	s->router += s->feed.share * (double)value;
+	s->loss += (double)l->router_weight * (double)value;
+	return isfinite(value) ? 0 : pt_error(err, PT_NUMERIC, "the loss of the routers is %g", (double)value);
+}
+
 int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err)
 {
 	struct pt_loss l;
@@ -68,7 +82,7 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 	s->bad = -1;
 	if (pt_feed_fill(&s->feed, &s->run, x, err) ||
 	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||
-	    pt_loss_backward(&s->run, &l, err))
+	    take_router(s, &l, err) || pt_loss_backward(&s->run, &l, err))
 		return err->status;
 	s->tokens += x->tokens + x->decoder_tokens;
 	s->examples += x->n;
@@ -99,7 +113,7 @@ static int method_loss(struct pt_step *s, struct pt_error *err)
 
 int pt_step_clear(struct pt_step *s, struct pt_error *err)
 {
-	s->loss = 0;
+	s->loss = s->router = 0;
 	s->tokens = s->examples = 0;
 	return pt_params_zero_grad(s->opt.params, err);
 }

@@ -27,7 +27,9 @@ struct pt_step {
 	bool bf16;
 
 	/* the step so far */
-	double loss;			/* mean over the step's targets, once all micro-batches were added */
+	double loss;			/* what is learned: mean over the step's targets, and what is added to it, once all
+					 * micro-batches were added */
+	double router;			/* the routers' part of it, before its factor */
 	int64_t tokens, examples;
 	float *value;			/* [feed.rows] losses of the last micro-batch */
 	size_t cap_value;

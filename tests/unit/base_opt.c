@@ -9,10 +9,10 @@
 #include "base/opt.h"
 
 static struct values {
-	bool fast, slow, given;
+	bool fast, slow, given, factor_given;
 	int verbose, kind;
 	int64_t n, any;
-	double x, y;
+	double x, y, factor;
 	const char *file;
 	struct pt_opt_list list;
 } v;
@@ -28,6 +28,8 @@ static const struct pt_opt opts[] = {
 	{ .name = "rate", .letter = 'x', .type = PT_OPT_FLOAT, .arg = "X", .value = &v.x,
 	  .min = 0, .max = 1, .help = "a rate" },
 	{ .name = "real", .type = PT_OPT_FLOAT, .arg = "X", .value = &v.y, .help = "any real number" },
+	{ .name = "factor", .type = PT_OPT_FLOAT, .arg = "X", .value = &v.factor, .max = 2, .optional = true,
+	  .given = &v.factor_given, .help = "a factor" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "FILE", .value = &v.file,
 	  .help = "where to" },
 	{ .name = "kind", .letter = 'k', .type = PT_OPT_CHOICE, .choices = "red|green|blue",
@@ -90,6 +92,12 @@ static void values(void **state)
 	assert_true(help);
 	assert_ok(parse("--version", NULL), &err);
 	assert_true(version && !help);
+	/* An argument that may be left out stands behind a sign. */
+	assert_ok(parse("--factor", "1", NULL), &err);
+	assert_true(v.factor_given && v.factor == 0);
+	assert_int_equal(operand, 2);
+	assert_ok(parse("--factor=1.5", "1", NULL), &err);
+	assert_true(v.factor_given && v.factor == 1.5);
 	assert_ok(parse("--outp", "x", NULL), &err);
 	assert_string_equal(v.file, "x");
 	assert_ok(parse("-o", "", NULL), &err);
@@ -109,6 +117,8 @@ static void refused(void **state)
 	assert_fails(parse("-x", "1.01", NULL), PT_USAGE, "out of range (0 to 1)", &err);
 	assert_fails(parse("-x", "nan", NULL), PT_USAGE, "not a number", &err);
 	assert_fails(parse("-x", "0x1", NULL), PT_USAGE, "not a number", &err);
+	assert_fails(parse("--factor=3", NULL), PT_USAGE, "option --factor: 3 is out of range", &err);
+	assert_fails(parse("--factor=", NULL), PT_USAGE, "not a number", &err);
 	assert_fails(parse("--real", "inf", NULL), PT_USAGE, "not a number", &err);
 	assert_fails(parse("--real", "1e999", NULL), PT_USAGE, "too large", &err);
 	assert_fails(parse("-k", "gree", NULL), PT_USAGE, "'gree' is none of red|green|blue", &err);
@@ -175,6 +185,7 @@ static void help_text(void **state)
 		"      --any N                 any number\n"
 		"  -x, --rate X                a rate\n"
 		"      --real X                any real number\n"
+		"      --factor[=X]            a factor\n"
 		"  -o, --output FILE           where to\n"
 		"  -k, --kind red|green|blue   which\n"
 		"  -l, --add-a-very-long-name-here WORD\n"

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lora_moe.c - golden values of adapters on mixtures of experts (lora_walk.h).
+ * lora_moe.c - golden values of adapters on mixtures of experts (lora_walk.h),
+ * also by the steps of training: what the routers add to the loss, by
+ * micro-batch and with recomputed blocks.
  */
 #include "lora_walk.h"
+
+#include "train/step.h"
 
 static void test_cases(void **state)
 {
@@ -36,6 +40,206 @@ static void test_mutations(void **state)
 	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
 }
 
+/* The sequences [from, to) of the golden file, as a micro-batch of a step with so many targets. */
+struct micro {
+	struct pt_examples x;
+	int64_t index[8], offsets[9];
+	int64_t targets;
+};
+
+static void micro_make(struct micro *b, struct lfix *l, int from, int to, int64_t step_targets)
+{
+	const struct pt_st_tensor *cu = mfix_in(&l->x, "in.cu");
+	const int32_t *c = cu->data, *y = mfix_in(&l->x, "in.labels")->data;
+
+	memset(b, 0, sizeof *b);
+	assert_true(to - from <= 8);
+	b->x = (struct pt_examples){ .n = to - from, .tokens = c[to] - c[from], .index = b->index, .offsets = b->offsets,
+				     .input_ids = (const int32_t *)mfix_in(&l->x, "in.ids")->data + c[from],
+				     .labels = y + c[from], .step = 1, .micro = 1, .micros = 1, .epoch = 1 };
+	for (int i = from; i < to; i++) {
+		b->index[i - from] = i;
+		b->offsets[i - from + 1] = c[i + 1] - c[from];
+		for (int32_t t = c[i] + 1; t < c[i + 1]; t++)
+			b->targets += y[t] != -100;
+	}
+	b->x.step_tokens = step_targets ? step_targets : b->targets;
+	b->x.step_examples = (int64_t)cu->count - 1;
+	b->x.step_weight = (double)b->x.step_examples;
+}
+
+/* The steps of training over the golden adapter, with room for all of its sequences. */
+static void stepper_open(struct pt_step *s, struct lfix *l, struct pt_device **plan)
+{
+	const cJSON *h = l->hyper;
+	struct pt_adamw cfg = {
+		.beta1 = golden_number(h, "beta1"), .beta2 = golden_number(h, "beta2"), .eps = golden_number(h, "eps"),
+		.decay = golden_number(h, "decay"), .clip = golden_number(h, "clip"),
+	};
+	struct pt_feed_options feed = { .task = PT_TASK_CAUSAL_LM };
+	struct pt_feed_bounds b = { .tokens = l->x.in.rows.n, .seqs = l->x.in.rows.batch, .len = l->x.in.rows.max_len };
+	struct pt_error *err = &l->x.f.err;
+
+	l->x.m->router_loss = pt_model_router_factor(l->x.m);
+	assert_true(l->x.m->router_loss > 0);
+	assert_ok(pt_device_plan(plan, l->x.f.dev, err), err);
+	assert_ok(pt_step_init(s, l->x.m, l->a, &l->a->params, l->x.f.dev, *plan, &feed, &cfg, false, err), err);
+	assert_ok(pt_step_fit(s, &b, NULL, 0, err), err);
+}
+
+static void stepper_close(struct pt_step *s, struct pt_device *plan)
+{
+	pt_step_release(s);
+	pt_device_close(plan);
+}
+
+/* One micro-batch into the step; its gradient so far, all tensors one after the other. */
+static float *add_micro(struct pt_step *s, struct lfix *l, const struct micro *b)
+{
+	float *all = calloc((size_t)pt_params_count(&l->a->params), sizeof *all);
+	size_t at = 0;
+
+	assert_ok(pt_step_micro(s, &b->x, &l->x.f.err), &l->x.f.err);
+	for (int i = 0; i < l->a->params.n; i++) {
+		struct pt_param *p = l->a->params.item[i];
+		float *g = fix_grad(&l->x.f, p);
+
+		memcpy(all + at, g, (size_t)pt_tensor_count(&p->t) * sizeof *g);
+		at += (size_t)pt_tensor_count(&p->t);
+		free(g);
+	}
+	return all;
+}
+
+/* Ten steps as HF PEFT makes them, the loss of the routers in them. */
+static void test_steps(void **state)
+{
+	(void)state;
+	for (int d = 0; lwalk_devices[d]; d++) {
+		struct pt_schedule schedule;
+		const struct pt_param *bad;
+		struct pt_device *plan;
+		struct pt_step s;
+		struct micro b;
+		struct lfix l;
+		float losses[10];
+		double norm;
+
+		lfix_golden(&l, "mixtral-params");
+		lfix_open(&l, lwalk_devices[d]);
+		stepper_open(&s, &l, &plan);
+		schedule = (struct pt_schedule){
+			.kind = PT_SCHEDULE_LINEAR, .lr = golden_number(l.hyper, "lr"),
+			.warmup = (int64_t)golden_number(l.hyper, "warmup"), .total = (int64_t)golden_number(l.hyper, "total"),
+		};
+		micro_make(&b, &l, 0, l.x.in.rows.batch, 0);
+		for (int t = 0; t < 10; t++) {
+			assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+			assert_ok(pt_step_micro(&s, &b.x, &l.x.f.err), &l.x.f.err);
+			assert_ok(pt_step_update(&s, pt_schedule_rate(&schedule, t), t + 1, schedule.total, &norm, &bad,
+						 &l.x.f.err), &l.x.f.err);
+			losses[t] = (float)s.loss;
+		}
+		lwalk_right(&l, "losses", golden_result(&l.x.g, "losses", losses, 10, 0));
+		lwalk_right(&l, "a tensor after ten steps", lwalk_tensors(&l, true));
+		stepper_close(&s, plan);
+		lfix_close(&l);
+		lfix_release(&l);
+	}
+}
+
+/* The routers' loss of a step is the mean of its micro-batches, weighted by their shares of the targets. */
+static void test_micro_batches(void **state)
+{
+	float *alone[2], *whole, *both;
+	double loss[2], router[2], share;
+	struct micro part[2], all;
+	struct pt_device *plan;
+	struct pt_step s;
+	struct lfix l;
+
+	(void)state;
+	lfix_golden(&l, "mixtral-params");
+	lfix_open(&l, "cpu");
+	stepper_open(&s, &l, &plan);
+	micro_make(&all, &l, 0, 6, 0);
+	assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+	whole = add_micro(&s, &l, &all);
+	assert_true(s.router > 1.5 && s.router < 5);	/* as many as are chosen where all are used alike: 2 */
+	loss[0] = s.router;
+	for (int i = 0; i < 2; i++) {
+		micro_make(&part[i], &l, i ? 4 : 0, i ? 6 : 4, 0);
+		assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+		alone[i] = add_micro(&s, &l, &part[i]);
+		/* It is no mean over rows: of parts it is another than of all. */
+		assert_true(fabs(s.router - loss[0]) > 1e-3);
+		router[i] = s.router;
+		part[i].x.step_tokens = all.targets;
+	}
+	for (int i = 0; i < 2; i++) {
+		assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+		free(add_micro(&s, &l, &part[i]));
+		loss[i] = s.loss;
+	}
+	share = (double)part[0].targets / (double)all.targets;
+	assert_true(share > 0.05 && share < 0.4);
+	assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+	free(add_micro(&s, &l, &part[0]));
+	both = add_micro(&s, &l, &part[1]);
+	assert_true(fabs(s.router - share * router[0] - (1 - share) * router[1]) < 1e-6);
+	assert_true(fabs(s.loss - loss[0] - loss[1]) < 1e-6);
+	for (int64_t i = 0; i < pt_params_count(&l.a->params); i++) {
+		double want = share * (double)alone[0][i] + (1 - share) * (double)alone[1][i];
+
+		assert_true(fabs((double)both[i] - want) <= 1e-6 + 1e-4 * fabs(want));
+	}
+	assert_memory_not_equal(both, whole, (size_t)pt_params_count(&l.a->params) * sizeof *both);
+	free(alone[0]);
+	free(alone[1]);
+	free(both);
+	free(whole);
+	stepper_close(&s, plan);
+	lfix_close(&l);
+	lfix_release(&l);
+}
+
+/* Recomputed blocks: the same to the bit; and the plan holds what the step uses. */
+static void test_recompute(void **state)
+{
+	double loss[2], router[2];
+	float *g[2];
+	size_t n;
+
+	(void)state;
+	for (int r = 0; r < 2; r++) {
+		struct pt_device *plan;
+		struct pt_step s;
+		struct micro b;
+		struct lfix l;
+		size_t bytes;
+
+		lfix_golden(&l, "mixtral-params");
+		lfix_open(&l, "cpu");
+		l.x.m->recompute = r;
+		stepper_open(&s, &l, &plan);
+		micro_make(&b, &l, 0, 6, 0);
+		assert_ok(pt_step_plan(&s, &s.train, true, &bytes, &l.x.f.err), &l.x.f.err);
+		assert_ok(pt_step_clear(&s, &l.x.f.err), &l.x.f.err);
+		g[r] = add_micro(&s, &l, &b);
+		assert_true(s.run.arena.peak <= bytes && s.run.arena.peak > bytes - bytes / 8);
+		loss[r] = s.loss;
+		router[r] = s.router;
+		n = (size_t)pt_params_count(&l.a->params);
+		stepper_close(&s, plan);
+		lfix_close(&l);
+		lfix_release(&l);
+	}
+	assert_true(loss[0] == loss[1] && router[0] == router[1]);
+	assert_memory_equal(g[0], g[1], n * sizeof *g[0]);
+	free(g[0]);
+	free(g[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -43,6 +247,9 @@ int main(void)
 		cmocka_unit_test(test_switch),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_micro_batches),
+		cmocka_unit_test(test_recompute),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,14 +351,13 @@ static double mfix_loss(struct mfix *x, bool backward)
 	struct pt_run *run = &x->f.run;
 	float *seed = malloc((size_t)(x->in.rows.n + x->in.decoder_rows.n) * sizeof *seed), *v;
 	struct pt_tensor *h, *loss, *balance;
-	float factor = x->m->cfg.router_loss;
-	double sum = 0, more = 0;
+	double sum = 0, more = 0, factor = pt_model_router_factor(x->m);
 	int n = 0;
 
 	assert_ok(pt_params_zero_grad(&x->f.params, &x->f.err), &x->f.err);
 	pt_run_reset(run);
 	run->record = backward;
-	x->m->router_loss = x->m->cfg.router_loss_on;
+	x->m->router_loss = factor;
 	h = pt_model_hidden(run, x->m, &x->in);
 	loss = pt_task_per_token(x->m->task) ? mfix_lm_loss(x, h, seed, &n) :
 	       x->m->task == PT_TASK_QA ? mfix_span_loss(x, h, seed, &n) :
@@ -371,7 +370,7 @@ static double mfix_loss(struct mfix *x, bool backward)
 		more = factor * (double)v[0];
 		free(v);
 		if (backward)
-			assert_ok(pt_backward_also(run, balance, factor), &run->err);
+			assert_ok(pt_backward_also(run, balance, (float)factor), &run->err);
 	}
 	v = fix_read(&x->f, loss);
 	for (int i = 0; i < n; i++)

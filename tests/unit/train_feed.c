@@ -261,7 +261,7 @@ static void measures(void **state)
 	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
 	assert_ok(pt_measure_init(&m, &o, &err), &err);
 	assert_null(pt_measure_result(&m, 0, &p));
-	assert_ok(pt_measure_add(&m, &f, loss, z, NULL, &err), &err);
+	assert_ok(pt_measure_add(&m, &f, loss, z, NULL, NULL, &err), &err);
 	/* scikit-learn: accuracy 2/3, f1 of the classes 1, 2/3 and 0, macro 0.5556 */
 	assert_true(fabs(result(&m, "loss") - 1.25) < 1e-12);
 	assert_true(fabs(result(&m, "accuracy") - 2.0 / 3) < 1e-12);
@@ -281,19 +281,31 @@ static void token_measures(void **state)
 	struct pt_feed_options o = { .task = PT_TASK_CAUSAL_LM };
 	static const float loss[3] = { 1, 2, 3 };
 	static const int32_t argmax[3] = { 11, 30, 32 };
+	static const float router[2] = { 3, 2 };
 	struct pt_examples x = three();
 	struct pt_measure m;
 	struct pt_feed f;
+	double v;
 
 	(void)state;
 	pt_run_reset(&run);
 	assert_ok(pt_feed_init(&f, &o, &err), &err);
 	assert_ok(pt_feed_fill(&f, &run, &x, &err), &err);
 	assert_ok(pt_measure_init(&m, &o, &err), &err);
-	assert_ok(pt_measure_add(&m, &f, loss, NULL, argmax, &err), &err);
+	assert_ok(pt_measure_add(&m, &f, loss, NULL, argmax, NULL, &err), &err);
 	assert_true(result(&m, "loss") == 2);
 	assert_true(fabs(result(&m, "perplexity") - exp(2)) < 1e-12);
 	assert_true(fabs(result(&m, "accuracy") - 2.0 / 3) < 1e-12);
+	/* What routers did counts as much as the losses of its micro-batch, and comes last. */
+	assert_null(pt_measure_result(&m, 3, &v));
+	pt_measure_clear(&m);
+	assert_ok(pt_measure_add(&m, &f, loss, NULL, argmax, &router[0], &err), &err);
+	f.rows = 1;
+	assert_ok(pt_measure_add(&m, &f, loss, NULL, argmax, &router[1], &err), &err);
+	assert_string_equal(pt_measure_result(&m, 3, &v), "router_loss");
+	assert_true(v == 2.75);
+	assert_true(result(&m, "loss") == 7.0 / 4);
+	assert_null(pt_measure_result(&m, 4, &v));
 	pt_measure_release(&m);
 	pt_feed_release(&f);
 }

@@ -112,7 +112,9 @@ static void refusals(void **state)
 	o.options = "lr=0.02 seed=11";
 	refuse(in_dir("b.pts"), &o, &u, PT_USAGE, "begun with lr=0.01, not lr=0.02");
 	o.options = "lr=0.01 seed=11 steps=3";
-	refuse(in_dir("b.pts"), &o, &u, PT_USAGE, "not steps=3");
+	refuse(in_dir("b.pts"), &o, &u, PT_USAGE, "begun without steps=3");
+	o.options = "lr=0.01";
+	refuse(in_dir("b.pts"), &o, &u, PT_USAGE, "begun with seed=11: give");
 	o = options(&u, out);
 	o.base = 5;
 	refuse(in_dir("b.pts"), &o, &u, PT_USAGE, "another base");
@@ -229,7 +231,7 @@ static void history(void **state)
 	(void)state;
 	for (int i = 0; i < 9; i++) {
 		struct pt_metric row = { .step = i + 1, .loss = 1.0 / (i + 1), .lr = 0.1, .grad_norm = i, .tokens = 7 * i,
-					 .examples = i, .seconds = 0.5 };
+					 .examples = i, .seconds = 0.5, .routed = i > 4, .router = i > 4 ? 2.5 + i : 0 };
 
 		assert_ok(pt_history_add(&h, &row, &err), &err);
 		if (i % 3 == 2)
@@ -245,7 +247,7 @@ static void history(void **state)
 
 		assert_true(a->step == b->step && a->loss == b->loss && a->lr == b->lr && a->grad_norm == b->grad_norm &&
 			    a->tokens == b->tokens && a->examples == b->examples && a->seconds == b->seconds &&
-			    a->evaluated == b->evaluated);
+			    a->evaluated == b->evaluated && a->routed == b->routed && a->router == b->router);
 		for (int k = 0; a->evaluated && k < g.names; k++) {
 			int j = 0;
 
