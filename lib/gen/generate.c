@@ -49,7 +49,7 @@ static int piece_forward(struct pt_run *run, void *arg, struct pt_tensor *const 
 {
 	struct piece *p = arg;
 	struct pt_tensor *h = pt_model_hidden(run, p->g->m, &p->in);
-	int32_t row = (int32_t)(p->g->decoder ? p->in.decoder_rows.n : p->in.rows.n) - 1;
+	int32_t row = h ? (int32_t)h->shape[0] - 1 : 0;
 	const int32_t *idx = p->last ? pt_run_upload(run, &row, sizeof row) : NULL;
 
 	(void)in;
@@ -141,21 +141,33 @@ static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *by
 	return st;
 }
 
+/* The positions of the longest text, with what adapters put before it, and rows for that in the cache. */
+static int check_length(const struct pt_generator *g, int *rows, struct pt_error *err)
+{
+	const int64_t most = g->m->cfg.positions, want = g->o.max_length;
+	int front, source;
+
+	pt_model_front(g->m, g->decoder, &front, rows);
+	pt_model_front(g->m, false, &source, &source);
+	if (want < 1 || want > most - front || want > most - source)
+		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions%s", (long long)want,
+				(long long)most, front || source ? ", some of which the adapter takes" : "");
+	*rows = (int)want + (*rows > source ? *rows : source);
+	return 0;
+}
+
 int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_device *plan,
 		     const struct pt_generate_options *o, struct pt_error *err)
 {
 	struct pt_generator *g;
 	size_t bytes = 0;
-	int st;
+	int st, rows;
 
 	*out = NULL;
 	if (!pt_task_text(m->task))
 		return pt_error(err, PT_USAGE, "a model opened for %s generates no text", pt_task_name(m->task));
 	if (o->max_tokens < 1)
 		return pt_error(err, PT_USAGE, "%lld tokens to generate", (long long)o->max_tokens);
-	if (o->max_length < 1 || o->max_length > m->cfg.positions)
-		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions",
-				(long long)o->max_length, (long long)m->cfg.positions);
 	g = pt_calloc(1, sizeof *g, err);
 	if (!g)
 		return err->status;
@@ -165,8 +177,9 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
 	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
 	if (!st)
-		st = pt_kvcache_new(&g->cache, m, o->bf16 && m->dev->bf16_act ? PT_BF16 : PT_F32,
-				    (int)o->max_length, err);
+		st = check_length(g, &rows, err);
+	if (!st)
+		st = pt_kvcache_new(&g->cache, m, o->bf16 && m->dev->bf16_act ? PT_BF16 : PT_F32, rows, err);
 	if (!st)
 		st = plan_arena(g, plan, &bytes, err);
 	/* First fit may place shorter texts a little worse. */

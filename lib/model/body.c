@@ -50,9 +50,15 @@ static int open_stats(struct pt_run *run, struct pt_pass *p)
 	return p->stat ? 0 : run->err.status;
 }
 
-int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first)
+int64_t pt_stack_first(const struct pt_stack *s, const struct pt_kvcache *cache)
+{
+	return pt_site_front(s->layer[0].part[PT_ROLE_KV]) + (cache ? pt_kvcache_len(cache) : 0);
+}
+
+int pt_pass_prepare(struct pt_run *run, struct pt_pass *p)
 {
 	const struct pt_config *c = &p->m->cfg;
+	int64_t first = pt_stack_first(p->stack, p->cache);
 
 	if (run->err.status)
 		return run->err.status;

@@ -87,8 +87,10 @@ struct pt_pass {
 struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
 			   const struct pt_input *in, const struct pt_rows **rows);
 
-/* body.c: what the blocks of p->stack share, for p->rows; first is the position of each sequence's first row. */
-int pt_pass_prepare(struct pt_run *run, struct pt_pass *p, int64_t first);
+/* body.c: the position of each sequence's first row: behind prefixes and what the cache (or NULL) holds. */
+int64_t pt_stack_first(const struct pt_stack *s, const struct pt_kvcache *cache);
+/* What the blocks of p->stack share, for p->rows. */
+int pt_pass_prepare(struct pt_run *run, struct pt_pass *p);
 /* All blocks in turn, each in a recomputed scope where m->recompute says so, the last norm and projection
  * where the model has them. x is done with. */
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x);

@@ -31,7 +31,7 @@ static int check_input(struct pt_run *run, const struct pt_model *m, const struc
 	return check_ids(run, in->host_labels, n, m->cfg.vocab, -100, "label");
 }
 
-static const int32_t *zeros(struct pt_run *run, int64_t n)
+static int32_t *zeros(struct pt_run *run, int64_t n)
 {
 	size_t bytes = (size_t)n * sizeof(int32_t);
 	void *z = pt_pool_alloc(&run->pool, bytes, &run->err);
@@ -39,11 +39,25 @@ static const int32_t *zeros(struct pt_run *run, int64_t n)
 	return z ? pt_run_upload(run, z, bytes) : NULL;
 }
 
+/* Types of all rows: virtual tokens in front have 0. */
+static const int32_t *lengthen_types(struct pt_run *run, const struct pt_input *in, const struct pt_rows *rows)
+{
+	int32_t *t = zeros(run, rows->n);
+
+	for (int b = 0; t && in->types && b < rows->batch; b++) {
+		int32_t from = in->rows.host_cu[b], n = in->rows.host_cu[b + 1] - from;
+
+		if (n && run->dev->k->copy(run->dev, t + rows->host_cu[b + 1] - n, in->types + from,
+					   (size_t)n * sizeof *t, &run->err))
+			return NULL;
+	}
+	return t;
+}
+
 static struct pt_tensor *add_types(struct pt_run *run, struct pt_site *site, const struct pt_input *in,
 				   const struct pt_rows *rows, struct pt_tensor *x)
 {
-	/* With virtual tokens in front all types are 0, as in PEFT. */
-	const int32_t *types = rows == &in->rows && in->types ? in->types : zeros(run, rows->n);
+	const int32_t *types = rows == &in->rows && in->types ? in->types : lengthen_types(run, in, rows);
 	struct pt_tensor *t = pt_site_embed(run, site, types, rows);
 	struct pt_tensor *sum = pt_op_add(run, x, t);
 
@@ -69,17 +83,17 @@ static const int32_t *position_rows(struct pt_run *run, const struct pt_rows *ro
 	return pt_run_upload(run, at, bytes);
 }
 
-static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m, struct pt_site *site,
+static struct pt_tensor *positions(struct pt_run *run, const struct pt_model *m, const struct pt_stack *s,
 				   const struct pt_input *in, const struct pt_rows *rows)
 {
-	int64_t end = rows->max_len + (in->cache ? pt_kvcache_len(in->cache) : 0);
+	int64_t first = pt_stack_first(s, in->cache), end = first + rows->max_len;
 
 	if (end > m->cfg.positions) {
 		pt_error(&run->err, PT_DATA, "a sequence of %lld tokens; the model has %lld positions (peft-tokenize --max-length)",
 			 (long long)end, (long long)m->cfg.positions);
 		return NULL;
 	}
-	return pt_site_embed(run, site, position_rows(run, rows, end - rows->max_len + m->cfg.pos_offset), rows);
+	return pt_site_embed(run, s->part[PT_ROLE_POS], position_rows(run, rows, first + m->cfg.pos_offset), rows);
 }
 
 struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
@@ -93,13 +107,14 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 	if (run->err.status || check_input(run, m, in, decoder))
 		return NULL;
 	x = pt_site_embed(run, part[PT_ROLE_EMBED], decoder ? in->decoder_ids : in->ids, *rows);
-	x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
+	if (!in->cache || !pt_kvcache_len(in->cache))
+		x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
 	if (part[PT_ROLE_PROJ_IN])
 		x = pt_then(run, pt_site_linear1(run, part[PT_ROLE_PROJ_IN], x), x);
 	if (part[PT_ROLE_TYPE])
 		x = add_types(run, part[PT_ROLE_TYPE], in, *rows, x);
 	if (part[PT_ROLE_POS])
-		pos = positions(run, m, part[PT_ROLE_POS], in, *rows);
+		pos = positions(run, m, s, in, *rows);
 	x = pt_sum_norm(run, m, part[PT_ROLE_EMBED_NORM], x, pos);
 	y = pt_op_dropout(run, x, m->cfg.drop_embed, s->rng_embed);
 	if (y != x)

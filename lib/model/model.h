@@ -118,7 +118,13 @@ struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, stru
 struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
 				  const int32_t *idx, int64_t n);
 
-/* Keys and values of all layers for one sequence up to max_len positions (generation). */
+/*
+ * The positions that adapters take before each sequence of what the model
+ * reads (decoder: writes), in all and as rows of its keys and values.
+ */
+void pt_model_front(const struct pt_model *m, bool decoder, int *positions, int *rows);
+
+/* Keys and values of all layers for one sequence up to max_len rows (generation). */
 int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, enum pt_dtype type, int max_len,
 		   struct pt_error *err);
 void pt_kvcache_free(struct pt_kvcache *c);

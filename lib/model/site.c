@@ -278,6 +278,17 @@ struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct
 	return x;
 }
 
+int pt_site_front(const struct pt_site *site)
+{
+	int n = 0;
+
+	for (int i = 0; site && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->front)
+			n += site->hook[i]->ops->front(site->hook[i]);
+	}
+	return n;
+}
+
 void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
 		      struct pt_linear *out)
 {

@@ -86,9 +86,11 @@ struct pt_hook_ops {
 				   const struct pt_rows *rows, struct pt_tensor *y);
 	/* KV: the prefix of this attention. */
 	int (*prefix)(struct pt_run *run, struct pt_hook *h, struct pt_prefix *out);
-	/* INPUT: rows put before each sequence; *rows becomes the new packing. */
+	/* INPUT: rows put before each sequence; *rows becomes the new packing. Where decoding, before the first ones alone. */
 	struct pt_tensor *(*prepend)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
 				     const struct pt_rows **rows);
+	/* INPUT, KV: the positions that prepend or prefix takes before each sequence. NULL: none. */
+	int (*front)(const struct pt_hook *h);
 };
 
 struct pt_hook {
@@ -130,6 +132,8 @@ bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *
 /* Input embeddings through the hooks; *rows becomes the packing of the result. */
 struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
 				const struct pt_rows **rows);
+/* The positions that hooks take before each sequence: virtual tokens, a prefix. */
+int pt_site_front(const struct pt_site *site);
 /* The head as token_nll wants it: weight, bias, terms (PT_FAIL in run->err when a hook cannot be expressed as terms). */
 void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
 		      struct pt_linear *out);

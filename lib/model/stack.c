@@ -12,7 +12,7 @@ struct pt_tensor *pt_stack_hidden(struct pt_run *run, struct pt_model *m, const 
 	struct pt_pass p = { .m = m, .stack = s, .memory = memory, .cache = cache };
 	struct pt_tensor *x = pt_embed(run, m, s, in, &p.rows);
 
-	if (pt_pass_prepare(run, &p, cache ? pt_kvcache_len(cache) : 0))
+	if (pt_pass_prepare(run, &p))
 		return NULL;
 	if (cache && pt_kvcache_begin(run, cache, p.rows))
 		return NULL;
@@ -33,4 +33,12 @@ struct pt_tensor *pt_model_hidden(struct pt_run *run, struct pt_model *m, const 
 		return NULL;
 	}
 	return pt_stack_hidden(run, m, s, in, NULL, in->cache);
+}
+
+void pt_model_front(const struct pt_model *m, bool decoder, int *positions, int *rows)
+{
+	const struct pt_stack *s = &m->body->stack[decoder ? m->body->nstacks - 1 : 0];
+
+	*rows = pt_site_front(s->part[PT_ROLE_INPUT]);
+	*positions = *rows + pt_site_front(s->layer[0].part[PT_ROLE_KV]);
 }

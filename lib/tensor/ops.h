@@ -123,6 +123,14 @@ struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const in
 const int32_t *pt_pieces_index(struct pt_run *run, int64_t rows, int total, const int *piece, int n);
 struct pt_tensor *pt_op_pieces(struct pt_run *run, struct pt_tensor *x, int total, const int32_t *index,
 			       int n);
+/*
+ * The packing of rows with so many more before each sequence, whose random
+ * keys are the sequence's; in place until reset.
+ */
+const struct pt_rows *pt_rows_lengthen(struct pt_run *run, const struct pt_rows *rows, int front);
+/* front [P,C] before each sequence of x: rows is x's packing, lengthened by P. The gradient of front is their sum, in f32. */
+struct pt_tensor *pt_op_prepend(struct pt_run *run, struct pt_tensor *front, struct pt_tensor *x,
+				const struct pt_rows *rows);
 /* Mean over each sequence: [B,C]. */
 struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const struct pt_rows *rows);
 

@@ -63,18 +63,39 @@ static void classes(struct pt_run *run, struct pt_model *m, const struct pt_feed
 	out->seed = f->d_weight;
 }
 
+/* Rows of the feed's tokens, without those of virtual ones. */
+static struct pt_tensor *own_rows(struct pt_run *run, const struct pt_feed *f, struct pt_tensor *z,
+				  const struct pt_rows *rows)
+{
+	const struct pt_rows *in = &f->in.rows;
+	int32_t *idx;
+
+	if (rows->n == in->n)
+		return z;
+	idx = pt_pool_alloc(&run->pool, (size_t)in->n * sizeof *idx, &run->err);
+	for (int b = 0; idx && b < in->batch; b++) {
+		for (int32_t i = in->host_cu[b]; i < in->host_cu[b + 1]; i++)
+			idx[i] = rows->host_cu[b + 1] - (in->host_cu[b + 1] - i);
+	}
+	return idx ? pt_op_gather(run, z, pt_run_upload(run, idx, (size_t)in->n * sizeof *idx), in->n, in) : NULL;
+}
+
 /* First and last tokens as rows; virtual tokens in front of a sequence move them. */
 static void spans(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden,
 		  struct pt_loss *out)
 {
 	const int32_t *in_cu = f->in.rows.host_cu, *cu;
 	const struct pt_rows *rows;
+	struct pt_tensor *z;
 	int32_t *row;
 
-	out->logits = hidden ? pt_model_classify(run, m, &f->in, hidden) : NULL;
-	if (!out->logits || !f->rows)
+	z = hidden ? pt_model_classify(run, m, &f->in, hidden) : NULL;
+	if (!z)
 		return;
 	rows = hidden->rows;
+	out->logits = own_rows(run, f, z, rows);
+	if (!f->rows)
+		return;
 	cu = rows->host_cu;
 	row = pt_pool_alloc(&run->pool, 2 * (size_t)f->rows * sizeof *row, &run->err);
 	for (int64_t i = 0; row && i < 2 * f->rows; i++) {
@@ -84,7 +105,7 @@ static void spans(struct pt_run *run, struct pt_model *m, const struct pt_feed *
 		row[i] = token < 0 ? -1 : (int32_t)(cu[s] + front + token);
 	}
 	if (row)
-		out->value = pt_op_span_loss(run, out->logits, rows,
+		out->value = pt_op_span_loss(run, z, rows,
 					     pt_run_upload(run, row, 2 * (size_t)f->rows * sizeof *row));
 	out->seed = f->d_weight;
 }

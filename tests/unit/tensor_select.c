@@ -93,11 +93,64 @@ static void pieces(void **state)
 	(void)state;
 }
 
+/* Two rows before each sequence, an empty one and rows of none included. */
+static struct pt_tensor *prepended(struct fix *f)
+{
+	struct pt_rows *two = (struct pt_rows *)(uintptr_t)f->arg;
+	struct pt_tensor *x = act(f, "x", &f->rows), *front = act(f, "front", two);
+
+	return pt_op_prepend(&f->run, front, x, &f->rows_k);
+}
+
+static void prepend(void **state)
+{
+	static const int where[N] = { 2, 3, 4, 9, 12, 13, 14, 15, 16, 17, 18 };
+	struct pt_rows two = { .n = 2 };
+
+	for (int i = 0; devices[i]; i++) {
+		const struct pt_rows *rows;
+		struct pt_tensor *y;
+		float *a, *b, *c;
+		struct fix f;
+
+		start(&f, devices[i]);
+		f.arg = &two;
+		fix_param(&f, "x", N, 3, 1);
+		fix_param(&f, "front", 2, 3, 1);
+		fix_rows(&f, &f.rows_k, (int[]){ 5, 2, 3, 7 }, 4, 2);
+		fix_check(&f, prepended, 1e-2, 3e-4);
+		pt_run_reset(&f.run);
+		f.run.record = false;
+		y = prepended(&f);
+		rows = pt_rows_lengthen(&f.run, &f.rows, 2);
+		assert_ok(pt_run_check(&f.run, &f.err), &f.err);
+		assert_int_equal(rows->n, N + 8);
+		assert_int_equal(rows->max_len, 7);
+		a = fix_read(&f, par(&f, "x"));
+		b = fix_read(&f, par(&f, "front"));
+		c = fix_read(&f, y);
+		for (int s = 0; s < 4; s++) {
+			assert_int_equal(rows->host_cu[s], f.rows_k.host_cu[s]);
+			assert_memory_equal(c + 3 * rows->host_cu[s], b, 6 * sizeof *b);
+		}
+		for (int r = 0; r < N; r++)
+			assert_memory_equal(c + 3 * where[r], a + 3 * r, 3 * sizeof *a);
+		free(a);
+		free(b);
+		free(c);
+		assert_null(pt_op_prepend(&f.run, y, y, rows));
+		assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "do not fit before", &f.err);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gather),
 		cmocka_unit_test(pieces),
+		cmocka_unit_test(prepend),
 	};
 
 	return cmocka_run_group_tests_name("tensor_select", tests, NULL, NULL);
