@@ -13,6 +13,7 @@
 #include "labels.h"
 #include "newdir.h"
 #include "peft/adapter.h"
+#include "text/tokenizer.h"
 #include "tool.h"
 
 static struct init_options init;
@@ -149,8 +150,33 @@ static int make_full(struct job *j, struct pt_error *err)
 	return st;
 }
 
+/* pt_tokenize.ids by the tokenizer of the base. */
+static int text_ids(void *arg, const char *text, int32_t **ids, size_t *n, struct pt_error *err)
+{
+	const struct pt_modeldir *base = arg;
+	struct pt_encoding e = PT_ENCODING_INIT;
+	struct pt_tokenizer *tok = NULL;
+	struct pt_encoder *enc = NULL;
+	int st = pt_tokenizer_open(&tok, base->path, err);
+
+	if (!st)
+		st = pt_encoder_new(&enc, tok, err);
+	if (!st)
+		st = pt_encode(enc, text, strlen(text), PT_ENCODE_SPECIAL, 0, &e, err);
+	if (!st) {
+		*ids = e.ids;
+		*n = e.n;
+		e.ids = NULL;
+	}
+	pt_encoding_release(&e);
+	pt_encoder_free(enc);
+	pt_tokenizer_close(tok);
+	return st;
+}
+
 static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 {
+	const struct pt_tokenize tokenize = { text_ids, &j->base };
 	const char *name = base_name ? base_name : model;
 
 	cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
@@ -161,7 +187,7 @@ static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 		pt_json_free(config);
 		return pt_error(err, PT_FAIL, "out of memory");
 	}
-	return pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, err);
+	return pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, &tokenize, err);
 }
 
 /* Where it comes from: the base, and this. */

@@ -17,13 +17,13 @@ static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output
 static struct pt_opt_list paths;
 static int64_t max_length, max_target, reserve, threads, record = 1 << 20;
 static int format;
-static bool chunk_given, length_given, stride_given, whole, zstd, eos = true;
+static bool chunk_given, length_given, reserve_given, stride_given, whole, zstd, eos = true;
 
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "model, or a directory with its tokenizer files" },
 	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
-	  .help = "adapter that knows the task and its labels" },
+	  .help = "adapter that knows the task, its labels and virtual tokens" },
 	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "DIR|FILE", .value = &tokenizer,
 	  .help = "another tokenizer than the model's" },
 	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text|tsv",
@@ -49,7 +49,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "stride", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.stride, .max = 1e8,
 	  .given = &stride_given, .help = "tokens that a piece repeats of the one before, as context (0; qa: 128)" },
 	{ .name = "reserve", .type = PT_OPT_INT, .arg = "N", .value = &reserve, .max = 1e8,
-	  .help = "leave room for N virtual tokens (0)" },
+	  .given = &reserve_given, .help = "leave room for N virtual tokens (those of the adapter)" },
 	{ .name = "eos", .type = PT_OPT_FLAG, .value = &eos, .negatable = true,
 	  .help = "end texts and completions in a learned EOS (yes)" },
 	{ .name = "replace", .type = PT_OPT_FLAG, .value = &o.maker.replace,
@@ -96,6 +96,8 @@ static int read_adapter(struct setting *s, struct pt_error *err)
 		o.maker.fallback = t;
 	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
 		pt_classes_add(&s->given, info.labels[i], err);
+	if (!reserve_given)
+		reserve = info.front;
 	pt_adapter_info_release(&info);
 	return err->status;
 }

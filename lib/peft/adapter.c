@@ -36,8 +36,8 @@ static int select_sites(struct pt_adapter *a, struct pt_error *err)
 	bool *matched = pt_calloc((size_t)m->nsites, sizeof *matched, err);
 	int st = matched ? 0 : err->status, n = 0;
 
-	if (!st && !a->method->match)
-		st = pt_targets_select(a, matched, err);
+	if (!st)
+		st = a->method->match ? pt_targets_saved(a, err) : pt_targets_select(a, matched, err);
 	for (int i = 0; i < m->nsites && !st && a->method->match; i++)
 		matched[i] = a->method->match(a, &m->site[i]);
 	for (int i = 0; i < m->nsites && !st; i++)
@@ -332,7 +332,8 @@ static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 }
 
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
-		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed, struct pt_error *err)
+		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
+		    const struct pt_tokenize *tokenize, struct pt_error *err)
 {
 	struct pt_adapter *a;
 	int st = start(&a, m, trainable, err);
@@ -347,6 +348,7 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 	a->config = config_take;
 	a->full = !method;
 	a->fresh = !dir;
+	a->tokenize = tokenize;
 	st = dir ? read_dir(a, dir, err) : make_fresh(a, seed, err);
 	/* What is misuse in options is bad data in a file. */
 	if (st == PT_USAGE && dir)
@@ -364,14 +366,14 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 }
 
 int pt_adapter_new(struct pt_adapter **out, struct pt_model *m, cJSON *config_take, uint64_t seed,
-		   struct pt_error *err)
+		   const struct pt_tokenize *tokenize, struct pt_error *err)
 {
 	const struct pt_method *method;
 	int st = pt_method_of_config(config_take, &method, err);
 
 	*out = NULL;
 	if (!st)
-		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, err);
+		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, tokenize, err);
 	pt_json_free(config_take);
 	return st;
 }
@@ -407,7 +409,7 @@ int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir
 
 	*out = NULL;
 	if (!has_file(dir, PT_ADAPTER_CONFIG))
-		return pt_adapter_make(out, m, NULL, NULL, dir, trainable, 0, err);
+		return pt_adapter_make(out, m, NULL, NULL, dir, trainable, 0, NULL, err);
 	path = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
 	config = path ? pt_json_read(path, 0, err) : NULL;
 	free(path);
@@ -417,7 +419,7 @@ int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir
 		pt_json_free(config);
 		return pt_error_prefix(err, "%s", dir);
 	}
-	return pt_adapter_make(out, m, method, config, dir, trainable, 0, err);
+	return pt_adapter_make(out, m, method, config, dir, trainable, 0, NULL, err);
 }
 
 void pt_adapter_close(struct pt_adapter *a)
@@ -484,20 +486,27 @@ void pt_adapter_enable(struct pt_adapter *a, bool on)
 		a->weight[i].weight->use = on ? &a->weight[i].param->t : &a->weight[i].weight->t;
 }
 
+int pt_adapter_merges(const struct pt_adapter *a, struct pt_error *err)
+{
+	if (!a->method || a->method->merges)
+		return 0;
+	return pt_error(err, PT_USAGE, "%s cannot be merged into a model: it is no change of weights", a->method->name);
+}
+
 int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *value, bool *changed,
 		     struct pt_error *err)
 {
 	const struct pt_adapter_weight *r = pt_adapter_replaced(a, w);
-	int st = r ? pt_adapter_get(a, r->param, value, err) : 0;
+	int st = pt_adapter_merges(a, err);
 
+	if (!st && r)
+		st = pt_adapter_get(a, r->param, value, err);
 	*changed = r != NULL;
 	for (int i = 0; i < a->nsites && !st; i++) {
 		const struct pt_adapter_site *s = &a->site[i];
 
 		if (!pt_adapter_site_has(s, w))
 			continue;
-		if (!a->method->merges)
-			return pt_error(err, PT_USAGE, "%s cannot be merged into a model", a->method->name);
 		st = a->method->merge(a, s, w, value, err);
 		*changed = true;
 	}

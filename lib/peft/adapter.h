@@ -52,6 +52,7 @@ struct pt_adapter {
 	bool full;
 	bool trainable;
 	bool fresh;			/* made now, not read */
+	const struct pt_tokenize *tokenize;	/* of who makes it; NULL: there is none */
 	char **modules;			/* full: modules that train; NULL: all */
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
@@ -70,17 +71,19 @@ struct pt_adapter_info {
 	char **labels;			/* NULL: none are named */
 	int nlabels;			/* also without names: rows of the head; 0: no head */
 	char *base;			/* base_model_name_or_path, may be NULL */
+	int64_t front;			/* virtual tokens before each sequence */
 };
 int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err);
 void pt_adapter_info_release(struct pt_adapter_info *info);
 
 /*
  * A fresh adapter from a configuration, which is completed by the method's
- * defaults and taken over, also on failure. seed: initialisation. PT_USAGE
- * names the entry that matches nothing.
+ * defaults and taken over, also on failure. seed: initialisation; tokenize
+ * (NULL: there is none) where that is by a text. PT_USAGE names the entry that
+ * matches nothing.
  */
 int pt_adapter_new(struct pt_adapter **a, struct pt_model *m, cJSON *config_take, uint64_t seed,
-		   struct pt_error *err);
+		   const struct pt_tokenize *tokenize, struct pt_error *err);
 /* Full training of m: of the modules whose names end in one of these; n = 0: of all. */
 int pt_adapter_new_full(struct pt_adapter **a, struct pt_model *m, const char *const *modules, int n,
 			struct pt_error *err);
@@ -119,6 +122,9 @@ int pt_adapter_part(const char *name);
 
 /* Digest of configuration (without names of bases), labels and tensors: identity for resume and provenance. */
 int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err);
+
+/* PT_USAGE: the method cannot be merged. */
+int pt_adapter_merges(const struct pt_adapter *a, struct pt_error *err);
 
 /*
  * The value of one weight of the base with everything of the adapter merged

@@ -15,12 +15,19 @@
 #define PT_FULL_CONFIG "full.json"
 #define PT_KEY_PREFIX "base_model.model."
 
+/* Of the keys of whole modules. */
+static inline const char *pt_method_prefix(const struct pt_method *m)
+{
+	return m && m->prefix ? m->prefix : PT_KEY_PREFIX;
+}
+
 /*
  * adapter.c: an adapter of this method, fresh (dir NULL) or from dir.
  * config_take is taken over, also on failure.
  */
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
-		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed, struct pt_error *err);
+		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
+		    const struct pt_tokenize *tokenize, struct pt_error *err);
 
 /* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);
@@ -31,6 +38,8 @@ int pt_config_set_names(cJSON *config, const char *key, const char *names, struc
 
 /* target.c: matched[i] for each site of the model, by the configuration; the default targets are written into it. */
 int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err);
+/* Whether what modules_to_save names is there. */
+int pt_targets_saved(const struct pt_adapter *a, struct pt_error *err);
 /* Whether a regular expression matches all of text. */
 int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err);
 
@@ -45,6 +54,8 @@ struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const 
 bool pt_module_holds(const char *name, const struct pt_weight *w, bool whole);
 /* A base value as f32 on the host; count elements. */
 int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *out, struct pt_error *err);
+/* One row of a matrix likewise. */
+int pt_weight_row(const struct pt_model *m, const struct pt_weight *w, int64_t row, float *out, struct pt_error *err);
 
 /* adapter.c: whether w is of the module or parameter that s is at. */
 bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w);

@@ -88,7 +88,7 @@ static int config_task(const cJSON *config, enum pt_task *task, struct pt_error 
 }
 
 /* Rows of a task head among the tensors, whatever the family. */
-static int head_rows(const char *dir, int *rows, struct pt_error *err)
+static int head_rows(const char *dir, const struct pt_method *m, int *rows, struct pt_error *err)
 {
 	char *path = pt_path_join(dir, PT_ADAPTER_FILE, err);
 	const struct pt_family *f;
@@ -108,7 +108,7 @@ static int head_rows(const char *dir, int *rows, struct pt_error *err)
 
 			if (!pt_task_labels(h->task))
 				continue;
-			snprintf(key, sizeof key, PT_KEY_PREFIX "%s.weight", h->out);
+			snprintf(key, sizeof key, "%s%s.weight", pt_method_prefix(m), h->out);
 			t = pt_st_find(&st, key);
 			if (t && t->ndim == 2 && t->shape[0] <= 1 << 20)
 				*rows = (int)t->shape[0];
@@ -131,6 +131,8 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 		st = config_task(config, &info->task, err);
 	if (!st)
 		st = pt_json_str(config, "base_model_name_or_path", NULL, &base, err);
+	if (!st)
+		st = pt_json_int(config, "num_virtual_tokens", 0, INT32_MAX, 0, &info->front, err);
 	if (!st && base && !(info->base = pt_strdup(base, err)))
 		st = err->status;
 	if (st == PT_DATA && config)
@@ -138,7 +140,7 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 	if (!st)
 		st = pt_labels_read(dir, &info->labels, &info->nlabels, err);
 	if (!st && !info->labels && pt_task_labels(info->task))
-		st = head_rows(dir, &info->nlabels, err);
+		st = head_rows(dir, method, &info->nlabels, err);
 	pt_json_free(config);
 	return st;
 }

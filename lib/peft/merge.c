@@ -17,6 +17,8 @@ int pt_merge_init(struct pt_merge *mg, struct pt_model *m, struct pt_adapter *a,
 	*mg = (struct pt_merge){ .a = a, .m = m, .o = *o };
 	if (!a)
 		return 0;
+	if (pt_adapter_merges(a, err))
+		return err->status;
 	/* Full weights are the model's own. */
 	pt_adapter_enable(a, false);
 	mg->prov_id = a->prov_id;

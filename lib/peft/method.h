@@ -86,6 +86,12 @@ struct pt_option {
 	{ .name = "layers-pattern", .key = "layers_pattern", .kind = PT_OPTION_TEXT, .arg = "NAME", \
 	  .help = "name before a layer's number, where it is not the first number" }
 
+/* The ids of a text by the base's tokenizer, special tokens included: malloced, the caller's. */
+struct pt_tokenize {
+	int (*ids)(void *arg, const char *text, int32_t **ids, size_t *n, struct pt_error *err);
+	void *arg;
+};
+
 struct pt_method {
 	const char *name;		/* -t NAME: "lora" */
 	const char *peft_type;		/* "LORA"; several methods may share one */
@@ -97,6 +103,7 @@ struct pt_method {
 	const char *paper;
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
+	const char *prefix;		/* of the keys of whole modules in its file; NULL: "base_model.model." */
 
 	/* Its adapter_config.json with all defaults, as PEFT writes it: a JSON text. */
 	const char *defaults;

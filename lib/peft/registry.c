@@ -7,7 +7,8 @@
 
 #include "peft/method.h"
 
-extern const struct pt_method pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln, pt_method_lora;
+extern const struct pt_method pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln, pt_method_lora,
+	pt_method_prompt;
 
 static const struct pt_method *const methods[] = {
 	&pt_method_dora,
@@ -15,6 +16,7 @@ static const struct pt_method *const methods[] = {
 	&pt_method_lora,
 	&pt_method_ia3,
 	&pt_method_ln,
+	&pt_method_prompt,
 };
 
 enum { NMETHODS = sizeof methods / sizeof methods[0] };

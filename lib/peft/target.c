@@ -225,7 +225,7 @@ static int check_entries(const struct pt_adapter *a, const char *key, struct pt_
 	return 0;
 }
 
-static int check_saved(const struct pt_adapter *a, struct pt_error *err)
+int pt_targets_saved(const struct pt_adapter *a, struct pt_error *err)
 {
 	const cJSON *v = pt_json_get(a->config, "modules_to_save");
 	const char *name;
@@ -453,7 +453,7 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 	int n = 0, st;
 
 	if ((st = fill_targets(a, err)) || (st = check_entries(a, "exclude_modules", err)) ||
-	    (st = check_saved(a, err)) || (st = check_layers(a, err)))
+	    (st = pt_targets_saved(a, err)) || (st = check_layers(a, err)))
 		return st;
 	for (int i = 0; i < m->nsites; i++) {
 		const struct pt_site *s = &m->site[i];

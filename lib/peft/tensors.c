@@ -44,11 +44,12 @@ static bool decays(const char *name, struct pt_error *err)
 	return yes;
 }
 
-static const char *param_name(const char *key)
+static const char *param_name(const struct pt_adapter *a, const char *key)
 {
-	size_t n = strlen(PT_KEY_PREFIX);
+	const char *prefix = pt_method_prefix(a->method);
+	size_t n = strlen(prefix);
 
-	return strncmp(key, PT_KEY_PREFIX, n) ? key : key + n;
+	return strncmp(key, prefix, n) ? key : key + n;
 }
 
 int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
@@ -61,7 +62,7 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 
 	st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
 	if (!st)
-		st = pt_params_add(frozen ? &a->frozen : &a->params, param_name(key), ndim, shape, &p, err);
+		st = pt_params_add(frozen ? &a->frozen : &a->params, param_name(a, key), ndim, shape, &p, err);
 	if (st)
 		return st;
 	p->decay = decays(p->name, err);
@@ -238,7 +239,7 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
 static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char *dir, bool *used,
 		 struct pt_error *err)
 {
-	const char *name = param_name(f->name), *infix = strstr(name, ".base_layer.");
+	const char *name = param_name(a, f->name), *infix = strstr(name, ".base_layer.");
 	struct pt_weight *w;
 	char *path;
 	int st;

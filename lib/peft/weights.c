@@ -51,6 +51,21 @@ int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *
 	return st;
 }
 
+int pt_weight_row(const struct pt_model *m, const struct pt_weight *w, int64_t row, float *out, struct pt_error *err)
+{
+	size_t n = (size_t)w->t.shape[1], bytes = n * pt_dtype_size(w->t.type);
+	void *raw = pt_malloc(bytes, 1, err);
+	int st;
+
+	if (!raw)
+		return err->status;
+	st = m->dev->download(m->dev, raw, (const char *)w->t.data + (size_t)row * bytes, bytes, err);
+	if (!st)
+		pt_to_f32(out, raw, w->t.type, n);
+	free(raw);
+	return st;
+}
+
 static int copy_value(struct pt_adapter *a, const struct pt_weight *w, struct pt_param *p, struct pt_error *err)
 {
 	float *v = pt_malloc((size_t)pt_tensor_count(&w->t), sizeof *v, err);
@@ -85,7 +100,7 @@ int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *ke
 static int replace_at(struct pt_adapter *a, struct pt_weight *w, const char *infix, struct pt_error *err)
 {
 	const char *name = strrchr(w->path, '.');
-	char *key = pt_format(err, PT_KEY_PREFIX "%.*s%s%s", (int)(name - w->path), w->path, infix, name);
+	char *key = pt_format(err, "%s%.*s%s%s", pt_method_prefix(a->method), (int)(name - w->path), w->path, infix, name);
 	int st = key ? pt_adapter_replace(a, w, key, 0, err) : err->status;
 
 	free(key);
@@ -123,7 +138,7 @@ static int replace_twin(struct pt_adapter *a, struct pt_weight *w, struct pt_err
 		of = pt_adapter_replaced(a, w);
 		t = &a->tensor[a->ntensors];
 		*t = (struct pt_adapter_tensor){ .param = of->param, .twin = true };
-		t->key = pt_format(err, PT_KEY_PREFIX "%s", o->path);
+		t->key = pt_format(err, "%s%s", pt_method_prefix(a->method), o->path);
 		if (!t->key)
 			return err->status;
 		a->ntensors++;

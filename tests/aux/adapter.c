@@ -61,8 +61,6 @@ static struct pt_tensor *forward(struct job *j, int32_t *row, int32_t *pos)
 			pos[i] = i - c[b];
 		max = c[b + 1] - c[b] > max ? c[b + 1] - c[b] : max;
 	}
-	for (size_t i = 0; i < ids->count; i++)
-		row[i] = (int32_t)i;
 	in.rows = (struct pt_rows){ .n = (int64_t)ids->count, .batch = (int)cu->count - 1, .max_len = max,
 				    .host_cu = c, .cu = put(j, c, cu->bytes), .pos = put(j, pos, ids->bytes) };
 	in.ids = put(j, ids->data, ids->bytes);
@@ -71,7 +69,10 @@ static struct pt_tensor *forward(struct job *j, int32_t *row, int32_t *pos)
 		return pt_model_embed(&j->run, j->model, &in, h);
 	if (!pt_task_vocab(j->model->task) || j->model->task == PT_TASK_MASKED_LM)
 		return pt_model_classify(&j->run, j->model, &in, h);
-	return pt_model_logits(&j->run, j->model, h, put(j, row, ids->bytes), (int64_t)ids->count);
+	/* Those of virtual tokens too. */
+	for (int64_t i = 0; h && i < h->shape[0]; i++)
+		row[i] = (int32_t)i;
+	return h ? pt_model_logits(&j->run, j->model, h, put(j, row, (size_t)h->shape[0] * sizeof *row), h->shape[0]) : NULL;
 }
 
 static int run(struct job *j, char **arg, struct pt_error *err)

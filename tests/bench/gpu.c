@@ -227,7 +227,7 @@ int main(int argc, char **argv)
 	check(pt_modeldir_open(&dir, argv[2], 0, &err));
 	check(pt_model_open(&m, dev, &dir, &mo, &err));
 	j = pt_json_parse(config, strlen(config), 0, "config", &err);
-	check(pt_adapter_new(&a, m, j, 7, &err));
+	check(pt_adapter_new(&a, m, j, 7, NULL, &err));
 	if (argc > 6) {
 		inside.in = dev;
 		timed.linear_scratch = linear_scratch;

@@ -34,6 +34,7 @@ HYPER = dict(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3, clip=0.7, warm
 def file_key(name):
     """The key in the file of a parameter of the model in memory."""
     name = name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default", "")
+    name = "prompt_embeddings" if name == "prompt_encoder.embedding.weight" else name
     return name.replace(".modules_to_save", "") if ".modules_to_save" in name else name
 
 
@@ -89,6 +90,10 @@ def make_adapter(config, more, keys, dtype):
     return model, params, still
 
 
+def run(model, x, more):
+    return forward(model.get_base_model(), x, more, model if model.active_peft_config.is_prompt_learning else None)
+
+
 def train(model, params, x, more, h):
     """Losses of the steps, as the Trainer makes them."""
     decays = set(get_parameter_names(model, [torch.nn.LayerNorm],
@@ -107,7 +112,7 @@ def train(model, params, x, more, h):
     schedule = transformers.get_linear_schedule_with_warmup(opt, h["warmup"], h["total"])
     losses = []
     for _ in range(h["steps"]):
-        _, loss = forward(model.get_base_model(), x, more)
+        _, loss = run(model, x, more)
         losses.append(loss.detach())
         opt.zero_grad()
         loss.backward()
@@ -121,7 +126,7 @@ def compute(config, lengths, more, keys, h, x, dtype):
     model, params, still = make_adapter(config, more, keys, dtype)
     x = to_torch(x, dtype)
     with in_type(dtype):
-        outs, loss = forward(model.get_base_model(), x, more)
+        outs, loss = run(model, x, more)
         loss.backward()
         grads = {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in params.items()}
         losses, decays = train(model, params, x, more, h)

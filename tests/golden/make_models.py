@@ -144,6 +144,8 @@ TASKS = {
     "similarity": (scored_pairs, set_loss),
     "none": (lambda name, x, config: {}, None),
 }
+# A row a token of the first stack.
+ROWS = {"lm", "mlm", "token-class"}
 # What a task has beside logits.
 OUTPUT = {
     "none": lambda out: out.last_hidden_state,
@@ -217,8 +219,9 @@ def to_torch(x, dtype):
     return {k: v.to(dtype) if v.is_floating_point() else v.long() for k, v in x.items()}
 
 
-def forward(model, x, more):
-    """Outputs of each sequence alone, and the loss (None of a bare body); x from to_torch()."""
+def forward(model, x, more, peft=None):
+    """Outputs of each sequence alone, and the loss (None of a bare body); x from to_torch(). peft: an adapter with
+    virtual tokens, which acts in its own forward; what is learned is of the rows behind them."""
     task, cu, ids = more.get("task", "lm"), x["in.cu"], x["in.ids"]
     outs = []
     model.routers.forget()
@@ -231,11 +234,12 @@ def forward(model, x, more):
         if "in.decoder_cu" in x:
             d = slice(x["in.decoder_cu"][b], x["in.decoder_cu"][b + 1])
             kw["decoder_input_ids"] = model._shift_right(x["in.decoder_ids"][None, d])
-        out = model(**kw)
+        out = (peft or model)(**kw)
         outs.append(OUTPUT.get(task, lambda o: o.logits)(out)[0])
     assert model.routers.gap() > more.get("gap", 1e-3), f"gap {model.routers.gap()}"
     loss = TASKS[task][1]
-    return outs, loss and loss(model, outs, x) + model.routers.loss()
+    rows = [out[len(out) - (cu[b + 1] - cu[b]):] for b, out in enumerate(outs)] if task in ROWS else outs
+    return outs, loss and loss(model, rows, x) + model.routers.loss()
 
 
 def join(outs):

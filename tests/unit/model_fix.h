@@ -258,6 +258,8 @@ static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float
 	const int32_t *y = mfix_in(x, decoder ? "in.decoder_labels" : "in.labels")->data, *cu = rows->host_cu;
 	int32_t *row = malloc(2 * (size_t)rows->n * sizeof *row), *label = row + rows->n;
 	int shift = pt_task_shifts(x->m->task);
+	/* Virtual tokens, as many before each sequence. */
+	int front = h ? (int)(h->shape[0] - rows->n) / rows->batch : 0;
 	struct pt_nll nll = { 0 };
 
 	*n = 0;
@@ -265,7 +267,7 @@ static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float
 		for (int32_t i = cu[b] + shift; i < cu[b + 1]; i++) {
 			if (y[i] == -100)
 				continue;
-			row[*n] = i - shift;
+			row[*n] = i - shift + front * (b + 1);
 			label[(*n)++] = y[i];
 		}
 	}

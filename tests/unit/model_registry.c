@@ -347,7 +347,7 @@ static void check_adapter(struct reg *r, const float *bare)
 	double off;
 	size_t n;
 
-	if (pt_adapter_new(&a, x->m, config, 3, &x->f.err))
+	if (pt_adapter_new(&a, x->m, config, 3, NULL, &x->f.err))
 		fail_msg("%s: %s", r->what, x->f.err.msg);
 	with = reg_out(r, &n);
 	if (!memcmp(with, bare, n * sizeof *with))

@@ -22,7 +22,7 @@ static int count(const char *json)
 
 	err = (struct pt_error)PT_ERROR_INIT;
 	m = open_model(PT_TASK_CAUSAL_LM);
-	n = pt_adapter_new(&a, m, parse(json), 7, &err) ? -1 : a->nsites;
+	n = pt_adapter_new(&a, m, parse(json), 7, NULL, &err) ? -1 : a->nsites;
 
 	if (n >= 0)
 		pt_adapter_close(a);

@@ -74,7 +74,7 @@ static struct pt_adapter *make(struct pt_model *m, const char *json)
 {
 	struct pt_adapter *a = NULL;
 
-	assert_ok(pt_adapter_new(&a, m, parse(json), 7, &err), &err);
+	assert_ok(pt_adapter_new(&a, m, parse(json), 7, NULL, &err), &err);
 	return a;
 }
 

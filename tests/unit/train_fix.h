@@ -57,7 +57,7 @@ static void tfix_open(struct tfix *x, const char *device, const char *config, en
 	assert_ok(pt_model_open(&x->m, x->dev, &x->base, &mo, &err), &err);
 	j = pt_json_parse(config, strlen(config), 0, "test", &err);
 	assert_non_null(j);
-	assert_ok(pt_adapter_new(&x->a, x->m, j, 7, &err), &err);
+	assert_ok(pt_adapter_new(&x->a, x->m, j, 7, NULL, &err), &err);
 	assert_ok(pt_step_init(&x->s, x->m, x->a, &x->a->params, x->dev, x->plan, &fo, &fix_adamw, false, &err), &err);
 }
 

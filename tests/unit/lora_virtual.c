@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lora_virtual.c - golden values of methods with virtual tokens (lora_walk.h),
+ * their merging refused, and generation with a cache behind them.
+ */
+#include "lora_walk.h"
+
+static void test_cases(void **state)
+{
+	(void)state;
+	lwalk_cases("virtual");
+}
+
+static void test_switch(void **state)
+{
+	(void)state;
+	lwalk_switch("virtual");
+}
+
+static void test_mutations(void **state)
+{
+	static const struct lwalk_mutation mutations[] = {
+		{ "prompt", true, "decay", "0" },
+		{ "prompt", true, "lr", "0.29" },
+	};
+
+	(void)state;
+	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
+}
+
+/* No weight is another one. */
+static void test_merge(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct lfix l;
+	float value;
+	bool changed;
+
+	(void)state;
+	lfix_golden(&l, "prompt");
+	lfix_open(&l, "cpu");
+	assert_fails(pt_adapter_merge(l.a, &l.x.m->weight[0], &value, &changed, &err), PT_USAGE, "prompt cannot be merged", &err);
+	lfix_close(&l);
+	lfix_release(&l);
+}
+
+/* Of the first sequence n tokens from there on, behind what the cache holds; *k logits. */
+static float *piece(struct lfix *l, int from, int n, struct pt_kvcache *cache, size_t *k)
+{
+	const int32_t *ids = (const int32_t *)mfix_in(&l->x, "in.ids")->data + from;
+
+	fix_rows(&l->x.f, &l->x.f.rows_k, &n, 1, 0);
+	l->x.in = (struct pt_input){ .rows = l->x.f.rows_k, .host_ids = ids, .cache = cache };
+	l->x.in.ids = fix_put(&l->x.f, ids, (size_t)n * sizeof *ids);
+	return mfix_out(&l->x, k);
+}
+
+/* With a cache, in pieces, the logits are those of the whole; virtual tokens come once. */
+static void test_cache(void **state)
+{
+	static const char *const names[] = { "prompt", "prompt-gpt2" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		int positions, rows, len;
+		struct pt_kvcache *cache;
+		float *whole, *got;
+		size_t n, k;
+		struct lfix l;
+
+		lfix_golden(&l, names[i]);
+		lfix_open(&l, "cpu");
+		pt_model_front(l.x.m, true, &positions, &rows);
+		assert_true(positions > 0);
+		len = l.x.in.rows.host_cu[1];
+		whole = piece(&l, 0, len, NULL, &n);
+		assert_int_equal(n, (size_t)(rows + len) * (size_t)l.x.m->cfg.vocab);
+		assert_ok(pt_kvcache_new(&cache, l.x.m, PT_F32, rows + len, &l.x.f.err), &l.x.f.err);
+		for (int at = 0, step = 2; at < len; at += step, step = 1) {
+			double diff = 0;
+
+			got = piece(&l, at, step, cache, &k);
+			assert_int_equal(pt_kvcache_len(cache), rows + at + step);
+			for (size_t j = 1; j <= (size_t)l.x.m->cfg.vocab; j++)
+				diff = fmax(diff, fabs(got[k - j] - whole[n - (size_t)(len - at - step) * (size_t)l.x.m->cfg.vocab - j]));
+			assert_true(diff < 1e-5);
+			free(got);
+		}
+		pt_kvcache_free(cache);
+		free(whole);
+		lfix_close(&l);
+		lfix_release(&l);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
+		cmocka_unit_test(test_merge), cmocka_unit_test(test_cache),
+	};
+
+	return cmocka_run_group_tests_name("lora_virtual", tests, NULL, NULL);
+}
