@@ -66,7 +66,7 @@ test_that 'an answer by its place in the context, as tokens' '
 	# [CLS] a [SEP] the ab . x i ##n ##g [SEP]
 	echo "$q" | gives "0 0 1 group 0 span 4 4 : 2 5 3 58 57 60 28 13 44 37 3 : 0 0 0 1 1 1 1 1 1 1 1\n" -m m
 	head_has task qa got.pts
-	for a in "the ab,0,3 4" ".,6,5 5" "ing,10,7 9" "g,12,9 9" "b,5,4 4" "the ab. x ing,0,3 9" "n,11,8 8"; do
+	for a in "a,4,4 4" "the ab,0,3 4" ".,6,5 5" "ing,10,7 9" "g,12,9 9" "b,5,4 4" "the ab. x ing,0,3 9" "n,11,8 8"; do
 		text=${a%%,*} rest=${a#*,}
 		echo "{\"question\":\"a\",\"context\":\"the ab. x ing\",\"answers\":{\"text\":[\"$text\"],\"answer_start\":[${rest%%,*}]}}" |
 			peft-tokenize -m m | show | grep "span ${rest#*,} :"
@@ -74,6 +74,25 @@ test_that 'an answer by its place in the context, as tokens' '
 	# characters, not bytes
 	echo "{\"question\":\"a\",\"context\":\"é ab\",\"answers\":{\"text\":\"ab\",\"answer_start\":2}}" |
 		peft-tokenize -m m | show | grep "span 4 4"'
+
+test_that 'an answer has all tokens of its characters, and no space that is put in front' '
+	# asks NAME CONTEXT START TEXT: the ids and the span
+	asks() {
+		[ -d "$1" ] || { mkdir "$1"; cp "$DATA/tokenizers/$1.json" "$1/tokenizer.json"; }
+		echo "{\"question\":\"q\",\"context\":\"$2\",\"answers\":{\"text\":[\"$4\"],\"answer_start\":[$3]}}" |
+			peft-tokenize -m "$1" | show | sed "s/^0 0 1 group 0 span //"
+	}
+	# <s> Ġ q </s> </s> Ġa and four bytes, b
+	test "$(asks roberta "a🙂b" 1 🙂)" = "6 9 : 0 224 84 2 2 280 176 257 251 228 69 2"
+	# Ġ is the space before it, but offsets are trimmed; it shows nothing of the character
+	test "$(asks roberta "a 🙂 b" 2 🙂)" = "7 10 : 0 224 84 2 2 280 224 176 257 251 228 289 2"
+	test "$(asks gemma "a 🙂 b" 2 🙂)" = "5 8 : 1 300 1 284 310 243 162 156 133 310 285 : 0 0 1 1 1 1 1 1 1 1 1"
+	# ▁q </s> ▁ unknown ▁a: the second ▁ stands at the unknown character
+	test "$(asks t5 "a 🙂 b" 2 🙂)" = "6 6 : 4 82 1 4 6 4 2 29 1"
+	test "$(asks t5 "the . a" 4 .)" = "5 5 : 4 82 1 12 4 9 4 6 1"
+	test "$(asks t5 "the dog a" 6 "g a")" = "6 8 : 4 82 1 12 66 13 72 4 6 1"
+	# what no token holds is no answer
+	test "$(asks t5 "a  b" 1 " ")" = "0 0 : 4 82 1 4 6 29 1"'
 
 test_that 'a long context in pieces of one group; without an answer: the first token' '
 	# room for 4 tokens of the context, 2 shared

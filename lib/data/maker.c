@@ -89,9 +89,19 @@ bool pt_maker_learns(const struct pt_maker *m, const int32_t *labels, size_t n)
 	return false;
 }
 
+static int encode(struct pt_maker *m, const char *s, size_t n, int flags, struct pt_encoding *out, struct pt_error *err)
+{
+	return pt_encode(m->enc, s, n, flags | (m->o->split_special ? PT_ENCODE_PLAIN : 0), 0, out, err);
+}
+
 int pt_maker_encode(struct pt_maker *m, const char *s, size_t n, struct pt_encoding *out, struct pt_error *err)
 {
-	return pt_encode(m->enc, s, n, m->o->split_special ? PT_ENCODE_PLAIN : 0, 0, out, err);
+	return encode(m, s, n, 0, out, err);
+}
+
+int pt_maker_encode_places(struct pt_maker *m, const char *s, size_t n, struct pt_encoding *out, struct pt_error *err)
+{
+	return encode(m, s, n, PT_ENCODE_ORIGIN, out, err);
 }
 
 int pt_maker_end_text(const struct pt_maker *m, struct pt_encoding *e, struct pt_error *err)

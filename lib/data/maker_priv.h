@@ -28,6 +28,8 @@ int pt_maker_put(struct pt_maker *m, const struct pt_maker_row *r, const int32_t
 int pt_maker_labels(struct pt_maker *m, size_t n, struct pt_error *err);
 /* Ids of a text without the template. */
 int pt_maker_encode(struct pt_maker *m, const char *s, size_t n, struct pt_encoding *out, struct pt_error *err);
+/* The same, and where each token comes from (origin); slower. */
+int pt_maker_encode_places(struct pt_maker *m, const char *s, size_t n, struct pt_encoding *out, struct pt_error *err);
 /* m->text within room: the part that stays; counts what is cut. */
 void pt_maker_cut(struct pt_maker *m, size_t room, size_t *from, size_t *to);
 /* EOS behind e, unless it stands there. */

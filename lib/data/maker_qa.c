@@ -12,57 +12,46 @@
 #include "text/unicode.h"
 #include "text/utf8.h"
 
-/* Code points that are no white space in the text of ids. */
-static int count_shown(struct pt_maker *m, const int32_t *ids, size_t n, size_t *count, struct pt_error *err)
+/* Whether a token alone shows nothing but white space. */
+static int is_blank(struct pt_maker *m, int32_t id, bool *blank, struct pt_error *err)
 {
 	unsigned len;
-	uint32_t c;
 
 	pt_buf_clear(&m->joined);
-	if (pt_decode(m->o->tok, ids, n, false, &m->joined, err) || pt_buf_check(&m->joined, err))
+	if (pt_decode(m->o->tok, &id, 1, false, &m->joined, err) || pt_buf_check(&m->joined, err))
 		return err->status;
-	*count = 0;
-	for (size_t i = 0; i < m->joined.len; i += len) {
-		c = pt_utf8_get(m->joined.data + i, &len);
-		*count += !pt_is_white(c);
-	}
+	*blank = true;
+	for (size_t i = 0; *blank && i < m->joined.len; i += len)
+		*blank = pt_is_white(pt_utf8_get(m->joined.data + i, &len));
 	return 0;
 }
 
 /*
- * The token of m->text that holds the character at byte at of the context; with
- * end the one before it. Tokens that the text up to there has too end before
- * it. Where tokenizers see a word's beginning otherwise than the word, the
- * text that tokens stand for tells how far each reaches.
+ * The tokens of m->text that hold bytes [from, to) of the context: the first
+ * that reaches past from, the last that begins before to (HF's rule, and all
+ * tokens of a character that is several). Both -1: no token does. A space
+ * that the tokenizer puts in front of a word stands at the word's first
+ * character and is left out.
  */
-static int find_token(struct pt_maker *m, const struct pt_sample_text *context, size_t at, bool end, int64_t *token,
-		      struct pt_error *err)
+static int find_tokens(struct pt_maker *m, size_t from, size_t to, int64_t span[2], struct pt_error *err)
 {
-	const struct pt_encoding *all = &m->text, *part = &m->wrapped;
-	size_t same = 0, want, have;
+	const struct pt_origin *at = m->text.origin;
+	int64_t first = 0, last = (int64_t)m->text.n - 1;
+	bool blank;
 
-	if (pt_maker_encode(m, context->s, at, &m->wrapped, err))
-		return err->status;
-	while (same < part->n && same < all->n && part->ids[same] == all->ids[same])
-		same++;
-	if (same == part->n) {
-		*token = (int64_t)same - (end && same);
-		return 0;
-	}
-	if (count_shown(m, part->ids, part->n, &want, err))
-		return err->status;
-	/* The first token up to which so much is shown; the last where none is. */
-	for (size_t last = all->n ? all->n - 1 : 0; same < last; ) {
-		size_t half = same + (last - same) / 2;
-
-		if (count_shown(m, all->ids, half + 1, &have, err))
+	while (first <= last && at[first].to <= from)
+		first++;
+	while (last >= first && at[last].from >= to)
+		last--;
+	while (first < last && at[first + 1].from == at[first].from) {
+		if (is_blank(m, m->text.ids[first], &blank, err))
 			return err->status;
-		if (end ? have >= want : have > want)
-			last = half;
-		else
-			same = half + 1;
+		if (!blank)
+			break;
+		first++;
 	}
-	*token = (int64_t)same;
+	span[0] = first <= last ? first : -1;
+	span[1] = first <= last ? last : -1;
 	return 0;
 }
 
@@ -72,7 +61,7 @@ static const cJSON *first(const cJSON *v)
 	return cJSON_IsArray(v) ? v->child : v;
 }
 
-/* Tokens of the first answer in m->text; -1: there is none. answer_start counts characters. */
+/* Tokens of the first answer in m->text, -1: there is none, or nothing of it is left. answer_start counts characters. */
 static int find_answer(struct pt_maker *m, const struct pt_sample *s, int64_t span[2], struct pt_error *err)
 {
 	const cJSON *text = first(pt_json_get(s->answers, "text")), *start = first(pt_json_get(s->answers, "answer_start"));
@@ -92,13 +81,7 @@ static int find_answer(struct pt_maker *m, const struct pt_sample *s, int64_t sp
 	if (c || !n || n > s->context.n - at || memcmp(s->context.s + at, text->valuestring, n))
 		return pt_error(err, PT_DATA, "the answer does not stand in the context at its \"answer_start\", %d",
 				start->valueint);
-	if (find_token(m, &s->context, at, false, &span[0], err) || find_token(m, &s->context, at + n, true, &span[1], err))
-		return err->status;
-	if (span[1] >= (int64_t)m->text.n)
-		span[1] = (int64_t)m->text.n - 1;
-	if (span[0] > span[1])
-		span[0] = span[1];
-	return 0;
+	return find_tokens(m, at, at + n, span, err);
 }
 
 static int put_pieces(struct pt_maker *m, struct pt_maker_row *r, size_t room, const int64_t answer[2],
@@ -134,7 +117,7 @@ int pt_maker_qa(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err
 	if (!s->answers != !o->spans)
 		return pt_error(err, PT_DATA, "\"answers\": the first line has %s", s->answers ? "none" : "some");
 	if (pt_maker_encode(m, s->question.s, s->question.n, &m->pair, err) ||
-	    pt_maker_encode(m, s->context.s, s->context.n, &m->text, err) ||
+	    pt_maker_encode_places(m, s->context.s, s->context.n, &m->text, err) ||
 	    (s->answers && find_answer(m, s, answer, err)))
 		return err->status;
 	room = o->max_length - pt_tokenizer_added(o->tok, true) - (int64_t)m->pair.n;
