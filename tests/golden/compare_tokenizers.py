@@ -3,6 +3,8 @@
 """Compares our tokenizers with the Python package `tokenizers`.
 
     python3 tests/golden/compare_tokenizers.py [-n 100000] [-s SEED] [--small] DIR|FILE ...
+    python3 tests/golden/compare_tokenizers.py --trained TEXT [--only NAME,...]
+    python3 tests/golden/compare_tokenizers.py --random N
     python3 tests/golden/compare_tokenizers.py --time TEXT DIR|FILE ...
 
 Generates strings (all scripts, emoji, control characters, invalid UTF-8,
@@ -11,7 +13,9 @@ digits, empty ones, one of 1 MB without a space), sends them through
 build/tests/aux/tokens and through the package, and compares ids, types, the
 decoded text and the text decoded token by token; with and without special
 tokens, alone and in pairs, truncated or not. Ends with status 1 and shows the
-first differences if there are any. --time compares processor time on the lines
+first differences if there are any. --trained does so with the tokenizers of
+make_tokenizers.py that are built like those of well-known models, trained on
+TEXT to some thousands of tokens. --time compares processor time on the lines
 of a text instead, one thread each. Build first: make units.
 """
 import argparse
@@ -350,6 +354,21 @@ def combinations(count, n, seed, show):
     return bad
 
 
+def trained(text, only, n, seed, show):
+    """Tokenizers with the components of well-known models that have learned from a text."""
+    import make_tokenizers as make
+    make.MORE_LINES, make.MORE_TOKENS = open(text).read().splitlines(), 4000
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, tok in make.real():
+            if only and name not in only:
+                continue
+            path = f"{folder}/{name}.json"
+            open(path, "w").write(tok if isinstance(tok, str) else tok.to_str())
+            bad += compare(path, n, seed, show, True, f"{name}, {load(path).get_vocab_size()} tokens")
+    return bad
+
+
 def measure(path, text, rounds=3):
     lines = open(text, newline="\n").read().split("\n")[:-1]
     size = os.path.getsize(text) / 1e6
@@ -380,8 +399,12 @@ def main():
     p.add_argument("--small", action="store_true", help="leave out the strings of 1 MB")
     p.add_argument("--time", metavar="TEXT")
     p.add_argument("--random", type=int, metavar="N", help="N tokenizers with components drawn at random, -n requests each")
+    p.add_argument("--trained", metavar="TEXT", help="tokenizers like those of well-known models, trained on the lines of TEXT")
+    p.add_argument("--only", type=lambda x: x.split(","), help="these of them")
     p.add_argument("paths", nargs="*")
     a = p.parse_args()
+    if a.trained:
+        sys.exit(bool(trained(a.trained, a.only, a.n, a.seed, a.show)))
     if a.random:
         sys.exit(bool(combinations(a.random, a.n, a.seed, a.show)))
     if a.time:

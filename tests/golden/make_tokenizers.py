@@ -44,6 +44,8 @@ Der Käse schmeckt süß. Où est la bibliothèque? El niño está aquí. Größ
 unbelievable, international, tokenization, internationalization, unhappiness, happily, walking, walked
 aaaaaaaaaaaaaaaa aaaaaaaa aaaa hahahahahahahaha hahahaha aaaaaaaaaaaaaaaaaaaaaaaa
 """.splitlines()
+# More lines to learn from, and tokens for them: compare_tokenizers.py --trained sets both.
+MORE_LINES, MORE_TOKENS = [], 0
 
 STRINGS = [
     "", " ", "  ", "a", "Hello world", " Hello  world ", "It's what they're SAYING: I'LL see. '\u017f 'S", "don't won't",
@@ -105,8 +107,8 @@ def bytelevel(pre, norm=None, post=None, size=360, specials=(), prefix="", **mod
     tok.pre_tokenizer, tok.decoder = pre, D.ByteLevel()
     if norm:
         tok.normalizer = norm
-    tok.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=size, special_tokens=list(specials), initial_alphabet=sorted(P.ByteLevel.alphabet()), show_progress=False))
+    tok.train_from_iterator(CORPUS + MORE_LINES, trainers.BpeTrainer(
+        vocab_size=size + MORE_TOKENS, special_tokens=list(specials), initial_alphabet=sorted(P.ByteLevel.alphabet()), show_progress=False))
     tok.post_processor = post or processors.ByteLevel(trim_offsets=False)
     return tok
 
@@ -118,8 +120,8 @@ def fallback(norm, pre, specials, post=None, decoder=LLAMA_DECODER, fuse=True, s
         tok.normalizer = norm
     if pre:
         tok.pre_tokenizer = pre
-    tok.train_from_iterator(CORPUS[:6] + CORPUS[-1:], trainers.BpeTrainer(vocab_size=330, special_tokens=["<unk>", "<s>", "</s>"] + BYTES[:some],
-                                                       show_progress=False))
+    tok.train_from_iterator(CORPUS[:6] + CORPUS[-1:] + MORE_LINES, trainers.BpeTrainer(
+        vocab_size=330 + MORE_TOKENS, special_tokens=["<unk>", "<s>", "</s>"] + BYTES[:some], show_progress=False))
     j = json.loads(tok.to_str())
     j["added_tokens"] = []
     if not pre:     # trained on whole lines: keep merges inside words
@@ -142,8 +144,8 @@ def unigram(norm, pre, post=None, size=330, named=("<pad>", "</s>", "<unk>", "<s
         tok.normalizer = norm
     if pre:
         tok.pre_tokenizer = pre
-    tok.train_from_iterator(CORPUS[:6] + CORPUS[-2:], trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=list(named), unk_token="<unk>", show_progress=False))
+    tok.train_from_iterator(CORPUS[:6] + CORPUS[-2:] + MORE_LINES, trainers.UnigramTrainer(
+        vocab_size=size + MORE_TOKENS, special_tokens=list(named), unk_token="<unk>", show_progress=False))
     j = json.loads(tok.to_str())
     j["model"].update(model)
     tok = Tokenizer.from_str(json.dumps(j))
@@ -171,7 +173,7 @@ def ties():
 def wordpiece(norm, pre, post=None, limit=100, specials=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), cleanup=True):
     tok = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=limit))
     tok.normalizer, tok.pre_tokenizer, tok.decoder = norm, pre, D.WordPiece(cleanup=cleanup)
-    tok.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=420, special_tokens=list(specials), show_progress=False))
+    tok.train_from_iterator(CORPUS + MORE_LINES, trainers.WordPieceTrainer(vocab_size=420 + MORE_TOKENS, special_tokens=list(specials), show_progress=False))
     if post:
         tok.post_processor = post
     return tok
