@@ -149,6 +149,7 @@ static int check_tokenizer(struct load *l, const struct load_options *o, struct 
 		return err->status;
 	if (!digest || o->other_tokenizer)
 		return 0;
+	l->feed.tok = l->tok;
 	if (l->tok) {
 		own = pt_hex64(pt_tokenizer_digest(l->tok));
 		if (strcmp(own.s, digest))

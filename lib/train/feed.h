@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "io/kinds.h"
 #include "model/model.h"
+#include "text/tokenizer.h"
 
 /* What is learned; set once. */
 struct pt_feed_options {
@@ -25,6 +26,7 @@ struct pt_feed_options {
 	enum pt_problem problem;	/* of PT_TASK_SEQ_CLS: never PT_PROBLEM_UNSET */
 	int nlabels;			/* of the model's head; 0 where it has no labels */
 	char *const *labels;		/* [nlabels] their names, borrowed, for measures; NULL: unnamed */
+	const struct pt_tokenizer *tok;	/* of the stream's ids, borrowed, for measures of words; NULL: unknown */
 	const int32_t *class_map;	/* [nmap] class of the stream -> class of the model, borrowed; NULL: the same */
 	int nmap;
 	int32_t decoder_start;		/* of PT_TASK_SEQ2SEQ_LM: the first token that a decoder reads */

@@ -37,14 +37,21 @@ int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struc
 	m->problem = o->problem;
 	m->nlabels = o->nlabels;
 	m->labels = o->labels;
+	m->tok = o->tok;
 	m->bio = m->task == PT_TASK_TOKEN_CLS && pt_measure_is_bio(m->labels, m->nlabels);
 	m->count = pt_calloc(counts(m) + 1, sizeof *m->count, err);
-	return m->count ? 0 : PT_FAIL;
+	m->spread = pt_calloc((size_t)m->nlabels + 1, sizeof *m->spread, err);
+	return m->count && m->spread ? 0 : PT_FAIL;
 }
 
 void pt_measure_release(struct pt_measure *m)
 {
+	struct pt_buf *const all[] = { &m->text, &m->lower, &m->words[0], &m->words[1] };
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		pt_buf_release(all[i]);
 	free(m->count);
+	free(m->spread);
 	free(m->score);
 	memset(m, 0, sizeof *m);
 }
@@ -52,10 +59,12 @@ void pt_measure_release(struct pt_measure *m)
 void pt_measure_clear(struct pt_measure *m)
 {
 	struct pt_measure empty = { .task = m->task, .problem = m->problem, .nlabels = m->nlabels,
-				    .labels = m->labels, .bio = m->bio, .count = m->count, .score = m->score,
-				    .cap_score = m->cap_score };
+				    .labels = m->labels, .bio = m->bio, .tok = m->tok, .count = m->count,
+				    .spread = m->spread, .score = m->score, .cap_score = m->cap_score, .text = m->text,
+				    .lower = m->lower, .words = { m->words[0], m->words[1] } };
 
 	memset(m->count, 0, (counts(m) + 1) * sizeof *m->count);
+	memset(m->spread, 0, (size_t)m->nlabels * sizeof *m->spread);
 	*m = empty;
 }
 
@@ -112,14 +121,21 @@ static void add_labels(struct pt_measure *m, const float *is, const float *z)
 
 static void add_numbers(struct pt_measure *m, const float *is, const float *z)
 {
+	int64_t before = m->targets / m->nlabels;
+
 	for (int j = 0; j < m->nlabels; j++) {
-		double t = (double)is[j], d = (double)z[j] - t;
+		struct pt_measure_spread *s = &m->spread[j];
+		double t = (double)is[j], d = (double)z[j] - t, from_mean;
 
 		m->targets++;
 		m->abs_error += fabs(d);
-		m->sq_error += d * d;
-		m->sum += t;
-		m->sum_sq += t * t;
+		s->sq_error += d * d;
+		/* Welford's: squares of the targets themselves would cancel. */
+		s->first = before ? s->first : t;
+		t -= s->first;
+		from_mean = t - s->mean;
+		s->mean += from_mean / (double)(before + 1);
+		s->spread += from_mean * (t - s->mean);
 	}
 }
 
@@ -169,7 +185,7 @@ int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *l
 	if (loss && m->bio)
 		pt_measure_entities(m, f, argmax);
 	if (loss && m->task == PT_TASK_QA)
-		pt_measure_spans(m, f, logits);
+		return pt_measure_spans(m, f, logits, err);
 	return loss && m->task == PT_TASK_CONTRASTIVE ? pt_measure_pairs(m, f, logits, err) : 0;
 }
 
@@ -244,11 +260,17 @@ static double micro_f1(const struct pt_measure *m)
 	return pt_measure_ratio(2.0 * (double)tp, (double)(2 * tp + wrong));
 }
 
+/* Mean over the outputs, as scikit-learn's: of targets that are all equal 1 where all are met, else 0. */
 static double r2(const struct pt_measure *m)
 {
-	double n = (double)m->targets, spread = m->sum_sq - pt_measure_ratio(m->sum * m->sum, n);
+	double sum = 0;
 
-	return spread > 0 ? 1 - m->sq_error / spread : 0;
+	for (int j = 0; j < m->nlabels; j++) {
+		const struct pt_measure_spread *s = &m->spread[j];
+
+		sum += s->spread > 0 ? 1 - s->sq_error / s->spread : s->sq_error <= 0;
+	}
+	return pt_measure_ratio(sum, m->nlabels);
 }
 
 /* Spearman's and Pearson's correlation of cosines with scores. */

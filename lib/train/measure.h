@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "train/feed.h"
 
@@ -19,15 +20,21 @@ struct pt_measure {
 	int nlabels;
 	char *const *labels;		/* borrowed; NULL: unnamed */
 	bool bio;			/* labels are tags of entities */
+	const struct pt_tokenizer *tok;	/* borrowed; NULL: answers are compared by ids */
 	double loss, weight;		/* sums over targets */
 	int64_t examples, tokens;	/* seen; tokens of all sequences */
 	int64_t targets, correct;
 	int64_t *count;			/* classes: [true][predicted]; several labels: [label][tp, fp, fn] */
-	double abs_error, sq_error;	/* numbers: sums over all outputs */
-	double sum, sum_sq;		/* of the targets, for R2 */
-	int64_t exact;			/* several labels: examples with all of them right; answers: the same tokens */
+	double abs_error;		/* numbers: sum over all outputs */
+	struct pt_measure_spread {	/* [nlabels] of each output */
+		double sq_error;	/* sum */
+		double first, mean;	/* of the targets; their mean is counted from the first */
+		double spread;		/* sum of squares about the mean */
+	} *spread;
+	int64_t exact;			/* several labels: examples with all of them right; answers: the same words */
 	int64_t entities, found, right;	/* true ones, predicted ones, those that are both */
 	double overlap;			/* answers: sum of F1 */
+	struct pt_buf text, lower, words[2];	/* answers, while they are compared */
 	double reciprocal;		/* sets: sum of 1/rank */
 	double router;			/* sum of the routers' loss, weighted as the losses of its micro-batch */
 	bool routed;

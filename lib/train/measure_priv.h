@@ -20,7 +20,10 @@ bool pt_measure_is_bio(char *const *labels, int n);
 void pt_measure_entities(struct pt_measure *m, const struct pt_feed *f, const int32_t *argmax);
 
 /* measure_spans.c: answers of a micro-batch, logits [tokens,2]. */
-void pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits);
+int pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits, struct pt_error *err);
+
+/* measure_words.c: append to words a u64 for each word of a text of valid UTF-8; equal words have equal ones. */
+int pt_measure_words(struct pt_buf *words, struct pt_buf *scratch, const char *text, size_t n, struct pt_error *err);
 
 /* measure_pairs.c: cosines [rows, candidates]. */
 int pt_measure_pairs(struct pt_measure *m, const struct pt_feed *f, const float *z, struct pt_error *err);

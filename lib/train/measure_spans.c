@@ -2,12 +2,14 @@
 /*
  * measure_spans.c - answers. The pieces of a document (a group) are one
  * question: the best span of all pieces, or none where the first tokens have
- * more (transformers' post-processing). Compared by tokens: the same ids, and
- * F1 of the two bags of ids; SQuAD's own script compares words.
+ * more (transformers' post-processing). Compared as SQuAD's script does: the
+ * same words, and F1 of the two bags of words, of the texts that the tokens
+ * stand for (measure_words.c). Without a tokenizer an id is a word.
  */
 #include "train/measure_priv.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { MOST = 30 };	/* tokens of an answer, as transformers' max_answer_length */
 
@@ -65,34 +67,55 @@ double pt_measure_answer(const struct pt_examples *x, int64_t i, const float *lo
 	return exp(score - log_sum(z, n) - log_sum(z + 1, n));
 }
 
-/* F1 of the ids of two answers. */
-static double overlap(const struct pt_examples *x, const struct answer *a, const struct answer *b, bool *same)
+/* The words of an answer into m->words[i]. */
+static int find_words(struct pt_measure *m, const struct pt_examples *x, const struct answer *a, int i,
+		      struct pt_error *err)
 {
-	const int32_t *p = x->input_ids + x->offsets[a->piece] + a->from, *q = x->input_ids + x->offsets[b->piece] + b->from;
-	int64_t np = a->from ? a->to - a->from + 1 : 0, nq = b->from ? b->to - b->from + 1 : 0, both = 0;
+	const int32_t *ids = x->input_ids + x->offsets[a->piece] + a->from;
+	size_t n = a->from ? (size_t)(a->to - a->from + 1) : 0;
+	struct pt_buf *words = &m->words[i];
 
-	*same = np == nq;
-	for (int64_t i = 0; i < np && *same; i++)
-		*same = p[i] == q[i];
+	pt_buf_clear(words);
+	if (m->tok) {
+		pt_buf_clear(&m->text);
+		if (pt_decode(m->tok, ids, n, false, &m->text, err) || pt_buf_check(&m->text, err))
+			return err->status;
+		return pt_measure_words(words, &m->lower, m->text.data, m->text.len, err);
+	}
+	for (size_t t = 0; t < n; t++) {
+		uint64_t word = (uint64_t)ids[t];
+
+		pt_buf_add(words, &word, sizeof word);
+	}
+	return pt_buf_check(words, err);
+}
+
+/* F1 of two bags of words; of no words: whether both have none. */
+static double overlap(const struct pt_buf *a, const struct pt_buf *b)
+{
+	const uint64_t *p = (const uint64_t *)(const void *)a->data, *q = (const uint64_t *)(const void *)b->data;
+	size_t np = a->len / sizeof *p, nq = b->len / sizeof *q, both = 0;
+
 	if (!np || !nq)
 		return np == nq;
-	for (int64_t i = 0; i < np; i++) {
-		int64_t before = 0, there = 0;
+	for (size_t i = 0; i < np; i++) {
+		size_t before = 0, there = 0;
 
-		for (int64_t j = 0; j < i; j++)
+		for (size_t j = 0; j < i; j++)
 			before += p[j] == p[i];
-		for (int64_t j = 0; j < nq; j++)
+		for (size_t j = 0; j < nq; j++)
 			there += q[j] == p[i];
 		both += before < there;
 	}
 	return 2 * (double)both / (double)(np + nq);
 }
 
-static void one_question(struct pt_measure *m, const struct pt_examples *x, int64_t from, int64_t to, const float *z)
+static int one_question(struct pt_measure *m, const struct pt_examples *x, int64_t from, int64_t to, const float *z,
+			struct pt_error *err)
 {
+	const struct pt_buf *w = m->words;
 	struct answer is = { from, 0, 0 }, says = { from, 0, 0 };
 	double most = -1e300, none = 1e300, v;
-	bool same;
 
 	for (int64_t i = from; i < to; i++) {
 		struct answer a = best_span(x, i, z, &v);
@@ -109,19 +132,23 @@ static void one_question(struct pt_measure *m, const struct pt_examples *x, int6
 	}
 	if (none > most)
 		says.from = says.to = 0;
-	m->overlap += overlap(x, &says, &is, &same);
-	m->exact += same;
+	if (find_words(m, x, &is, 0, err) || find_words(m, x, &says, 1, err))
+		return err->status;
+	m->overlap += overlap(&w[0], &w[1]);
+	m->exact += w[0].len == w[1].len && (!w[0].len || !memcmp(w[0].data, w[1].data, w[0].len));
 	m->targets++;
+	return 0;
 }
 
-void pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits)
+int pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits, struct pt_error *err)
 {
 	const struct pt_examples *x = f->x;
 
 	for (int64_t i = 0, end; i < x->n; i = end) {
 		for (end = i + 1; end < x->n && x->group && x->group[end] == x->group[i]; end++)
 			;
-		if (x->span[2 * i] >= 0)
-			one_question(m, x, i, end, logits);
+		if (x->span[2 * i] >= 0 && one_question(m, x, i, end, logits, err))
+			return err->status;
 	}
+	return 0;
 }
