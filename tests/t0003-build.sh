@@ -11,6 +11,8 @@ case $BUILD in
 esac
 unset CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MAKELEVEL MFLAGS
 unset DESTDIR PREFIX
+# The copy has no plug-in to make.
+export NVCC=
 
 # A small program of the tree stands for all: the frame and the base of the library.
 copy() {
