@@ -71,6 +71,17 @@ test_that 'labels of a stream' '
 	peft-tokenize -m "$DATA/examples/base" -o lm.pts "$DATA/examples/notes.txt"
 	exits 2 peft-init -q -m "$DATA/examples/base" --task class --labels lm.pts -o d 2>err
 	grep "has no labels" err'
+test_that 'every method on the same batches' '
+	BATCH=4 "$P/methods" "$DATA/examples/base" "$DATA/examples/train.jsonl" "$DATA/examples/test.jsonl" all >table 2>left
+	grep -v "^#" "$P/methods.tsv" | cut -f 1 | sort >listed
+	{ sed 1d table | cut -f 1; sed "s/:.*//" left; } | sort | diff listed -
+	grep -E "^lora	1e-3	accuracy [01]\.?[0-9]*	928	[0-9.]+	0\.[0-9]+	$(wc -c <all/lora/adapter/adapter_model.safetensors)$" table
+	BATCH=4 "$P/methods" "$DATA/examples/base" "$DATA/examples/train.jsonl" "$DATA/examples/test.jsonl" all 2>/dev/null |
+	cmp - table
+	printf "r2\t1e-2\t-t lora -r 2\t--warmup 2\n" >rows
+	METHODS=rows "$P/methods" "$DATA/examples/base" "$DATA/examples/notes.txt" "$DATA/examples/notes.txt" text >table
+	sed 1d table | grep -E "^r2	1e-2	loss [0-9.]+	"'
+
 test_that 'the texts of the demo are the same everywhere' '
 	for s in text orders; do
 		awk -f "$P/demo/words.awk" -f "$P/demo/$s.awk" -v seed=7 -v n=500 >$s.jsonl
