@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What the golden scripts share: weights made from names and indices (the C
-side is tests/unit/golden.h), float64 under the name of float32, and what is
-stored of a large gradient.
+side is tests/unit/golden.h), float64 under the name of float32, torch's error
+in smaller types, and what is stored of a large gradient.
 """
+import concurrent.futures
 import contextlib
 import json
 import math
 import os
+import subprocess
+import sys
+import tempfile
 
 import numpy as np
 import torch
@@ -15,6 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 FULL = 128      # gradients of at most so many elements are stored whole
 SOME = 48       # of larger ones so many elements, evenly spaced
+
+# Ways in which torch computes, chosen by what it reads as it starts. Which comes nearest to the golden value
+# is luck, another one for each tensor and machine: torch's error is that of the farthest.
+WAYS = [dict(ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE"), dict(ATEN_CPU_CAPABILITY="default", MKL_CBWR="SSE4_2"),
+        dict(ATEN_CPU_CAPABILITY="avx2", MKL_CBWR="AVX"), dict(ATEN_CPU_CAPABILITY="avx2", MKL_CBWR="AVX2"),
+        dict(ATEN_CPU_CAPABILITY="avx2")]
 
 
 def uniform(name, n):
@@ -89,6 +99,23 @@ def in_type(dtype):
     return float32_means_float64() if dtype == torch.float64 else contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def each_way(names):
+    """Runs the script that calls this once in each way as `script --rounded DIR NAME...`, where it is to leave
+    torch.save(..., DIR/NAME.pt); gives a function from a name to the list of what was saved."""
+    with tempfile.TemporaryDirectory() as top:
+        dirs = [os.path.join(top, str(i)) for i in range(len(WAYS))]
+
+        def one(way, directory):
+            os.mkdir(directory)
+            subprocess.run([sys.executable, sys.argv[0], "--rounded", directory, *names], check=True,
+                           env={**os.environ, **way}, stdout=subprocess.DEVNULL)
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(one, WAYS, dirs))
+        yield lambda name: [torch.load(os.path.join(d, name + ".pt")) for d in dirs]
+
+
 def error(got, want, top=None):
     """max|a-b| / max|b|, or by the scale top."""
     if top is None:
@@ -114,11 +141,11 @@ class Golden:
         self.tensors[name] = np.ascontiguousarray(x)
 
     def result(self, name, want, others, top=None):
-        """others: type name -> the same tensor as torch computes it in that type."""
+        """others: type name -> the same tensor as torch computes it in that type, each way."""
         want = want.detach()
         if top is not None:
             self.about["scale"][name] = top
-        self.about["error"][name] = {k: error(v.detach(), want, top) for k, v in others.items()}
+        self.about["error"][name] = {k: max(error(v, want, top) for v in vs) for k, vs in others.items()}
         self.put(name, want.numpy().astype(np.float64 if want.dim() == 0 else np.float32))
 
     def gradient(self, name, want, others, largest):
@@ -129,7 +156,8 @@ class Golden:
         n = want.numel()
         zero = want.abs().max().item() < 1e-12 * largest
         if n <= FULL:
-            self.result(key, want, {k: v.reshape(-1) for k, v in others.items()}, largest if zero else None)
+            self.result(key, want, {k: [v.reshape(-1) for v in vs] for k, vs in others.items()},
+                        largest if zero else None)
             return
         assert not zero, name
         direction = torch.from_numpy(uniform("direction:" + name, n)).double()
@@ -138,10 +166,10 @@ class Golden:
         self.about["large"][name] = {"norm": norm, "dot": dot, "max": top}
         self.put(key, want[some(n)].numpy().astype(np.float32))
         errors = {}
-        for k, v in others.items():
-            v = v.detach().reshape(-1).double()
-            errors[k] = max(error(v, want), abs(v.norm().item() - norm) / norm,
-                            abs((v @ direction).item() - dot) / norm)
+        for k, vs in others.items():
+            vs = [v.reshape(-1).double() for v in vs]
+            errors[k] = max(max(error(v, want), abs(v.norm().item() - norm) / norm,
+                                abs((v @ direction).item() - dot) / norm) for v in vs)
         self.about["error"][key] = errors
 
     def save(self, directory):

@@ -23,7 +23,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from cases import peft_config, table
 from experts import files, split
-from golden import Golden, in_type, weight
+from golden import Golden, each_way, in_type, weight
 from make_models import forward, join, make_inputs, make_model, to_torch
 
 PEFT_TASK = {"lm": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "mlm": None, "token-class": "TOKEN_CLS", "qa": "QUESTION_ANS",
@@ -131,16 +131,23 @@ def compute(config, lengths, more, keys, h, x, dtype):
         grads = {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in params.items()}
         losses, decays = train(model, params, x, more, h)
     after = {k: p.detach().clone() for k, p in params.items()}
-    return model, join(outs).detach(), loss.detach(), grads, losses, after, decays, still
+    return dict(out=join(outs).detach(), loss=loss.detach(), grads=grads, losses=losses, after=after), model, decays, still
 
 
-def make(name, config, lengths, more, keys, changed, directory):
+def rounded(name, config, lengths, more, keys, changed):
+    """The results in float32."""
+    return compute(config, lengths, more, keys, dict(HYPER, **changed), make_inputs(name, config, lengths, more),
+                   torch.float32)[0]
+
+
+def make(name, config, lengths, more, keys, changed, directory, others):
+    """others: of rounded(), each way."""
     h = dict(HYPER, **changed)
     if "loraplus" in more:
         h["loraplus"], h["loraplus_embedding"] = more["loraplus"]
     x = make_inputs(name, config, lengths, more)
-    model, out, loss, grads, losses, after, decays, still = compute(config, lengths, more, keys, h, x, torch.float64)
-    _, out32, loss32, grads32, losses32, after32, _, _ = compute(config, lengths, more, keys, h, x, torch.float32)
+    got, model, decays, still = compute(config, lengths, more, keys, h, x, torch.float64)
+    losses, after = got["losses"], got["after"]
     fall = 1 - losses[-1].item() / losses[0].item()
     assert fall >= 0.3, (name, losses)
     adapter = model.peft_config["default"].to_dict()
@@ -157,13 +164,12 @@ def make(name, config, lengths, more, keys, changed, directory):
                fall=fall)
     for k, v in x.items():
         g.put(k, v)
-    g.result("out", out, {"f32": out32})
-    g.result("loss", loss, {"f32": loss32})
-    g.result("losses", losses, {"f32": losses32})
-    largest = max(v.abs().max().item() for v in grads.values())
-    for what, top, want, other in (("", largest, grads, grads32), ("after.", 1, after, after32)):
-        for k, v in want.items():
-            g.gradient(what + k, v, {"f32": other[k]}, top)
+    for k in "out", "loss", "losses":
+        g.result(k, got[k], {"f32": [o[k] for o in others]})
+    largest = max(v.abs().max().item() for v in got["grads"].values())
+    for what, top, part in (("", largest, "grads"), ("after.", 1, "after")):
+        for k, v in got[part].items():
+            g.gradient(what + k, v, {"f32": [o[part][k] for o in others]}, top)
             if more.get("split"):
                 put_pieces(g, what, k, v, config, more)
     g.save(directory)
@@ -175,13 +181,20 @@ def make(name, config, lengths, more, keys, changed, directory):
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("-o", default="tests/data/lora")
+    a.add_argument("--rounded", metavar="DIR", help="float32 alone, for the process that asks (each_way)")
     a.add_argument("case", nargs="*")
     a = a.parse_args()
     torch.set_num_threads(1)
-    for kin, name, case in table("LORA", a.case):
-        directory = os.path.join(a.o, kin)
-        os.makedirs(directory, exist_ok=True)
-        make(name, *case, directory)
+    cases = table("LORA", a.case)
+    if a.rounded:
+        for kin, name, case in cases:
+            torch.save(rounded(name, *case), os.path.join(a.rounded, name + ".pt"))
+        return
+    with each_way([name for kin, name, case in cases]) as others:
+        for kin, name, case in cases:
+            directory = os.path.join(a.o, kin)
+            os.makedirs(directory, exist_ok=True)
+            make(name, *case, directory, others(name))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 from cases import VOCAB, table
 from experts import Routers, files, pieces
-from golden import Golden, in_type, uniform, weight
+from golden import Golden, each_way, in_type, uniform, weight
 
 
 def integers(name, n, low, high):
@@ -261,37 +261,54 @@ def run(config, x, more, dtype):
     return join(outs).detach(), loss if loss is None else loss.detach(), grads, shapes
 
 
-def make(name, config, lengths, more, directory):
-    x = make_inputs(name, config, lengths, more)
+def rounded(name, config, lengths, more):
+    """{type: (out, loss, gradients)} in the smaller types that a case has."""
     types = {"f32": torch.float32}
     if more.get("store") == "BF16":
         types["bf16"] = torch.bfloat16
+    x = make_inputs(name, config, lengths, more)
+    return {k: run(config, x, more, t)[:3] for k, t in types.items()}
+
+
+def make(name, config, lengths, more, directory, others):
+    """others: of rounded(), each way."""
+    x = make_inputs(name, config, lengths, more)
     out, loss, grads, shapes = run(config, x, more, torch.float64)
-    other = {k: run(config, x, more, t) for k, t in types.items()}
+
+    def other(get):
+        return {k: [get(*o[k]) for o in others] for k in others[0]}
+
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes)
     for k, v in x.items():
         g.put(k, v)
-    g.result("out", out, {k: o[0] for k, o in other.items()})
+    g.result("out", out, other(lambda out, loss, grads: out))
     if grads:
-        g.result("loss", loss, {k: o[1] for k, o in other.items()})
+        g.result("loss", loss, other(lambda out, loss, grads: loss))
     largest = max((v.abs().max().item() for v in grads.values()), default=0)
     for k, v in grads.items():
-        g.gradient(k, v, {t: o[2][k] for t, o in other.items()}, largest)
+        g.gradient(k, v, other(lambda out, loss, grads: grads[k]), largest)
     g.save(directory)
     print(f"{name}: loss {0 if loss is None else loss.item():.6f}, error of torch "
-          + ", ".join(f"{t} {max(e[t] for e in g.about['error'].values()):.1e}" for t in types))
+          + ", ".join(f"{t} {max(e[t] for e in g.about['error'].values()):.1e}" for t in others[0]))
 
 
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("-o", default="tests/data/models")
+    a.add_argument("--rounded", metavar="DIR", help="smaller types alone, for the process that asks (each_way)")
     a.add_argument("case", nargs="*")
     a = a.parse_args()
     torch.set_num_threads(1)
-    for kin, name, case in table("MODELS", a.case):
-        directory = os.path.join(a.o, kin)
-        os.makedirs(directory, exist_ok=True)
-        make(name, *case, directory)
+    cases = table("MODELS", a.case)
+    if a.rounded:
+        for kin, name, case in cases:
+            torch.save(rounded(name, *case), os.path.join(a.rounded, name + ".pt"))
+        return
+    with each_way([name for kin, name, case in cases]) as others:
+        for kin, name, case in cases:
+            directory = os.path.join(a.o, kin)
+            os.makedirs(directory, exist_ok=True)
+            make(name, *case, directory, others(name))
 
 
 if __name__ == "__main__":
