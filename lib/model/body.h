@@ -6,6 +6,7 @@
 #ifndef PT_MODEL_BODY_H
 #define PT_MODEL_BODY_H
 
+#include "base/hash.h"
 #include "model/model.h"
 #include "model/rope.h"
 
@@ -42,6 +43,7 @@ struct pt_body {
 	enum pt_pooling pool;		/* of the head, or of the directory of a sentence-transformer */
 	struct pt_rope_table rope[PT_MAX_ROPES];
 	float *slopes;			/* device [heads], where positions are slopes */
+	struct pt_map names;		/* of weights, and, counted on from there, of sites whose pieces are one tensor of files */
 	struct pt_owned *owned;		/* device memory of weights */
 	size_t nowned, cap_owned;
 	struct pt_rows picked;		/* packing of the rows that the head read last */

@@ -134,9 +134,7 @@ struct pt_site *pt_model_site_kind(const struct pt_model *m, const char *path, e
 
 struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
 {
-	for (int i = 0; i < m->nweights; i++) {
-		if (!strcmp(m->weight[i].path, path) || (m->weight[i].file && !strcmp(m->weight[i].file, path)))
-			return &m->weight[i];
-	}
-	return NULL;
+	int64_t i = pt_map_get(&m->body->names, path, strlen(path));
+
+	return i >= 0 && i < m->nweights ? &m->weight[i] : NULL;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/body.h"
 
 /* Sets key, in its place where it is there. Takes v; NULL is a failure. */
 static int set(cJSON *json, const char *key, cJSON *v, struct pt_error *err)
@@ -103,41 +104,92 @@ cJSON *pt_model_save_config(const struct pt_model *m, const struct pt_model_save
 	return json;
 }
 
+static void describe(struct pt_model_tensor *t, struct pt_weight *w)
+{
+	const struct pt_site *p = w->param;
+	int skip = p && p->experts == 1 && p->npieces == 1;
+
+	*t = (struct pt_model_tensor){ .first = w, .n = p ? p->npieces : 1 };
+	t->name = p ? p->file : w->file ? w->file : w->path;
+	t->ndim = p ? 3 - skip : w->t.ndim;
+	for (int k = 0; k < t->ndim; k++)
+		t->shape[k] = p ? (const int64_t[]){ p->experts, p->out, p->in }[skip + k] : w->t.shape[k];
+}
+
+bool pt_model_tensor_at(const struct pt_model *m, int i, struct pt_model_tensor *out)
+{
+	struct pt_weight *w = &m->weight[i];
+
+	if (w->param && w->param->piece[0]->weight != w)
+		return false;
+	describe(out, w);
+	return true;
+}
+
+bool pt_model_tensor_find(const struct pt_model *m, const char *name, struct pt_model_tensor *out)
+{
+	int64_t i = pt_map_get(&m->body->names, name, strlen(name));
+
+	if (i < 0)
+		return false;
+	describe(out, i < m->nweights ? &m->weight[i] : m->site[i - m->nweights].piece[0]->weight);
+	return true;
+}
+
+struct pt_weight *pt_model_tensor_weight(const struct pt_model_tensor *t, int k)
+{
+	return t->first->param ? t->first->param->piece[k]->weight : t->first;
+}
+
+static enum pt_dtype type_of(const struct pt_model_tensor *t)
+{
+	enum pt_dtype type = t->first->use->type;
+
+	for (int k = 1; k < t->n; k++) {
+		if (pt_model_tensor_weight(t, k)->use->type != type)
+			return PT_F32;
+	}
+	return type;
+}
+
 int pt_model_save_list(const struct pt_model *m, int dtype, struct pt_modelsave *s, struct pt_error *err)
 {
+	struct pt_model_tensor t;
+
 	for (int i = 0; i < m->nweights; i++) {
 		const struct pt_weight *w = &m->weight[i];
 
-		if (w->tied && w->use->data == w->tied->use->data)
+		if ((w->tied && w->use->data == w->tied->use->data) || !pt_model_tensor_at(m, i, &t))
 			continue;
-		if (pt_modelsave_tensor(s, w->file ? w->file : w->path, dtype < 0 ? w->use->type : (enum pt_dtype)dtype, w->t.ndim,
-					w->t.shape, NULL, err))
+		if (pt_modelsave_tensor(s, t.name, dtype < 0 ? type_of(&t) : (enum pt_dtype)dtype, t.ndim, t.shape, NULL,
+					err))
 			return err->status;
 	}
 	return 0;
 }
 
-int pt_model_save_tensor(struct pt_device *dev, const struct pt_tensor *w, struct pt_out *out,
-			 const struct pt_st_tensor *t, struct pt_error *err)
+/* All of w from device memory to out in another type, in pieces. */
+static int write_weight(struct pt_device *dev, const struct pt_tensor *w, struct pt_out *out, enum pt_dtype type,
+			struct pt_error *err)
 {
 	enum { PIECE = 1 << 18 };
-	size_t from = pt_dtype_size(w->type), to = pt_dtype_size(t->dtype);
+	size_t from = pt_dtype_size(w->type), to = pt_dtype_size(type), count = (size_t)pt_tensor_count(w);
 	void *raw = pt_malloc(PIECE, from, err), *cast = pt_malloc(PIECE, to, err);
 	float *wide = pt_malloc(PIECE, sizeof *wide, err);
 	int st = raw && wide && cast ? 0 : err->status;
 
-	for (size_t at = 0; st == 0 && at < t->count; at += PIECE) {
-		size_t n = t->count - at < PIECE ? t->count - at : PIECE;
+	for (size_t at = 0; st == 0 && at < count; at += PIECE) {
+		size_t n = count - at < PIECE ? count - at : PIECE;
 
 		st = dev->download(dev, raw, (const char *)w->data + at * from, n * from, err);
 		if (st)
 			break;
-		if (w->type == t->dtype) {
+		if (w->type == type) {
 			st = pt_out_write(out, raw, n * from, err);
 			continue;
 		}
 		pt_to_f32(wide, raw, w->type, n);
-		pt_from_f32(cast, t->dtype, wide, n);
+		pt_from_f32(cast, type, wide, n);
 		st = pt_out_write(out, cast, n * to, err);
 	}
 	free(raw);
@@ -149,9 +201,12 @@ int pt_model_save_tensor(struct pt_device *dev, const struct pt_tensor *w, struc
 int pt_model_save_fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
 {
 	const struct pt_model *m = arg;
-	const struct pt_weight *w = pt_model_weight(m, t->name);
+	struct pt_model_tensor x;
+	int st = 0;
 
-	if (!w)
+	if (!pt_model_tensor_find(m, t->name, &x))
 		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
-	return pt_model_save_tensor(m->dev, w->use, out, t, err);
+	for (int k = 0; k < x.n && !st; k++)
+		st = write_weight(m->dev, pt_model_tensor_weight(&x, k)->use, out, t->dtype, err);
+	return st;
 }

@@ -25,17 +25,30 @@ cJSON *pt_model_save_config(const struct pt_model *m, const struct pt_model_save
 			    struct pt_error *err);
 
 /*
+ * A tensor of the files: a weight, or those of all pieces of a parameter
+ * (site.h), one after the other, where the model was read so.
+ */
+struct pt_model_tensor {
+	const char *name;
+	int ndim;
+	int64_t shape[PT_MAX_DIMS];
+	int n;				/* weights that it is made of */
+	struct pt_weight *first;
+};
+
+/* Of the tensor that begins with weight i of m; false: i stands inside another. By name; false: there is none. */
+bool pt_model_tensor_at(const struct pt_model *m, int i, struct pt_model_tensor *out);
+bool pt_model_tensor_find(const struct pt_model *m, const char *name, struct pt_model_tensor *out);
+struct pt_weight *pt_model_tensor_weight(const struct pt_model_tensor *t, int k);
+
+/*
  * All parameters of m to s, a tied one once, without data: fill is asked.
  * dtype: of all; -1: of what the forward pass reads (f32 where it trained or is
- * fresh, else as stored).
+ * fresh, else as stored; f32 for pieces of unlike types).
  */
 int pt_model_save_list(const struct pt_model *m, int dtype, struct pt_modelsave *s, struct pt_error *err);
 
 /* A pt_st_fill_fn: arg is the struct pt_model; what the forward pass reads (weight->use), in pieces. */
 int pt_model_save_fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err);
-
-/* One tensor of w's shape and any type, from device memory to out in t's type, in pieces. */
-int pt_model_save_tensor(struct pt_device *dev, const struct pt_tensor *w, struct pt_out *out,
-			 const struct pt_st_tensor *t, struct pt_error *err);
 
 #endif

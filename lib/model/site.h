@@ -33,6 +33,7 @@ struct pt_weight {
 	char *file;		/* what files call it; NULL: as path */
 	char *old;		/* name in older checkpoints, or NULL */
 	const char *stored;	/* name in the checkpoint; NULL: not there (a new head) */
+	const struct pt_site *param;	/* the parameter that files keep it in, a piece of it; NULL: it is by itself */
 	struct pt_tensor t;	/* the base value, as stored, on the device */
 	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it.
 				 * A tied weight does not follow its twin: who trains the base sets both */
@@ -61,6 +62,7 @@ struct pt_site {
 	 * npieces / experts linears one after the other; or [out, in] of one. in and out are those of one expert.
 	 */
 	const char *param;	/* its name in the module at path, "gate_up_proj" */
+	char *file;		/* PARAM: what files call it, where they keep the pieces together; NULL: each by itself */
 	struct pt_site *const *piece;	/* expert by expert */
 	int npieces, experts;
 	uint64_t rng;		/* random site: mixed from the path */

@@ -437,6 +437,7 @@ void pt_body_free(struct pt_model *m)
 {
 	for (int i = 0; i < m->nsites; i++) {
 		free(m->site[i].path);
+		free(m->site[i].file);
 		free(m->site[i].hook);
 	}
 	for (int i = 0; i < m->nweights; i++) {
@@ -465,6 +466,7 @@ void pt_body_free(struct pt_model *m)
 			free(s->layer[k].expert_in);
 		free(s->layer);
 	}
+	pt_map_release(&m->body->names);
 	free(m->body->owned);
 	free(m->body);
 }

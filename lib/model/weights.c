@@ -48,25 +48,25 @@ static const struct pt_st_tensor *find_under(const struct pt_modeldir *d, const 
 }
 
 /*
- * A parameter in the checkpoint: under its path, without the base prefix
- * (files of a bare body), with it (a body read from a file with a head), or
- * with that of another head's class.
+ * A parameter in the checkpoint: under its path (or one of two other names),
+ * without the base prefix (files of a bare body), with it (a body read from a
+ * file with a head), or with that of another head's class.
  */
-static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct pt_weight *w)
+static const struct pt_st_tensor *resolve_names(const struct pt_model *m, const char *path, const char *file,
+						const char *old)
 {
 	struct pt_buf spell = PT_BUF_INIT;
 	const struct pt_family *f = m->cfg.family;
 	const char *prefix = pt_body_prefix(m);
-	const char *path = w->path;
 	size_t n = strlen(prefix);
 	bool body = !n || (!strncmp(path, prefix, n) && path[n] == '.');
 	const char *rest = n && body ? path + n + 1 : path;
 	const struct pt_st_tensor *t = find_spelling(m->dir, path, &spell);
 
-	if (!t && w->file)
-		t = find_spelling(m->dir, w->file, &spell);
-	if (!t && w->old)
-		t = find_spelling(m->dir, w->old, &spell);
+	if (!t && file)
+		t = find_spelling(m->dir, file, &spell);
+	if (!t && old)
+		t = find_spelling(m->dir, old, &spell);
 	if (!t && n && body)
 		t = find_spelling(m->dir, rest, &spell);
 	if (!t)
@@ -77,6 +77,11 @@ static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct
 	}
 	pt_buf_release(&spell);
 	return t;
+}
+
+static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct pt_weight *w)
+{
+	return resolve_names(m, w->path, w->file, w->old);
 }
 
 int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path)
@@ -130,37 +135,35 @@ static void print_shape(char *buf, size_t size, int ndim, const int64_t *shape)
 		n += (size_t)snprintf(buf + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
 }
 
-static int check_shape(const struct pt_weight *w, const struct pt_st_tensor *t, struct pt_error *err)
+static int check_shape(int ndim, const int64_t *shape, const struct pt_st_tensor *t, struct pt_error *err)
 {
 	char want[100], have[200];
-	bool same = t->ndim == w->t.ndim;
+	bool same = t->ndim == ndim;
 
 	for (int i = 0; same && i < t->ndim; i++)
-		same = t->shape[i] == w->t.shape[i];
+		same = t->shape[i] == shape[i];
 	if (same)
 		return 0;
-	print_shape(want, sizeof want, w->t.ndim, w->t.shape);
+	print_shape(want, sizeof want, ndim, shape);
 	print_shape(have, sizeof have, t->ndim, t->shape);
 	return pt_error(err, PT_DATA, "%s has the shape [%s], config.json asks for [%s]", t->name, have,
 			want);
 }
 
 /* In place where the kernels can read it; double precision and unaligned data are copied. */
-static int place(struct pt_model *m, struct pt_weight *w, const struct pt_st_tensor *t,
-		 struct pt_error *err)
+static int place(struct pt_model *m, const struct pt_st_tensor *t, enum pt_dtype *type, void **data, struct pt_error *err)
 {
 	float *f;
 	int st;
 
-	w->t.type = t->dtype;
-	w->stored = t->name;
+	*type = t->dtype;
 	if (t->dtype == PT_F64) {
-		w->t.type = PT_F32;
+		*type = PT_F32;
 		f = pt_malloc(t->count, sizeof *f, err);
 		if (!f)
 			return err->status;
 		pt_to_f32(f, t->data, PT_F64, t->count);
-		st = pt_body_own(m, f, t->count * sizeof *f, &w->t.data, err);
+		st = pt_body_own(m, f, t->count * sizeof *f, data, err);
 		free(f);
 		return st;
 	}
@@ -168,8 +171,44 @@ static int place(struct pt_model *m, struct pt_weight *w, const struct pt_st_ten
 		return pt_error(err, PT_DATA, "%s is stored as %s, which is not supported (F32, BF16 and F16 are)",
 				t->name, pt_dtype_name(t->dtype));
 	if ((uintptr_t)t->data % pt_dtype_size(t->dtype))
-		return pt_body_own(m, t->data, t->bytes, &w->t.data, err);
-	return body_place(m, t->data, t->bytes, &w->t.data, err);
+		return pt_body_own(m, t->data, t->bytes, data, err);
+	return body_place(m, t->data, t->bytes, data, err);
+}
+
+/* The pieces of a parameter where the checkpoint has them together: views of it. */
+static int load_param(struct pt_model *m, struct pt_site *s, struct pt_error *err)
+{
+	const int64_t shape[PT_MAX_DIMS] = { s->experts, s->out, s->in };
+	int one = s->experts == 1 && s->npieces == 1;
+	const struct pt_st_tensor *t = NULL;
+	enum pt_dtype type;
+	size_t bytes;
+	char *data;
+	void *p;
+
+	s->file = pt_format(err, "%s.%s", s->path, s->param);
+	if (!s->file)
+		return err->status;
+	if (!resolve(m, s->piece[0]->weight))
+		t = resolve_names(m, s->file, NULL, NULL);
+	if (!t) {
+		free(s->file);
+		s->file = NULL;
+		return 0;
+	}
+	if (check_shape(3 - one, shape + one, t, err) || place(m, t, &type, &p, err))
+		return err->status;
+	data = p;
+	bytes = t->count / (size_t)s->npieces * pt_dtype_size(type);
+	for (int i = 0; i < s->npieces; i++) {
+		struct pt_weight *w = s->piece[i]->weight;
+
+		w->t.type = type;
+		w->t.data = data + (size_t)i * bytes;
+		w->stored = t->name;
+		w->param = s;
+	}
+	return 0;
 }
 
 static void tie(struct pt_weight *w, struct pt_weight *to)
@@ -243,8 +282,9 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 	if (!t && file && s == table_of(m))
 		t = resolve_twin(m, s);
 	if (t) {
-		st = check_shape(w, t, err);
-		return st ? st : place(m, w, t, err);
+		w->stored = t->name;
+		st = check_shape(w->t.ndim, w->t.shape, t, err);
+		return st ? st : place(m, t, &w->t.type, &w->t.data, err);
 	}
 	if (o->random || (head && o->head_may_lack)) {
 		m->body->head_is_new |= head;
@@ -266,17 +306,44 @@ static void round_scale(struct pt_site *s)
 		s->embed_scale = pt_f16_to_f32(pt_f32_to_f16(s->embed_scale));
 }
 
+static int add_name(struct pt_map *names, const char *name, int value, struct pt_error *err)
+{
+	size_t n = name ? strlen(name) : 0;
+
+	/* The first of a name is the one. */
+	return n && pt_map_get(names, name, n) < 0 ? pt_map_put(names, name, n, value, NULL, err) : 0;
+}
+
+static int index_names(struct pt_model *m, struct pt_error *err)
+{
+	struct pt_map *names = &m->body->names;
+	int st = pt_map_init(names, 2 * (size_t)m->nweights, err);
+
+	for (int i = 0; i < m->nweights && !st; i++) {
+		st = add_name(names, m->weight[i].path, i, err);
+		if (!st)
+			st = add_name(names, m->weight[i].file, i, err);
+	}
+	for (int i = 0; i < m->nsites && !st; i++)
+		st = add_name(names, m->site[i].file, m->nweights + i, err);
+	return st;
+}
+
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
 {
+	for (int i = 0; i < m->nsites && !o->random && !o->structure; i++) {
+		if (m->site[i].kind == PT_SITE_PARAM && load_param(m, &m->site[i], err))
+			return err->status;
+	}
 	for (int i = 0; i < m->nsites; i++) {
 		struct pt_site *s = &m->site[i];
 
-		if (s->weight && load_one(m, s, s->weight, o, err))
+		if (s->weight && !s->weight->param && load_one(m, s, s->weight, o, err))
 			return err->status;
 		if (s->bias && load_one(m, s, s->bias, o, err))
 			return err->status;
 		if (s->kind == PT_SITE_EMBEDDING)
 			round_scale(s);
 	}
-	return 0;
+	return index_names(m, err);
 }

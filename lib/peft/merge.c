@@ -83,39 +83,55 @@ static int refuse(const struct pt_weight *w, const float *v, const void *cast, e
 	return 0;
 }
 
-static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
+static int write_weight(const struct pt_merge *mg, const struct pt_weight *w, enum pt_dtype type, struct pt_out *out,
+			struct pt_error *err)
 {
-	const struct pt_merge *mg = arg;
-	const struct pt_weight *w = pt_model_weight(mg->m, t->name);
-	bool changed = false;
-	void *cast = NULL;
-	float *v;
-	int st;
+	size_t count = (size_t)pt_tensor_count(&w->t);
+	float *v = pt_malloc(count, sizeof *v, err);
+	void *cast = pt_malloc(count, pt_dtype_size(type), err);
+	int st = v && cast ? pt_weight_value(mg->m, w, v, err) : err->status;
+	bool changed;
 
-	if (!w)
-		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
-	v = pt_malloc(t->count, sizeof *v, err);
-	st = v ? pt_weight_value(mg->m, w, v, err) : err->status;
 	if (!st && mg->a)
 		st = pt_adapter_merge(mg->a, w, v, &changed, err);
 	/* A value that nothing touched goes through f32 unharmed: every stored type is a part of it. */
 	if (!st) {
-		cast = pt_malloc(t->count, pt_dtype_size(t->dtype), err);
-		st = cast ? 0 : err->status;
-	}
-	if (!st) {
-		pt_from_f32(cast, t->dtype, v, t->count);
-		st = refuse(w, v, cast, t->dtype, t->count, err);
+		pt_from_f32(cast, type, v, count);
+		st = refuse(w, v, cast, type, count, err);
 	}
 	if (!st)
-		st = pt_out_write(out, cast, t->bytes, err);
+		st = pt_out_write(out, cast, count * pt_dtype_size(type), err);
 	free(cast);
 	free(v);
 	return st;
 }
 
+static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
+{
+	const struct pt_merge *mg = arg;
+	struct pt_model_tensor x;
+	int st = 0;
+
+	if (!pt_model_tensor_find(mg->m, t->name, &x))
+		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
+	for (int k = 0; k < x.n && !st; k++)
+		st = write_weight(mg, pt_model_tensor_weight(&x, k), t->dtype, out, err);
+	return st;
+}
+
+static bool any_adapted(const struct pt_merge *mg, const struct pt_model_tensor *t)
+{
+	for (int k = 0; k < t->n; k++) {
+		if (adapted(mg, pt_model_tensor_weight(t, k)))
+			return true;
+	}
+	return false;
+}
+
 static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct pt_error *err)
 {
+	struct pt_model_tensor t;
+
 	*tied = false;
 	for (int i = 0; i < mg->m->nweights; i++) {
 		const struct pt_weight *w = &mg->m->weight[i];
@@ -126,9 +142,11 @@ static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct 
 		}
 		if (w->fresh && !adapted(mg, w))
 			return pt_error(err, PT_DATA, "neither the base nor the adapter has %s", w->path);
+		if (!pt_model_tensor_at(mg->m, i, &t))
+			continue;
 		mg->total++;
-		mg->merged += adapted(mg, w);
-		if (pt_modelsave_tensor(s, w->file ? w->file : w->path, file_type(mg, w), w->t.ndim, w->t.shape, NULL, err))
+		mg->merged += any_adapted(mg, &t);
+		if (pt_modelsave_tensor(s, t.name, file_type(mg, w), t.ndim, t.shape, NULL, err))
 			return err->status;
 	}
 	return 0;

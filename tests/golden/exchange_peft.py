@@ -56,7 +56,8 @@ def output(out):
 
 
 class Case:
-    def __init__(self, name, build, top, model_config, keys, attn="eager"):
+    def __init__(self, name, build, top, model_config, keys, attn="eager", packed=False):
+        """packed: the base keeps its experts as parameters of three dimensions."""
         self.name, self.build, self.top, self.attn = name, build, top, attn
         self.dir = os.path.join(top, name)
         os.mkdir(self.dir)
@@ -74,7 +75,8 @@ class Case:
             for p in model.parameters():
                 p.add_(torch.randn_like(p) * (0.3 / p.shape[-1] ** 0.5))
         self.base = self.path("base")
-        model.save_pretrained(self.base)
+        model.save_pretrained(self.base, save_original_format=not packed)
+        assert packed == any(k.endswith(".experts.down_proj") for k in load_file(os.path.join(self.base, "model.safetensors")))
         self.ids = torch.randint(4, 53, (sum(LENGTHS),))
         cu = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int32)
         self.decoder = c.is_encoder_decoder

@@ -6,6 +6,7 @@
  */
 #include "lora_walk.h"
 
+#include "peft/merge.h"
 #include "train/step.h"
 
 static void test_cases(void **state)
@@ -38,6 +39,77 @@ static void test_mutations(void **state)
 
 	(void)state;
 	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
+}
+
+/* On a base that keeps its experts as parameters of three dimensions: all of a case. */
+static void test_packed(void **state)
+{
+	static const char *const names[] = { "mixtral-params", "mixtral-split", "qwen2-moe-params" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct lfix l;
+
+		lfix_golden(&l, names[i]);
+		l.x.packed = true;
+		lfix_open(&l, "cpu");
+		assert_non_null(pt_modeldir_find(&l.x.md, "model.layers.0.mlp.experts.down_proj"));
+		lwalk_case(&l);
+		lfix_close(&l);
+		lfix_release(&l);
+	}
+}
+
+/* Merged, such a base keeps its form. */
+static void test_packed_merged(void **state)
+{
+	static const char *const names[] = { "mixtral-params", "qwen2-moe-params" };
+	static const int merged[] = { 8, 4 };	/* queries or values, routers or gates of the shared, parameters of experts */
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct pt_model_options o = { .task = PT_TASK_CAUSAL_LM };
+		struct pt_merge_options mo = { .dtype = -1 };
+		const struct pt_st_tensor *t, *u;
+		struct pt_model *base, *m;
+		struct pt_modeldir md;
+		struct pt_merge mg;
+		struct pt_error *err;
+		struct lfix l;
+		char dir[300];
+		size_t n, same = 0, all = 0;
+		float *y;
+
+		lfix_golden(&l, names[i]);
+		l.x.packed = true;
+		lfix_open(&l, "cpu");
+		err = &l.x.f.err;
+		snprintf(dir, sizeof dir, "%s/merged", l.x.dir);
+		assert_ok(pt_dir_make(dir, err), err);
+		assert_ok(pt_merge_init(&mg, l.x.m, l.a, &mo, err), err);
+		assert_ok(pt_merge_write(&mg, dir, err), err);
+		assert_ok(pt_modeldir_open(&md, dir, 0, err), err);
+		for (; (t = pt_modeldir_tensor(&l.x.md, all)); all++) {
+			u = pt_modeldir_find(&md, t->name);
+			assert_true(u && u->dtype == t->dtype && u->ndim == t->ndim && u->bytes == t->bytes);
+			same += !memcmp(u->data, t->data, t->bytes);
+		}
+		assert_null(pt_modeldir_tensor(&md, all));
+		assert_int_equal(mg.total, all);
+		assert_int_equal(all - same, merged[i]);
+		pt_merge_release(&mg);
+		base = l.x.m;
+		assert_ok(pt_model_open(&m, l.x.f.dev, &md, &o, err), err);
+		l.x.m = m;
+		y = mfix_out(&l.x, &n);
+		assert_true(golden_result(&l.x.g, "out", y, n, 0) <= 2);
+		free(y);
+		l.x.m = base;
+		pt_model_close(m);
+		pt_modeldir_close(&md);
+		lfix_close(&l);
+		lfix_release(&l);
+	}
 }
 
 /* The sequences [from, to) of the golden file, as a micro-batch of a step with so many targets. */
@@ -247,6 +319,8 @@ int main(void)
 		cmocka_unit_test(test_switch),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_packed_merged),
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_micro_batches),
 		cmocka_unit_test(test_recompute),

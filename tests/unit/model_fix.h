@@ -35,6 +35,7 @@ struct mfix {
 	int store;			/* enum pt_dtype, -1: the case's */
 	bool (*rename)(const char *name, char *out);
 	size_t max_shard;		/* 0: one file */
+	bool packed;			/* experts as parameters of three dimensions */
 	struct pt_model_options o;	/* .task is the case's unless set */
 };
 
@@ -62,6 +63,68 @@ static void mfix_golden(struct mfix *x, const char *name)
 	assert_non_null(x->config);
 }
 
+/* A parameter of three dimensions that is being put together: the linears of experts follow each other. */
+struct mfix_pack {
+	char name[200];
+	int64_t rows, cols, pieces, per;	/* of one linear; how many there are, and of an expert */
+	size_t bytes;
+	char *data;
+};
+
+/* The parameter that transformers keeps a linear of an expert, or a router, in; false: it stands by itself. */
+static bool mfix_param(const char *linear, char *param, int64_t *per)
+{
+	static const char *const ends[][2] = {
+		{ "w1.weight", "gate_up_proj" }, { "w3.weight", "gate_up_proj" }, { "w2.weight", "down_proj" },
+		{ "gate_proj.weight", "gate_up_proj" }, { "up_proj.weight", "gate_up_proj" },
+		{ "down_proj.weight", "down_proj" },
+	};
+	const char *block = strstr(linear, ".block_sparse_moe."), *at = strstr(linear, ".experts.");
+
+	*per = 1;
+	if (block && !at)
+		snprintf(param, 200, "%.*s.mlp.%s", (int)(block - linear), linear, block + strlen(".block_sparse_moe."));
+	if (!at)
+		return false;
+	block = block ? block : strstr(linear, ".mlp.");
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		if (strcmp(strrchr(at, '.') - (strlen(ends[i][0]) - strlen(".weight")), ends[i][0]) != 0)
+			continue;
+		snprintf(param, 200, "%.*s.mlp.experts.%s", (int)(block - linear), linear, ends[i][1]);
+		*per = ends[i][1][0] == 'g' ? 2 : 1;
+		break;
+	}
+	return true;
+}
+
+/* What was put together is a tensor of the file; its data stays in p until that is written. */
+static void mfix_unpack(struct mfix_pack *p, enum pt_dtype type, struct pt_modelsave *s, void **data, int *n)
+{
+	int64_t shape[3] = { p->pieces / (p->per ? p->per : 1), p->rows * p->per, p->cols };
+	struct pt_error err = PT_ERROR_INIT;
+
+	if (!p->pieces)
+		return;
+	assert_ok(pt_modelsave_tensor(s, p->name, type, 3, shape, p->data, &err), &err);
+	data[(*n)++] = p->data;
+	memset(p, 0, sizeof *p);
+}
+
+/* One more linear of p, whose data is freed. */
+static void mfix_append(struct mfix_pack *p, const char *name, int64_t per, const int64_t *shape, void *piece,
+			size_t bytes)
+{
+	snprintf(p->name, sizeof p->name, "%s", name);
+	p->per = per;
+	p->rows = shape[0];
+	p->cols = shape[1];
+	p->pieces++;
+	p->data = realloc(p->data, p->bytes + bytes);
+	memcpy(p->data + p->bytes, piece, bytes);
+	p->bytes += bytes;
+	free(piece);
+}
+
 /* A directory with config.json and the weights that names and indices make. */
 static void mfix_write(struct mfix *x)
 {
@@ -69,9 +132,11 @@ static void mfix_write(struct mfix *x)
 	enum pt_dtype store = x->store < 0 ? own : (enum pt_dtype)x->store;
 	const char *tmp = getenv("TMPDIR");
 	struct pt_error err = PT_ERROR_INIT;
+	struct mfix_pack pack = { 0 };
 	struct pt_modelsave s;
 	void *data[256];
 	const cJSON *p;
+	int64_t per;
 	int n = 0;
 
 	snprintf(x->dir, sizeof x->dir, "%s/peft-model.XXXXXX", tmp && strlen(tmp) < 150 ? tmp : "/tmp");
@@ -102,8 +167,19 @@ static void mfix_write(struct mfix *x)
 			pt_from_f32(data[n], store, f, count);
 		}
 		free(f);
+		if (x->packed && mfix_param(p->string, name, &per)) {
+			if (strcmp(name, pack.name) != 0) {
+				void *first = data[n];
+
+				mfix_unpack(&pack, store, &s, data, &n);
+				data[n] = first;
+			}
+			mfix_append(&pack, name, per, shape, data[n], count * pt_dtype_size(store));
+			continue;
+		}
 		assert_ok(pt_modelsave_tensor(&s, name, store, ndim, shape, data[n++], &err), &err);
 	}
+	mfix_unpack(&pack, store, &s, data, &n);
 	assert_ok(pt_modelsave_write(&s, x->dir, PT_MODELSAVE_ALL, x->config, NULL, NULL, NULL, &err), &err);
 	pt_modelsave_release(&s);
 	while (n--)

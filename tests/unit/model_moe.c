@@ -64,6 +64,51 @@ static void test_router_loss(void **state)
 	}
 }
 
+/* Experts as parameters of three dimensions: the same output to the bit, and all of their gradients. */
+static void test_packed(void **state)
+{
+	static const char *const names[] = { "mixtral", "qwen2-moe", "qwen3-moe-plain", "mixtral-bf16" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		float *y[2];
+		struct mfix x;
+		size_t n;
+
+		for (int packed = 0; packed < 2; packed++) {
+			mfix_golden(&x, names[i]);
+			x.packed = packed;
+			x.type = strstr(names[i], "bf16") != NULL;
+			mfix_open(&x, "cpu");
+			y[packed] = mfix_out(&x, &n);
+			assert_int_equal(!pt_modeldir_find(&x.md, "model.layers.0.mlp.experts.gate_up_proj"), !packed);
+			if (packed) {
+				mfix_train(&x);
+				walk_training(&x);
+			}
+			mfix_close(&x);
+			mfix_release(&x);
+		}
+		assert_memory_equal(y[0], y[1], n * sizeof *y[0]);
+		free(y[0]);
+		free(y[1]);
+	}
+}
+
+/* A parameter of another shape is named. */
+static void test_packed_refused(void **state)
+{
+	struct mfix x;
+
+	(void)state;
+	mfix_golden(&x, "mixtral");
+	x.packed = true;
+	walk_change(x.config, "intermediate_size", "12");
+	mfix_try(&x, "ref", PT_DATA, "mlp.experts.gate_up_proj has the shape [5, 26, 24], config.json asks for [5, 24, 24]");
+	mfix_close(&x);
+	mfix_release(&x);
+}
+
 static void refused(const char *name, const char *key, const char *value, const char *part)
 {
 	struct mfix x;
@@ -103,6 +148,8 @@ int main(void)
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_router_loss),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_packed_refused),
 		cmocka_unit_test(test_refusals),
 	};
 

@@ -72,6 +72,78 @@ static void test_round_trip(void **state)
 	round_trip("smollm2", 5000);
 }
 
+/* Experts that were read as parameters of three dimensions are written so: the same tensors, in as many files. */
+static void test_packed(void **state)
+{
+	static const char *const names[] = { "mixtral", "qwen2-moe", "qwen3-moe", "mixtral-bf16" };
+	static const struct pt_model_save keep = { .dtype = -1, .tie = -1 };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof names / sizeof names[0]; i++) {
+		const struct pt_st_tensor *t, *u;
+		struct pt_modeldir first;
+		struct mfix x;
+		size_t n = 0;
+
+		mfix_golden(&x, names[i / 2]);
+		x.packed = true;
+		x.max_shard = i % 2 ? 5000 : 0;
+		mfix_open(&x, "guard");
+		save(&x, &keep, -1, x.max_shard);
+		again(&x);
+		assert_ok(pt_modeldir_open(&first, x.dir, 0, &x.f.err), &x.f.err);
+		assert_int_equal(x.md.nshards > 1, i % 2);
+		for (; (t = pt_modeldir_tensor(&first, n)); n++) {
+			u = pt_modeldir_find(&x.md, t->name);
+			assert_non_null(u);
+			assert_true(u->dtype == t->dtype && u->ndim == t->ndim && u->bytes == t->bytes);
+			assert_memory_equal(u->data, t->data, t->bytes);
+		}
+		assert_null(pt_modeldir_tensor(&x.md, n));
+		pt_modeldir_close(&first);
+		mfix_close(&x);
+		mfix_release(&x);
+	}
+}
+
+/* One expert of a parameter trained: all of it is written in f32. */
+static void test_packed_trained(void **state)
+{
+	static const struct pt_model_save keep = { .dtype = -1, .tie = -1 };
+	const char *name = "model.layers.0.mlp.experts.down_proj";
+	struct pt_weight *w;
+	struct pt_param *p;
+	struct mfix x;
+	float *v, *was;
+	size_t n;
+
+	(void)state;
+	mfix_golden(&x, "mixtral-bf16");
+	x.packed = true;
+	mfix_open(&x, "ref");
+	assert_null(pt_model_weight(x.m, name));
+	w = pt_model_weight(x.m, "model.layers.0.block_sparse_moe.experts.1.w2.weight");
+	n = (size_t)pt_tensor_count(&w->t);
+	assert_ok(pt_params_add(&x.f.params, w->path, 2, w->t.shape, &p, &x.f.err), &x.f.err);
+	v = malloc(n * sizeof *v);
+	was = malloc(n * sizeof *v);
+	golden_uniform("trained", v, n);
+	assert_ok(pt_param_write(&x.f.params, p, v, &x.f.err), &x.f.err);
+	pt_to_f32(was, (const char *)w->t.data + 2 * n, PT_BF16, n);	/* of the expert behind it */
+	w->use = &p->t;
+	save(&x, &keep, -1, 0);
+	w->use = &w->t;
+	again(&x);
+	assert_int_equal(pt_modeldir_find(&x.md, name)->dtype, PT_F32);
+	assert_int_equal(pt_modeldir_find(&x.md, "model.layers.1.mlp.experts.down_proj")->dtype, PT_BF16);
+	assert_memory_equal((const float *)pt_modeldir_find(&x.md, name)->data + n, v, n * sizeof *v);
+	assert_memory_equal((const float *)pt_modeldir_find(&x.md, name)->data + 2 * n, was, n * sizeof *v);
+	free(v);
+	free(was);
+	mfix_close(&x);
+	mfix_release(&x);
+}
+
 static const char *text(const struct mfix *x, const char *key, const char *sub)
 {
 	const cJSON *v = pt_json_get(x->md.config, key);
@@ -166,6 +238,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_packed_trained),
 		cmocka_unit_test(test_config),
 		cmocka_unit_test(test_trained),
 	};
