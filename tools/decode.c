@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/file.h"
 #include "io/modeldir.h"
+#include "io/task.h"
 #include "text/tokenizer.h"
 
 #define ARROW "\xe2\x86\x92"		/* U+2192 */
@@ -52,11 +53,12 @@ void decode_close(struct decode *d)
 
 void decode_head(struct decode *d, const struct pt_st *head)
 {
-	const char *task = pt_st_meta(head, "task"), *tokenizer = pt_st_meta(head, "tokenizer");
+	enum pt_task task = pt_task_of_head(pt_st_meta(head, "task"));
+	const char *tokenizer = pt_st_meta(head, "tokenizer");
 	struct pt_hex mine = pt_hex64(pt_tokenizer_digest(d->tok));
 
-	d->shifts = task && !strcmp(task, "lm");
-	d->classes = task && !strcmp(task, "token-class");
+	d->shifts = pt_task_shifts(task);
+	d->classes = pt_task_labels(task) && pt_task_per_token(task);
 	if (tokenizer && strcmp(tokenizer, mine.s))
 		pt_log(PT_WARN, "the stream was made with another tokenizer (%.20s) than this (%s)", tokenizer, mine.s);
 }

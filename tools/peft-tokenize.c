@@ -82,18 +82,14 @@ struct setting {
 static int read_adapter(struct setting *s, struct pt_error *err)
 {
 	struct pt_adapter_info info;
-	int t;
 
 	if (pt_adapter_peek(adapter, &info, err))
 		return err->status;
-	t = pt_data_task_parse(pt_task_name(info.task));
-	if (info.task == PT_TASK_NONE || t < 0)
-		t = PT_DATA_AUTO;
 	/* What a class head learns, one class or several or a number, the labels tell. */
-	if (o.maker.task == PT_DATA_AUTO && !pt_data_task_classes(t) && t != PT_DATA_REGRESSION)
-		o.maker.task = t;
-	if (t != PT_DATA_AUTO)
-		o.maker.fallback = t;
+	if (o.maker.task.task == PT_TASK_NONE && !pt_task_labels(info.task))
+		o.maker.task.task = info.task;
+	if (info.task != PT_TASK_NONE)
+		o.maker.fallback = pt_maker_task_of(info.task, PT_PROBLEM_UNSET);
 	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
 		pt_classes_add(&s->given, info.labels[i], err);
 	if (!reserve_given)
@@ -153,16 +149,14 @@ static void set_eos(const struct setting *s)
 
 static int settings(struct setting *s, struct pt_error *err)
 {
-	int t = pt_data_task_parse(task);
 	char *dir = NULL;
 
 	if (!model && !tokenizer)
 		return pt_error(err, PT_USAGE, "-m DIR names the model whose tokenizer is used");
-	if (t < 0)
-		return pt_error(err, PT_USAGE, "--task '%s': " PT_DATA_TASKS, task);
+	if (pt_maker_task_parse(&o.maker.task, task, err))
+		return err->status;
 	if (whole && (format == PT_SOURCE_JSONL || format == PT_SOURCE_TSV))
 		return pt_error(err, PT_USAGE, "--whole is for text, --format is %s", format == PT_SOURCE_TSV ? "tsv" : "jsonl");
-	o.maker.task = t;
 	o.source.format = whole ? PT_SOURCE_WHOLE : (enum pt_source_format)format;
 	if (pt_patterns_init(&o.source.path, paths.item, paths.n, err))
 		return err->status;

@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "data/plan.h"
 #include "io/join.h"
+#include "io/task.h"
 
 struct bounds {
 	int64_t tokens, seqs, len, decoder_tokens, decoder_len;	/* -1: unknown */
@@ -262,9 +263,7 @@ static int count_step(void *arg, const struct pt_plan_step *s, bool *stop, struc
 /* The first record tells which tensors there are. */
 static int start(struct batcher *b, const struct pt_examples *x, struct pt_error *err)
 {
-	const char *task = pt_st_meta(&b->head->st, "task");
-	/* Causal language models shift: they learn the next token. */
-	bool shift = task && (!strcmp(task, "lm") || !strcmp(task, "preference"));
+	bool shift = pt_task_shifts(pt_task_of_head(pt_st_meta(&b->head->st, "task")));
 	uint32_t have = x ? pt_gather_have(x) : 0;
 
 	b->started = true;

@@ -55,29 +55,17 @@ static int end_of_text(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 static int head(struct pt_facts *f, const cJSON *j, struct pt_error *err)
 {
 	const cJSON *a = pt_json_get(j, "architectures");
-	const char *name = cJSON_IsArray(a) && cJSON_IsString(a->child) ? a->child->valuestring : "", *problem;
-
+	const char *name = cJSON_IsArray(a) ? cJSON_GetStringValue(a->child) : NULL, *problem;
 	bool decoder;
+	int task, p;
 
 	if (pt_json_str(j, "problem_type", "", &problem, err) ||
 	    pt_json_bool(j, "is_encoder_decoder", false, &decoder, err))
 		return err->status;
-	/* LMHeadModel was an encoder-decoder's ending, too. */
-	if (strstr(name, "LMHeadModel") && decoder)
-		f->task = PT_DATA_SEQ2SEQ;
-	else if (strstr(name, "ForCausalLM") || strstr(name, "LMHeadModel"))
-		f->task = PT_DATA_LM;
-	else if (strstr(name, "ForTokenClassification"))
-		f->task = PT_DATA_TOKEN_CLASS;
-	else if (strstr(name, "ForMaskedLM"))
-		f->task = PT_DATA_MLM;
-	else if (strstr(name, "ForQuestionAnswering"))
-		f->task = PT_DATA_QA;
-	else if (strstr(name, "ForConditionalGeneration"))
-		f->task = PT_DATA_SEQ2SEQ;
-	else if (strstr(name, "ForSequenceClassification"))
-		f->task = !strcmp(problem, "regression") ? PT_DATA_REGRESSION
-			: !strcmp(problem, "multi_label_classification") ? PT_DATA_MULTILABEL : PT_DATA_CLASS;
+	task = name ? pt_task_of_class(name, decoder) : -1;
+	p = pt_problem_type_parse(problem);
+	if (task >= 0)
+		f->task = pt_maker_task_of((enum pt_task)task, p < 0 ? PT_PROBLEM_UNSET : (enum pt_problem)p);
 	return 0;
 }
 

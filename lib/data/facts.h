@@ -17,7 +17,7 @@ struct pt_facts {
 	int64_t positions;		/* longest sequence; 0: not said */
 	int64_t sentence;		/* max_seq_length of sentence_bert_config.json; 0: not said */
 	int32_t eos;			/* first of eos_token_id; -1: none */
-	enum pt_data_task task;		/* of its head; AUTO: a body, or one that is not known */
+	struct pt_maker_task task;	/* of its head; NONE: a body, or one that is not known */
 	struct pt_classes labels;	/* id2label; empty where it is LABEL_0, LABEL_1 ... */
 };
 

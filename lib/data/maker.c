@@ -83,7 +83,7 @@ int pt_maker_labels(struct pt_maker *m, size_t n, struct pt_error *err)
 
 bool pt_maker_learns(const struct pt_maker *m, const int32_t *labels, size_t n)
 {
-	for (size_t t = m->o->task == PT_DATA_LM; t < n; t++)
+	for (size_t t = pt_task_shifts(m->o->task.task); t < n; t++)
 		if (labels[t] != PT_IGNORE)
 			return true;
 	return false;
@@ -132,32 +132,28 @@ void pt_maker_cut(struct pt_maker *m, size_t room, size_t *from, size_t *to)
 		*to = room;
 }
 
-/* The form that the task wants, of those that the line has. */
-static int make(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err)
+/* A text, a pair, a prompt: what the line has. */
+static int make_text(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err)
 {
 	const struct pt_sample *s = r->s;
-	enum pt_data_task task = m->o->task;
 
-	if (s->ids)
-		return pt_maker_ready(m, r, err);
-	if (task == PT_DATA_TOKEN_CLASS)
-		return pt_maker_words(m, r, err);
-	if (task == PT_DATA_QA)
-		return pt_maker_qa(m, r, err);
-	if (task == PT_DATA_CONTRASTIVE)
-		return pt_maker_set(m, r, err);
-	if (task == PT_DATA_SEQ2SEQ)
-		return pt_maker_seq2seq(m, r, err);
 	if (s->prompt.s)
 		return pt_maker_completion(m, r, err);
 	if (s->pair.s)
 		return pt_maker_pair(m, r, err);
 	if (s->text.s)
 		return pt_maker_text(m, r, err);
-	return pt_error(err, PT_DATA, "no \"text\" for --task %s: %s", pt_data_task_name(task),
+	return pt_error(err, PT_DATA, "no \"text\" for --task %s: %s", pt_maker_task_name(&m->o->task),
 			s->question.s ? "a question and its context are for qa" :
 			s->nset ? "texts that are near or far are for contrastive" : "words are for token-class");
 }
+
+/* The form that a task wants. */
+static int (*const form[PT_TASKS])(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err) = {
+	[PT_TASK_CAUSAL_LM] = make_text, [PT_TASK_SEQ_CLS] = make_text, [PT_TASK_MASKED_LM] = make_text,
+	[PT_TASK_TOKEN_CLS] = pt_maker_words, [PT_TASK_SEQ2SEQ_LM] = pt_maker_seq2seq, [PT_TASK_QA] = pt_maker_qa,
+	[PT_TASK_CONTRASTIVE] = pt_maker_set,
+};
 
 int pt_maker_line(struct pt_maker *m, const struct pt_line *l, struct pt_gather *g, struct pt_error *err)
 {
@@ -171,7 +167,7 @@ int pt_maker_line(struct pt_maker *m, const struct pt_line *l, struct pt_gather 
 	r.weight = s.weight;
 	status = pt_maker_label(m, &s, &r.cls, err);
 	if (!status)
-		status = make(m, &r, err);
+		status = s.ids ? pt_maker_ready(m, &r, err) : form[m->o->task.task](m, &r, err);
 	pt_sample_release(&s);
 	return status ? pt_error_prefix(err, "%s", m->what.data) : 0;
 }

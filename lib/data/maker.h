@@ -23,25 +23,28 @@
 #include "data/classes.h"
 #include "data/sample.h"
 #include "data/source.h"
+#include "io/task.h"
 #include "text/tokenizer.h"
 
-/* By the names that HEAD has for them. */
-enum pt_data_task {
-	PT_DATA_AUTO,		/* by the first line */
-	PT_DATA_LM, PT_DATA_CLASS, PT_DATA_REGRESSION, PT_DATA_MULTILABEL, PT_DATA_TOKEN_CLASS,
-	PT_DATA_MLM, PT_DATA_SEQ2SEQ, PT_DATA_QA, PT_DATA_CONTRASTIVE,
+/* What is to be made of the lines. */
+struct pt_maker_task {
+	enum pt_task task;		/* NONE: by the first line */
+	enum pt_problem problem;	/* of SEQ_CLS, never UNSET there; of no other task */
 };
-#define PT_DATA_TASKS "auto, lm, class, regression, multilabel, token-class, mlm, seq2seq, qa or contrastive"
-int pt_data_task_parse(const char *name);		/* -1: unknown */
-const char *pt_data_task_name(enum pt_data_task t);	/* NULL: AUTO */
-bool pt_data_task_labelled(enum pt_data_task t);	/* its lines may have a "label": a class, numbers, a score */
-bool pt_data_task_classes(enum pt_data_task t);		/* has names of classes: class, multilabel, token-class */
+
+/* By HEAD's names, and "auto"; PT_USAGE: none of these. */
+int pt_maker_task_parse(struct pt_maker_task *t, const char *name, struct pt_error *err);
+/* That of a head: SEQ_CLS learns one class where nobody says more. */
+struct pt_maker_task pt_maker_task_of(enum pt_task task, enum pt_problem problem);
+const char *pt_maker_task_name(const struct pt_maker_task *t);
+bool pt_maker_task_labelled(const struct pt_maker_task *t);	/* its lines may have a "label": a class, numbers, a score */
+bool pt_maker_task_classes(const struct pt_maker_task *t);	/* has names of classes: class, multilabel, token-class */
 
 /* The same for all lines, shared by all threads. */
 struct pt_maker_options {
 	const struct pt_tokenizer *tok;
-	enum pt_data_task task;		/* AUTO until pt_maker_schema() */
-	enum pt_data_task fallback;	/* what the model is for, where the line does not tell; or AUTO: lm */
+	struct pt_maker_task task;	/* may be NONE until pt_maker_choose() */
+	struct pt_maker_task fallback;	/* what the model is for, where the line does not tell; NONE: lm */
 	const struct pt_classes *labels;	/* NULL: none are known */
 	int64_t max_length;		/* ids of an example, special tokens included */
 	int64_t max_target;		/* ids of a target, seq2seq */
@@ -63,11 +66,11 @@ struct pt_maker_options {
 };
 
 /*
- * The first line decides the task, where it is AUTO, and then, with the
+ * The first line decides the task, where it is NONE, and then, with the
  * labels known, which tensors there are. PT_USAGE where options and tokenizer
  * leave no room for a text.
  */
-int pt_maker_task(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err);
+int pt_maker_choose(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err);
 int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, struct pt_error *err);
 
 /* What happened to the lines. */

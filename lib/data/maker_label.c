@@ -37,7 +37,7 @@ int pt_maker_class(struct pt_maker *m, const cJSON *v, int32_t *cls, struct pt_e
 
 static int get_targets(struct pt_maker *m, const cJSON *label, struct pt_error *err)
 {
-	bool many = m->o->task == PT_DATA_MULTILABEL, list = cJSON_IsArray(label);
+	bool many = m->o->task.problem == PT_PROBLEM_MULTI, list = cJSON_IsArray(label);
 	size_t i = 0, k = (size_t)m->o->k;
 
 	if (many && !list)
@@ -64,17 +64,17 @@ int pt_maker_label(struct pt_maker *m, const struct pt_sample *s, int32_t *cls, 
 
 	*cls = PT_IGNORE;
 	if (o->sets && s->has_group)
-		return pt_error(err, PT_DATA, "\"group\": --task %s makes a group of each line", pt_data_task_name(o->task));
+		return pt_error(err, PT_DATA, "\"group\": --task %s makes a group of each line", pt_maker_task_name(&o->task));
 	/* The weight of a contrastive set is that of its line, or 1. */
 	if ((!o->sets && s->has_group != o->groups) ||
-	    (o->task != PT_DATA_CONTRASTIVE && s->has_weight != o->weights))
+	    (o->task.task != PT_TASK_CONTRASTIVE && s->has_weight != o->weights))
 		return pt_error(err, PT_DATA, "\"group\" and \"weight\" stand in all lines or in none");
-	if (!pt_data_task_labelled(o->task))
+	if (!pt_maker_task_labelled(&o->task))
 		return 0;
 	if (!s->label != !o->labelled)
 		return pt_error(err, PT_DATA, s->label ? "a \"label\", which the first line has not" : "no \"label\"");
 	if (!s->label)
 		return 0;
-	return o->task == PT_DATA_CLASS ? pt_maker_class(m, s->label, cls, err) : get_targets(m, s->label, err);
+	return o->task.problem == PT_PROBLEM_SINGLE ? pt_maker_class(m, s->label, cls, err) : get_targets(m, s->label, err);
 }
 

@@ -46,10 +46,10 @@ int pt_maker_pair(struct pt_maker *m, const struct pt_maker_row *r, struct pt_er
 int pt_maker_ready(struct pt_maker *m, const struct pt_maker_row *r, struct pt_error *err);
 
 /* maker_seq2seq.c: a source and its target. */
-int pt_maker_seq2seq(struct pt_maker *m, const struct pt_maker_row *r, struct pt_error *err);
+int pt_maker_seq2seq(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err);
 
 /* maker_words.c: words and their tags. */
-int pt_maker_words(struct pt_maker *m, const struct pt_maker_row *r, struct pt_error *err);
+int pt_maker_words(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err);
 /* How the tokenizer wants words that are given one by one: with a space before each, or as they are. */
 int pt_maker_words_schema(struct pt_maker_options *o, struct pt_error *err);
 

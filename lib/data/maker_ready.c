@@ -41,13 +41,13 @@ static int one_length(const struct pt_sample *s, bool decoder, size_t n, struct 
 /* What the first line has all have. */
 static int same_fields(const struct pt_maker_options *o, const struct pt_sample *s, struct pt_error *err)
 {
-	bool labels = o->task == PT_DATA_TOKEN_CLASS || o->task == PT_DATA_MLM;
+	bool labels = o->task.task == PT_TASK_TOKEN_CLS || o->task.task == PT_TASK_MASKED_LM;
 
 	if (!s->types != !o->types)
 		return pt_error(err, PT_DATA, "\"token_type_ids\": the first line has %s", s->types ? "none" : "some");
-	if ((labels && !s->labels != !o->ids_labels) || (o->task == PT_DATA_SEQ2SEQ && !s->labels != !o->decoder))
+	if ((labels && !s->labels != !o->ids_labels) || (o->task.task == PT_TASK_SEQ2SEQ_LM && !s->labels != !o->decoder))
 		return pt_error(err, PT_DATA, "\"labels\": the first line has %s", s->labels ? "none" : "some");
-	if (o->task == PT_DATA_QA && s->has_span != o->spans)
+	if (o->task.task == PT_TASK_QA && s->has_span != o->spans)
 		return pt_error(err, PT_DATA, "\"start_positions\": the first line has %s", s->has_span ? "none" : "some");
 	return 0;
 }
@@ -80,13 +80,13 @@ int pt_maker_ready(struct pt_maker *m, const struct pt_maker_row *given, struct 
 	struct pt_maker_row r = *given;
 	const struct pt_sample *s = r.s;
 	const struct pt_maker_options *o = m->o;
-	bool decoder = o->task == PT_DATA_SEQ2SEQ;
+	bool decoder = o->task.task == PT_TASK_SEQ2SEQ_LM;
 	size_t n = length(s->ids), from = 0, keep = n;
 	int32_t top = pt_tokenizer_max_id(o->tok), top_label = top;
 
-	if (o->sets && o->task == PT_DATA_CONTRASTIVE)
+	if (o->sets && o->task.task == PT_TASK_CONTRASTIVE)
 		return pt_error(err, PT_DATA, "\"input_ids\" make no set: --task contrastive wants texts");
-	if (o->task == PT_DATA_TOKEN_CLASS)
+	if (o->task.task == PT_TASK_TOKEN_CLS)
 		top_label = o->labels ? (int32_t)o->labels->n - 1 : INT32_MAX;
 	if (one_length(s, decoder, n, err) || same_fields(o, s, err) || (decoder && s->labels && get_decoder(m, s, err)) ||
 	    pt_encoding_reserve(&m->text, n, err) || pt_maker_labels(m, n, err) ||

@@ -1,103 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * maker_schema.c - tasks by name, and what the first line decides for all.
+ * maker_schema.c - what the first line decides for all.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/maker_priv.h"
-
-static const struct {
-	const char *name;
-	bool labelled, classes;
-} tasks[] = {
-	[PT_DATA_AUTO] = { "auto", false, false },
-	[PT_DATA_LM] = { "lm", false, false },
-	[PT_DATA_CLASS] = { "class", true, true },
-	[PT_DATA_REGRESSION] = { "regression", true, false },
-	[PT_DATA_MULTILABEL] = { "multilabel", true, true },
-	[PT_DATA_TOKEN_CLASS] = { "token-class", false, true },
-	[PT_DATA_MLM] = { "mlm", false, false },
-	[PT_DATA_SEQ2SEQ] = { "seq2seq", false, false },
-	[PT_DATA_QA] = { "qa", false, false },
-	[PT_DATA_CONTRASTIVE] = { "contrastive", true, false },
-};
-
-int pt_data_task_parse(const char *name)
-{
-	for (int i = 0; i < (int)(sizeof tasks / sizeof *tasks); i++)
-		if (!strcmp(tasks[i].name, name))
-			return i;
-	return -1;
-}
-
-const char *pt_data_task_name(enum pt_data_task t)
-{
-	return t == PT_DATA_AUTO ? NULL : tasks[t].name;
-}
-
-bool pt_data_task_labelled(enum pt_data_task t)
-{
-	return tasks[t].labelled;
-}
-
-bool pt_data_task_classes(enum pt_data_task t)
-{
-	return tasks[t].classes;
-}
-
-/* A number that is written as one of a continuous quantity: 0.5, 1.0, 1e3. */
-static bool is_float(const cJSON *v)
-{
-	return cJSON_IsNumber(v) && (v->valuestring ? strpbrk(v->valuestring, ".eE") != NULL
-				     : v->valuedouble != (double)(int64_t)v->valuedouble);
-}
-
-static int task_of_label(const cJSON *label, enum pt_data_task *task, struct pt_error *err)
-{
-	const cJSON *v = cJSON_IsArray(label) ? label->child : label;
-
-	if (is_float(v))
-		*task = PT_DATA_REGRESSION;
-	else if (!cJSON_IsArray(label))
-		*task = PT_DATA_CLASS;
-	else if (!v || cJSON_IsString(v))
-		*task = PT_DATA_MULTILABEL;
-	else
-		return pt_error(err, PT_USAGE, "\"label\" is a list of whole numbers: --task says whether it is "
-				"multilabel or regression");
-	return 0;
-}
-
-/* What only one task has; AUTO: a text, a pair, ids. */
-static enum pt_data_task task_of_form(const struct pt_sample *s)
-{
-	if (s->question.s || s->has_span)
-		return PT_DATA_QA;
-	if (s->nset)
-		return PT_DATA_CONTRASTIVE;
-	return s->words && !s->text.s ? PT_DATA_TOKEN_CLASS : PT_DATA_AUTO;
-}
-
-int pt_maker_task(struct pt_maker_options *o, const struct pt_sample *s, struct pt_error *err)
-{
-	enum pt_data_task form = task_of_form(s);
-	bool prompt = s->prompt.s || (s->labels && o->fallback != PT_DATA_TOKEN_CLASS && o->fallback != PT_DATA_MLM);
-
-	if (o->task != PT_DATA_AUTO)
-		return 0;
-	if (form != PT_DATA_AUTO)
-		o->task = form;
-	else if (o->fallback == PT_DATA_CONTRASTIVE)
-		o->task = o->fallback;
-	else if (s->label)
-		return task_of_label(s->label, &o->task, err);
-	else if (o->fallback == PT_DATA_SEQ2SEQ)
-		o->task = o->fallback;
-	else
-		o->task = prompt || o->fallback == PT_DATA_AUTO ? PT_DATA_LM : o->fallback;
-	return 0;
-}
 
 /* Where the template puts a text: the place at which the ids of two texts differ. */
 static int find_template(struct pt_maker_options *o, struct pt_error *err)
@@ -115,7 +23,7 @@ static int find_template(struct pt_maker_options *o, struct pt_error *err)
 	/* A tokenizer that ends its texts itself needs no other end; nor does what is not generated. */
 	if (e[0].n && (int)e[0].n > o->before + 1 && e[0].ids[e[0].n - 1] == o->eos)
 		o->eos = -1;
-	if (o->task != PT_DATA_LM && o->task != PT_DATA_SEQ2SEQ)
+	if (o->task.task != PT_TASK_CAUSAL_LM && o->task.task != PT_TASK_SEQ2SEQ_LM)
 		o->eos = -1;
 out:
 	pt_encoding_release(&e[0]);
@@ -157,7 +65,7 @@ static int check_room(const struct pt_maker_options *o, struct pt_error *err)
 	if (o->chunk && o->stride >= o->chunk - o->special)
 		return pt_error(err, PT_USAGE, "--stride %lld leaves nothing new in pieces of %lld, of which %d are "
 				"special tokens", (long long)o->stride, (long long)o->chunk, o->special);
-	if (o->task == PT_DATA_SEQ2SEQ && o->max_target <= o->special)
+	if (o->task.task == PT_TASK_SEQ2SEQ_LM && o->max_target <= o->special)
 		return pt_error(err, PT_USAGE, "--max-target %lld leaves no room beside the tokenizer's %d special tokens",
 				(long long)o->max_target, o->special);
 	return 0;
@@ -166,7 +74,7 @@ static int check_room(const struct pt_maker_options *o, struct pt_error *err)
 /* Pieces of a context share 128 tokens (HF's doc_stride), less where they are short. */
 static int find_stride(struct pt_maker_options *o, struct pt_error *err)
 {
-	if (o->task != PT_DATA_QA) {
+	if (o->task.task != PT_TASK_QA) {
 		if (o->stride > 0 && !o->chunk)
 			return pt_error(err, PT_USAGE, "--stride is for --chunk, and for --task qa");
 		if (o->stride < 0)
@@ -183,15 +91,15 @@ static int find_stride(struct pt_maker_options *o, struct pt_error *err)
 /* Which tensors there are, by task and first line. */
 static void find_tensors(struct pt_maker_options *o, const struct pt_sample *first, bool types)
 {
-	bool contrastive = o->task == PT_DATA_CONTRASTIVE, tags = o->task == PT_DATA_TOKEN_CLASS;
+	bool contrastive = o->task.task == PT_TASK_CONTRASTIVE, tags = o->task.task == PT_TASK_TOKEN_CLS;
 
-	o->labelled = pt_data_task_labelled(o->task) && first->label;
-	o->ids_labels = o->task == PT_DATA_LM || (tags && (first->ids ? first->labels : first->tags)) ||
-			(o->task == PT_DATA_MLM && first->labels);
-	o->spans = o->task == PT_DATA_QA && (first->ids ? first->has_span : first->answers != NULL);
-	o->decoder = o->task == PT_DATA_SEQ2SEQ && (first->ids ? first->labels != NULL : first->completion.s != NULL);
+	o->labelled = pt_maker_task_labelled(&o->task) && first->label;
+	o->ids_labels = o->task.task == PT_TASK_CAUSAL_LM || (tags && (first->ids ? first->labels : first->tags)) ||
+			(o->task.task == PT_TASK_MASKED_LM && first->labels);
+	o->spans = o->task.task == PT_TASK_QA && (first->ids ? first->has_span : first->answers != NULL);
+	o->decoder = o->task.task == PT_TASK_SEQ2SEQ_LM && (first->ids ? first->labels != NULL : first->completion.s != NULL);
 	o->types = types || first->types;
-	o->sets = !first->ids && (contrastive || o->task == PT_DATA_QA);
+	o->sets = !first->ids && (contrastive || o->task.task == PT_TASK_QA);
 	o->groups = o->sets || first->has_group;
 	o->weights = contrastive || first->has_weight;
 }
@@ -202,12 +110,12 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	struct pt_examples x = { .index = zero, .offsets = zero, .source = zero, .row = zero };
 	static const int32_t ids[1];
 	static const float numbers[1];
-	bool types = false, classes = o->task == PT_DATA_CLASS;
-	bool pair = first->pair.s && o->task != PT_DATA_CONTRASTIVE, question = o->task == PT_DATA_QA && first->question.s;
+	bool types = false, classes = o->task.problem == PT_PROBLEM_SINGLE;
+	bool pair = first->pair.s && o->task.task != PT_TASK_CONTRASTIVE, question = o->task.task == PT_TASK_QA && first->question.s;
 
 	if (find_template(o, err) || find_stride(o, err) || check_room(o, err) ||
 	    ((pair || question) && find_pair(o, pair ? "text_pair" : "question", &types, err)) ||
-	    (o->task == PT_DATA_TOKEN_CLASS && pt_maker_words_schema(o, err)))
+	    (o->task.task == PT_TASK_TOKEN_CLS && pt_maker_words_schema(o, err)))
 		return err->status;
 	find_tensors(o, first, types);
 	x.input_ids = ids;
@@ -223,8 +131,8 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	else if (o->labelled)
 		x.target = numbers;
 	o->have = pt_gather_have(&x);
-	o->k = o->task == PT_DATA_REGRESSION && cJSON_IsArray(first->label) ? cJSON_GetArraySize(first->label) : 1;
-	if (o->task == PT_DATA_MULTILABEL)
+	o->k = o->task.problem == PT_PROBLEM_REGRESSION && cJSON_IsArray(first->label) ? cJSON_GetArraySize(first->label) : 1;
+	if (o->task.problem == PT_PROBLEM_MULTI)
 		o->k = o->labels ? (int64_t)o->labels->n : 0;
 	if (!o->labelled || classes)
 		o->k = 0;

@@ -31,7 +31,7 @@ static int get_target(struct pt_maker *m, const struct pt_sample_text *t, struct
 	return 0;
 }
 
-int pt_maker_seq2seq(struct pt_maker *m, const struct pt_maker_row *r, struct pt_error *err)
+int pt_maker_seq2seq(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err)
 {
 	const struct pt_sample *s = r->s;
 	const struct pt_sample_text *source = s->prompt.s ? &s->prompt : &s->text;

@@ -17,7 +17,7 @@ static int put_text(struct pt_maker *m, const struct pt_maker_row *r, size_t fro
 	if (pt_wrap(m->o->tok, m->text.ids + from, to - from, NULL, 0, PT_ENCODE_SPECIAL, w, err) ||
 	    pt_maker_labels(m, w->n, err))
 		return err->status;
-	if (m->o->task == PT_DATA_LM) {
+	if (m->o->task.task == PT_TASK_CAUSAL_LM) {
 		size_t masked = context ? (size_t)m->o->before : 0;
 
 		if (context && first > from)
@@ -67,9 +67,9 @@ int pt_maker_completion(struct pt_maker *m, const struct pt_maker_row *r, struct
 
 	if (!c->s)
 		return pt_error(err, PT_DATA, "\"prompt\" without \"completion\"");
-	if (m->o->task != PT_DATA_LM)
+	if (m->o->task.task != PT_TASK_CAUSAL_LM)
 		return pt_error(err, PT_DATA, "\"prompt\" and \"completion\" are for --task lm or seq2seq, not %s",
-				pt_data_task_name(m->o->task));
+				pt_maker_task_name(&m->o->task));
 	if (m->o->chunk)
 		return pt_error(err, PT_DATA, "--chunk is for texts, not for \"prompt\" and \"completion\"");
 	pt_buf_clear(&m->joined);
@@ -93,7 +93,7 @@ int pt_maker_pair(struct pt_maker *m, const struct pt_maker_row *r, struct pt_er
 	int added = pt_tokenizer_added(m->o->tok, true);
 	size_t na, nb;
 
-	if (m->o->task == PT_DATA_LM)
+	if (m->o->task.task == PT_TASK_CAUSAL_LM)
 		return pt_error(err, PT_DATA, "\"text_pair\" is for --task class, not lm");
 	if (!added)
 		return pt_error(err, PT_DATA, "\"text_pair\": this tokenizer has no template for pairs");

@@ -88,7 +88,7 @@ static int add_words(struct pt_maker *m, const struct pt_sample *s, struct pt_er
 	return 0;
 }
 
-int pt_maker_words(struct pt_maker *m, const struct pt_maker_row *r, struct pt_error *err)
+int pt_maker_words(struct pt_maker *m, struct pt_maker_row *r, struct pt_error *err)
 {
 	const struct pt_maker_options *o = m->o;
 	const struct pt_sample *s = r->s;

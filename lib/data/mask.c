@@ -36,13 +36,13 @@ static int read_special(struct pt_mask *m, const char *text, struct pt_error *er
 
 int pt_mask_init(struct pt_mask *m, const struct pt_mask_options *o, const struct pt_st *head, struct pt_error *err)
 {
-	const char *task = pt_st_meta(head, "task"), *id = pt_st_meta(head, "mask_id"), *vocab = pt_st_meta(head, "vocab_size"),
+	const char *id = pt_st_meta(head, "mask_id"), *vocab = pt_st_meta(head, "vocab_size"),
 		   *special = pt_st_meta(head, "special_ids");
 	int64_t n, mask;
 
 	memset(m, 0, sizeof *m);
 	m->o = *o;
-	if (!task || strcmp(task, "mlm") || !id)
+	if (!id)
 		return 0;
 	if (!vocab || !special || pt_parse_int(vocab, 1, INT32_MAX, &n, err) || pt_parse_int(id, 0, n - 1, &mask, err)) {
 		pt_error_clear(err);

@@ -23,7 +23,7 @@ struct pt_mask_options {
 
 struct pt_mask {
 	struct pt_mask_options o;
-	bool on;		/* the stream is one to be masked */
+	bool on;		/* the stream is one to be masked: its HEAD names a mask */
 	int32_t id, vocab;
 	int32_t *special;	/* [nspecial] ids that are never masked, sorted */
 	size_t nspecial, cap_special;

@@ -65,7 +65,7 @@ static int find_first(struct run *r, struct pt_maker *m, const struct pt_block *
 
 static int add_labels(struct run *r, const struct pt_sample *s, struct pt_buf *scratch, struct pt_error *err)
 {
-	const cJSON *label = r->maker.task == PT_DATA_TOKEN_CLASS ? s->tags : s->label;
+	const cJSON *label = r->maker.task.task == PT_TASK_TOKEN_CLS ? s->tags : s->label;
 	bool list = cJSON_IsArray(label);
 
 	for (const cJSON *v = list ? label->child : label; v; v = list ? v->next : NULL) {
@@ -133,16 +133,16 @@ static void canonical_options(const struct run *r, struct pt_buf *b)
 {
 	const struct pt_maker_options *m = &r->maker;
 
-	pt_buf_printf(b, "--task %s", pt_data_task_name(m->task));
+	pt_buf_printf(b, "--task %s", pt_maker_task_name(&m->task));
 	if (m->chunk)
 		pt_buf_printf(b, " --chunk %lld --stride %lld", (long long)m->chunk, (long long)m->stride);
 	else
 		pt_buf_printf(b, " --max-length %lld", (long long)m->max_length);
-	if (m->task == PT_DATA_QA)
+	if (m->task.task == PT_TASK_QA)
 		pt_buf_printf(b, " --stride %lld", (long long)m->stride);
-	if (m->task == PT_DATA_SEQ2SEQ)
+	if (m->task.task == PT_TASK_SEQ2SEQ_LM)
 		pt_buf_printf(b, " --max-target %lld", (long long)m->max_target);
-	if ((m->task == PT_DATA_LM || m->task == PT_DATA_SEQ2SEQ) && r->o->maker.eos < 0)
+	if ((m->task.task == PT_TASK_CAUSAL_LM || m->task.task == PT_TASK_SEQ2SEQ_LM) && r->o->maker.eos < 0)
 		pt_buf_str(b, " --no-eos");
 	if (m->replace)
 		pt_buf_str(b, " --replace");
@@ -196,18 +196,18 @@ static int write_head(struct run *r, struct pt_error *err)
 
 	pt_st_build_init(&head);
 	canonical_options(r, &options);
-	if (pt_data_task_classes(m->task) && m->labels)
+	if (pt_maker_task_classes(&m->task) && m->labels)
 		pt_classes_json(m->labels, &labels);
 	if (!pt_buf_check(&options, err) && !pt_buf_check(&labels, err)) {
 		pt_st_build_meta(&head, "tokenizer", pt_hex64(pt_tokenizer_digest(m->tok)).s);
 		put_int(&head, "vocab_size", (int64_t)pt_tokenizer_max_id(m->tok) + 1);
-		pt_st_build_meta(&head, "task", pt_data_task_name(m->task));
+		pt_st_build_meta(&head, "task", pt_maker_task_name(&m->task));
 		if (labels.len)
 			pt_st_build_meta(&head, "labels", labels.data);
 		put_int(&head, "max_len", m->chunk ? m->chunk : m->max_length);
 		if (m->decoder)
 			put_int(&head, "max_decoder_len", m->max_target);
-		if (m->task == PT_DATA_MLM && !m->ids_labels)
+		if (m->task.task == PT_TASK_MASKED_LM && !m->ids_labels)
 			put_masks(&head, m->tok, err);
 		if (!err->status)
 			pt_writer_head(r->out, &head, NULL, 0, options.data, err);
@@ -238,10 +238,10 @@ static int start(struct run *r, struct pt_maker *m, const struct pt_sample *s, c
 {
 	bool named;
 
-	if (pt_maker_task(&r->maker, s, err))
+	if (pt_maker_choose(&r->maker, s, err))
 		return err->status;
-	named = r->maker.task == PT_DATA_TOKEN_CLASS ? s->tags : s->label;
-	if (pt_data_task_classes(r->maker.task) && named && !r->maker.labels && collect_labels(r, m, paths, npaths, err))
+	named = r->maker.task.task == PT_TASK_TOKEN_CLS ? s->tags : s->label;
+	if (pt_maker_task_classes(&r->maker.task) && named && !r->maker.labels && collect_labels(r, m, paths, npaths, err))
 		return err->status;
 	if (pt_maker_schema(&r->maker, s, err) || make_threads(r, err))
 		return err->status;

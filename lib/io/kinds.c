@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/opt.h"
 #include "io/kinds.h"
+#include "io/task.h"
 
 #define EXAMPLES_TABLE(OFFSETS, DECODER_OFFSETS) \
 	{ "index", PT_I64, PT_PER_EXAMPLE, true }, \
@@ -127,8 +128,7 @@ int pt_kind_bounds(struct pt_kind_bounds *b, const struct pt_st *head, struct pt
 	memset(b, 0, sizeof *b);
 	if (meta_int(head, "vocab_size", 1, 0, &b->vocab_size, err))
 		return err->status;
-	if (task)
-		b->labels_are_ids = !strcmp(task, "lm") || !strcmp(task, "seq2seq") || !strcmp(task, "mlm");
+	b->labels_are_ids = pt_task_vocab(pt_task_of_head(task));
 	if (!labels)
 		return 0;
 	j = pt_json_parse(labels, strlen(labels), 0, "labels", err);

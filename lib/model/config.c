@@ -405,12 +405,8 @@ static int read_labels(struct pt_config *c, const cJSON *json, struct pt_error *
 static void read_task(struct pt_config *c, const cJSON *json)
 {
 	const char *arch = cJSON_GetStringValue(cJSON_GetArrayItem(pt_json_get(json, "architectures"), 0));
-	int t = arch ? pt_task_of_class(arch) : -1;
+	int t = arch ? pt_task_of_class(arch, c->nstacks > 1) : -1;
 
-	/* LMHeadModel was an encoder-decoder's ending, too. */
-	if (t == PT_TASK_CAUSAL_LM && !pt_family_head(c->family, PT_TASK_CAUSAL_LM) &&
-	    pt_family_head(c->family, PT_TASK_SEQ2SEQ_LM))
-		t = PT_TASK_SEQ2SEQ_LM;
 	c->task = t < 0 ? PT_TASK_NONE : (enum pt_task)t;
 }
 

@@ -15,7 +15,7 @@
 
 #include "base/json.h"
 #include "device/kernels.h"
-#include "model/task.h"
+#include "io/task.h"
 
 /* What a module does in the formula; the order of a family's table is HF's order of modules. */
 enum pt_role {

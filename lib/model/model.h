@@ -13,9 +13,9 @@
 
 #include "base/error.h"
 #include "io/modeldir.h"
+#include "io/task.h"
 #include "model/config.h"
 #include "model/site.h"
-#include "model/task.h"
 #include "tensor/ops.h"
 
 struct pt_model_options {

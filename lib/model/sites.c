@@ -97,7 +97,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	case PT_ROLE_HEAD_OUT:
 		return (struct shape){ PT_SITE_LINEAR, c->embed_width,
 				       pt_task_vocab(m->task) ? c->vocab :
-				       pt_task_labels(m->task) ? m->num_labels : 2, h->out_bias };
+				       pt_task_labels(m->task) ? m->num_labels : pt_task_outputs(m->task), h->out_bias };
 	default:
 		return (struct shape){ PT_SITE_NORM, c->hidden, c->hidden, c->norm_bias };
 	}

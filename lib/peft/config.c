@@ -80,7 +80,7 @@ static int config_task(const cJSON *config, enum pt_task *task, struct pt_error 
 	if (type)
 		t = pt_task_parse(type);
 	else if (cls)
-		t = pt_task_of_class(cls);
+		t = pt_task_of_class(cls, false);
 	if (t < 0)
 		return pt_error(err, PT_DATA, "task %s is not supported", type ? type : cls);
 	*task = (enum pt_task)t;

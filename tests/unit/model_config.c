@@ -246,11 +246,11 @@ static void test_tasks(void **state)
 	assert_int_equal(pt_task_parse(""), -1);
 	for (int p = PT_PROBLEM_REGRESSION; p <= PT_PROBLEM_MULTI; p++)
 		assert_int_equal(pt_problem_type_parse(pt_problem_type((enum pt_problem)p)), p);
-	assert_int_equal(pt_task_of_class("LlamaForCausalLM"), PT_TASK_CAUSAL_LM);
-	assert_int_equal(pt_task_of_class("GPT2LMHeadModel"), PT_TASK_CAUSAL_LM);
-	assert_int_equal(pt_task_of_class("BertModel"), PT_TASK_NONE);
-	assert_int_equal(pt_task_of_class("RobertaForQuestionAnswering"), PT_TASK_QA);
-	assert_int_equal(pt_task_of_class("Something"), -1);
+	assert_int_equal(pt_task_of_class("LlamaForCausalLM", false), PT_TASK_CAUSAL_LM);
+	assert_int_equal(pt_task_of_class("GPT2LMHeadModel", false), PT_TASK_CAUSAL_LM);
+	assert_int_equal(pt_task_of_class("BertModel", false), PT_TASK_NONE);
+	assert_int_equal(pt_task_of_class("RobertaForQuestionAnswering", false), PT_TASK_QA);
+	assert_int_equal(pt_task_of_class("Something", false), -1);
 }
 
 /* Per task: vocab, shifts, per token, labels, bare. */
