@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "train/objective.h"
 
 /* Host arrays of one packing, kept from one micro-batch to the next. */
 struct packing {
@@ -28,7 +29,8 @@ int pt_feed_init(struct pt_feed *f, const struct pt_feed_options *o, struct pt_e
 {
 	memset(f, 0, sizeof *f);
 	f->o = *o;
-	if (o->task == PT_TASK_NONE)
+	f->of = pt_objective_of(o->task, o->problem);
+	if (!f->of)
 		return pt_error(err, PT_USAGE, "a body without a task can be neither trained nor evaluated (--task of peft-tokenize and peft-init)");
 	f->mem = pt_calloc(1, sizeof *f->mem, err);
 	return f->mem ? 0 : PT_FAIL;
@@ -54,7 +56,8 @@ void pt_feed_release(struct pt_feed *f)
 	free(f->label);
 	free(f->target);
 	free(f->weight);
-	pt_feed_pairs_release(&f->pairs);
+	free(f->pairs.a);
+	free(f->pairs.b);
 	memset(f, 0, sizeof *f);
 }
 
@@ -106,24 +109,19 @@ static int make_all_rows(struct pt_feed *f, int64_t tokens, int64_t decoder_toke
 	return make_rows(&m->decoder, &f->in.decoder_rows, decoder_tokens, seqs, err);
 }
 
-static int make_targets(struct pt_feed *f, int64_t n, struct pt_error *err)
+int pt_feed_room(struct pt_feed *f, int64_t n, int64_t columns, struct pt_error *err)
 {
 	struct pt_feed_mem *m = f->mem;
 	size_t cells;
 
-	if (!pt_mul_size((size_t)n, (size_t)f->o.nlabels, &cells))
+	if (!pt_mul_size((size_t)n, (size_t)columns, &cells))
 		return pt_error(err, PT_DATA, "too many targets");
 	if (pt_grow(&f->label, &m->cap_label, (size_t)n + 1, sizeof *f->label, err) ||
-	    pt_grow(&f->weight, &m->cap_weight, (size_t)n + 1, sizeof *f->weight, err))
+	    pt_grow(&f->weight, &m->cap_weight, (size_t)n + 1, sizeof *f->weight, err) ||
+	    pt_grow(&f->seq, &m->cap_seq, (size_t)n + 1, sizeof *f->seq, err) ||
+	    pt_grow(&f->at, &m->cap_at, (size_t)n + 1, sizeof *f->at, err) ||
+	    pt_grow(&f->target, &m->cap_target, cells + 1, sizeof *f->target, err))
 		return err->status;
-	if (pt_task_per_token(f->o.task) &&
-	    (pt_grow(&f->seq, &m->cap_seq, (size_t)n + 1, sizeof *f->seq, err) ||
-	     pt_grow(&f->at, &m->cap_at, (size_t)n + 1, sizeof *f->at, err)))
-		return err->status;
-	if (f->o.task == PT_TASK_CONTRASTIVE)
-		return pt_grow(&f->target, &m->cap_target, (size_t)n + 1, sizeof *f->target, err);
-	if (f->o.task == PT_TASK_SEQ_CLS && f->o.problem != PT_PROBLEM_SINGLE)
-		return pt_grow(&f->target, &m->cap_target, cells + 1, sizeof *f->target, err);
 	return 0;
 }
 
@@ -166,7 +164,7 @@ static int fill_decoder(struct pt_feed *f, const struct pt_examples *x, struct p
 	return 0;
 }
 
-static int map_class(const struct pt_feed *f, int64_t index, int32_t c, int32_t *out, struct pt_error *err)
+int pt_feed_class(const struct pt_feed *f, int64_t index, int32_t c, int32_t *out, struct pt_error *err)
 {
 	*out = c;
 	if (c == -100)
@@ -179,99 +177,18 @@ static int map_class(const struct pt_feed *f, int64_t index, int32_t c, int32_t 
 	return 0;
 }
 
-/*
- * Targets of tokens. Every labelled token counts alike in the step;
- * weights of examples are relative to their mean.
- */
-static int fill_tokens(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
+float pt_feed_share(const struct pt_examples *x, int64_t i)
 {
-	double one = x->step_tokens > 0 ? 1 / (double)x->step_tokens : 0;
-	double mean = x->step_examples > 0 ? x->step_weight / (double)x->step_examples : 1;
-	bool decoder = pt_task_decoder(f->o.task);
-	const int32_t *labels = decoder ? f->in.host_decoder_labels : x->labels;
-	const int64_t *offsets = decoder ? x->decoder_offsets : x->offsets;
-	int64_t shift = pt_task_shifts(f->o.task);
-	bool classes = pt_task_labels(f->o.task);
+	double w = x->weight ? (double)x->weight[i] : 1;
 
-	if (make_targets(f, pt_feed_target_rows(f)->n, err))
-		return err->status;
-	f->labelled = labels != NULL;
-	/* Classes of tokens are asked for, also where nothing is known of them. */
-	if (!labels && !classes)
-		return 0;
-	for (int64_t b = 0; b < x->n; b++) {
-		double w = !x->weight ? one : mean > 0 ? one * (double)x->weight[b] / mean : 0;
-
-		for (int64_t t = offsets[b] + shift; t < offsets[b + 1]; t++) {
-			if (labels && labels[t] == -100)
-				continue;
-			f->seq[f->rows] = (int32_t)b;
-			f->at[f->rows] = (int32_t)(t - shift - offsets[b]);
-			f->label[f->rows] = labels ? labels[t] : 0;
-			if (classes && labels && map_class(f, x->index[b], labels[t], &f->label[f->rows], err))
-				return err->status;
-			f->weight[f->rows++] = (float)w;
-		}
-	}
-	return 0;
+	return x->step_weight > 0 ? (float)(w / x->step_weight) : 0;
 }
 
-static int fill_classes(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
+void pt_feed_per_example(struct pt_feed *f, const struct pt_examples *x)
 {
-	f->labelled = x->cls != NULL;
-	if (!x->cls && x->target)
-		return pt_error(err, PT_DATA, "the stream has targets of %lld numbers, the model learns classes (--task of peft-tokenize and peft-init)",
-				(long long)x->k);
-	for (int64_t b = 0; x->cls && b < x->n; b++)
-		if (map_class(f, x->index[b], x->cls[b], &f->label[b], err))
-			return err->status;
-	return 0;
-}
-
-static int fill_numbers(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
-{
-	int64_t k = f->o.nlabels;
-	bool mapped = f->o.class_map && f->o.problem == PT_PROBLEM_MULTI;
-
-	f->labelled = x->target != NULL;
-	if (!x->target)
-		return x->cls ? pt_error(err, PT_DATA, "the stream has classes, the model learns numbers (--task of peft-tokenize and peft-init)") : 0;
-	if (x->k != (mapped ? f->o.nmap : k))
-		return pt_error(err, PT_DATA, "targets of %lld numbers; the head has %lld outputs", (long long)x->k,
-				(long long)k);
-	memset(f->target, 0, (size_t)(x->n * k) * sizeof *f->target);
-	for (int64_t b = 0; b < x->n; b++)
-		for (int64_t j = 0; j < x->k; j++) {
-			int32_t c = (int32_t)j;
-
-			if (mapped && map_class(f, x->index[b], c, &c, err))
-				return err->status;
-			f->target[b * k + c] = x->target[b * x->k + j];
-		}
-	return 0;
-}
-
-static int fill_examples(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
-{
-	int status;
-
-	if (make_targets(f, x->n, err))
-		return err->status;
-	if (f->o.task == PT_TASK_CONTRASTIVE)
-		return pt_feed_sets(f, x, err);
-	if (f->o.task == PT_TASK_QA)
-		status = pt_feed_spans(f, x, err);
-	else
-		status = f->o.problem == PT_PROBLEM_SINGLE ? fill_classes(f, x, err) : fill_numbers(f, x, err);
-	if (status || !f->labelled)
-		return status;
 	f->rows = x->n;
-	for (int64_t b = 0; b < x->n; b++) {
-		double w = x->weight ? (double)x->weight[b] : 1;
-
-		f->weight[b] = x->step_weight > 0 ? (float)(w / x->step_weight) : 0;
-	}
-	return 0;
+	for (int64_t b = 0; b < x->n; b++)
+		f->weight[b] = pt_feed_share(x, b);
 }
 
 /* On a plan device nothing is read: any address does for the ids. */
@@ -286,31 +203,27 @@ static const int32_t *upload_rows(struct pt_run *run, const struct packing *p, s
 	return pt_run_upload(run, ids ? ids : p->pos, n * sizeof *ids);
 }
 
-/* Are targets numbers? */
-static bool has_numbers(const struct pt_feed *f)
+void pt_feed_upload_labels(struct pt_feed *f, struct pt_run *run)
 {
-	if (f->o.task == PT_TASK_CONTRASTIVE)
-		return f->pairs.scored;
-	return f->o.task == PT_TASK_SEQ_CLS && f->o.problem != PT_PROBLEM_SINGLE;
+	f->d_label = pt_run_upload(run, f->label, (size_t)f->rows * sizeof *f->label);
+}
+
+void pt_feed_upload_targets(struct pt_feed *f, struct pt_run *run, int64_t columns)
+{
+	f->d_target = pt_run_upload(run, f->target, (size_t)(f->rows * columns) * sizeof *f->target);
 }
 
 static int upload(struct pt_feed *f, struct pt_run *run, const int32_t *types, struct pt_error *err)
 {
-	size_t rows = (size_t)f->rows, columns = f->o.nlabels ? (size_t)f->o.nlabels : 1;
-
 	f->in.ids = upload_rows(run, &f->mem->in, &f->in.rows, f->in.host_ids);
 	if (types)
 		f->in.types = pt_run_upload(run, types, (size_t)f->in.rows.n * sizeof *types);
 	if (pt_task_decoder(f->o.task))
 		f->in.decoder_ids = upload_rows(run, &f->mem->decoder, &f->in.decoder_rows, f->in.host_decoder_ids);
-	if (rows) {
-		f->d_weight = pt_run_upload(run, f->weight, rows * sizeof *f->weight);
-		if (f->o.task == PT_TASK_CONTRASTIVE)
-			pt_feed_pairs_upload(f, run);
-		if (has_numbers(f))
-			f->d_target = pt_run_upload(run, f->target, rows * columns * sizeof *f->target);
-		else if (f->o.task != PT_TASK_QA)
-			f->d_label = pt_run_upload(run, f->label, rows * sizeof *f->label);
+	if (f->rows) {
+		f->d_weight = pt_run_upload(run, f->weight, (size_t)f->rows * sizeof *f->weight);
+		if (f->of->upload)
+			f->of->upload(f, run);
 	}
 	return pt_run_check(run, err);
 }
@@ -330,7 +243,7 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 	if (pt_task_decoder(f->o.task))
 		status = fill_decoder(f, x, err);
 	if (!status)
-		status = pt_task_per_token(f->o.task) ? fill_tokens(f, x, err) : fill_examples(f, x, err);
+		status = f->of->fill(f, x, err);
 	for (int64_t i = 0; !status && i < f->rows && f->labelled; i++)
 		f->share += (double)f->weight[i];
 	return status ? status : upload(f, run, x->token_type_ids, err);
@@ -354,19 +267,9 @@ static void plan_rows(int32_t *cu, struct pt_rows *rows, int64_t len)
 	}
 }
 
-/* The most targets within bounds: first tokens of a causal model are none, and there are at least so many sequences. */
-static int64_t most_targets(const struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs)
-{
-	if (pt_task_decoder(f->o.task))
-		return b->decoder_tokens;
-	if (pt_task_shifts(f->o.task))
-		return b->len > 1 ? b->tokens - (b->tokens + b->len - 1) / b->len : 1;
-	return pt_task_per_token(f->o.task) ? b->tokens : seqs;
-}
-
 int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err)
 {
-	int64_t seqs = b->seqs < 1 ? 1 : b->seqs, rows;
+	int64_t seqs = b->seqs < 1 ? 1 : b->seqs;
 	int status;
 
 	if (seqs > b->tokens)
@@ -377,16 +280,9 @@ int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bou
 	plan_rows(f->mem->in.cu, &f->in.rows, b->len);
 	if (pt_task_decoder(f->o.task))
 		plan_rows(f->mem->decoder.cu, &f->in.decoder_rows, b->decoder_len);
-	rows = most_targets(f, b, seqs);
-	status = make_targets(f, rows, err);
-	if (status)
-		return status;
-	f->rows = rows;
 	f->share = 1;
 	f->labelled = true;
-	if (f->o.task == PT_TASK_CONTRASTIVE && pt_feed_sets_plan(f, seqs, err))
+	if (f->of->plan(f, b, seqs, err))
 		return err->status;
-	for (int64_t i = 0; pt_task_per_token(f->o.task) && i < rows; i++)
-		f->seq[i] = f->at[i] = 0;
 	return upload(f, run, f->mem->in.pos, err);
 }

@@ -57,6 +57,7 @@ struct pt_feed_pairs {
 
 struct pt_feed {
 	struct pt_feed_options o;
+	const struct pt_objective *of;	/* of o's task */
 	struct pt_input in;
 	int64_t rows;			/* targets: labelled tokens, or examples; 0: nothing is learned here */
 	bool labelled;			/* the micro-batch has targets */

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "io/kinds.h"
+#include "train/objective.h"
 
 enum { CHUNK = 1 << 16, MOST_LISTED = 8, MOST_TEXT = 1400 };
 
@@ -140,8 +141,7 @@ static void name_examples(const struct pt_step *s, const struct pt_examples *x, 
 
 	/* Those whose loss is not finite; where all are, any of them may be the one. */
 	for (int64_t i = 0; s->bad >= 0 && i < s->feed.rows; i++) {
-		int64_t e = pt_task_per_token(s->feed.o.task) ? s->feed.seq[i] :
-			    s->feed.o.task == PT_TASK_CONTRASTIVE ? s->feed.pairs.a[i] : i;
+		int64_t e = s->feed.of->example(&s->feed, i);
 
 		if (isfinite(s->value[i]) || e == last)
 			continue;

@@ -15,8 +15,7 @@
 #include "train/feed.h"
 
 struct pt_measure {
-	enum pt_task task;
-	enum pt_problem problem;
+	const struct pt_objective *of;
 	int nlabels;
 	char *const *labels;		/* borrowed; NULL: unnamed */
 	bool bio;			/* labels are tags of entities */

@@ -31,6 +31,10 @@ void pt_predict_release(struct pt_predict *p);
 /* Results of the micro-batch that e has just seen; x is it. Records end at about 1 MiB. */
 int pt_predict_add(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x,
 		   struct pt_error *err);
+/* What an objective adds: the numbers of all examples of x, then of each example ids, loss. */
+void pt_predict_index(struct pt_predict *p, const struct pt_examples *x);
+void pt_predict_ids(struct pt_predict *p, const int32_t *ids, int64_t n);
+void pt_predict_loss(struct pt_predict *p, float loss);
 /* The last record. */
 int pt_predict_flush(struct pt_predict *p, struct pt_error *err);
 

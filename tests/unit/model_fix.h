@@ -410,7 +410,7 @@ static struct pt_tensor *mfix_set_loss(struct mfix *x, struct pt_tensor *h, floa
 	f.target = t;
 	f.weight = seed;
 	assert_ok(pt_feed_sets(&f, &e, &x->f.err), &x->f.err);
-	pt_feed_pairs_upload(&f, &x->f.run);
+	pt_feed_sets_upload(&f, &x->f.run);
 	*n = (int)f.rows;
 	for (int i = 0; i < *n; i++)
 		seed[i] = 1 / (float)*n;
@@ -418,7 +418,8 @@ static struct pt_tensor *mfix_set_loss(struct mfix *x, struct pt_tensor *h, floa
 	c.target = pt_run_upload(&x->f.run, t, (size_t)*n * sizeof *t);
 	z = pt_op_dots(&x->f.run, pt_op_unit(&x->f.run, pt_model_embed(&x->f.run, x->m, &x->in, h)), f.pairs.d_a,
 		       f.pairs.d_b, f.pairs.n, f.pairs.k, target ? 1 : PT_LOSS_CONTRAST);
-	pt_feed_pairs_release(&f.pairs);
+	free(f.pairs.a);
+	free(f.pairs.b);
 	return pt_op_class_loss(&x->f.run, z, &c);
 }
 

@@ -226,9 +226,15 @@ static void stop_in_evaluation(void **state)
 static void history(void **state)
 {
 	struct pt_history h = { 0 }, g = { 0 };
-	struct pt_measure m = { .task = PT_TASK_CAUSAL_LM, .loss = 6, .weight = 3, .targets = 4, .correct = 1 };
+	struct pt_feed_options o = { .task = PT_TASK_CAUSAL_LM };
+	struct pt_measure m;
 
 	(void)state;
+	assert_ok(pt_measure_init(&m, &o, &err), &err);
+	m.loss = 6;
+	m.weight = 3;
+	m.targets = 4;
+	m.correct = 1;
 	for (int i = 0; i < 9; i++) {
 		struct pt_metric row = { .step = i + 1, .loss = 1.0 / (i + 1), .lr = 0.1, .grad_norm = i, .tokens = 7 * i,
 					 .examples = i, .seconds = 0.5, .routed = i > 4, .router = i > 4 ? 2.5 + i : 0 };
@@ -256,6 +262,7 @@ static void history(void **state)
 			assert_true(a->eval[j] == b->eval[k]);
 		}
 	}
+	pt_measure_release(&m);
 	pt_history_release(&h);
 	pt_history_release(&g);
 }

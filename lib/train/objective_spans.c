@@ -1,15 +1,94 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * measure_spans.c - answers. The pieces of a document (a group) are one
- * question: the best span of all pieces, or none where the first tokens have
- * more (transformers' post-processing). Compared as SQuAD's script does: the
- * same words, and F1 of the two bags of words, of the texts that the tokens
- * stand for (measure_words.c). Without a tokenizer an id is a word.
+ * objective_spans.c - answers: the first and the last token of each, a cross
+ * entropy over the tokens of its sequence.
+ *
+ * Measured, the pieces of a document (a group) are one question: the best span
+ * of all pieces, or none where the first tokens have more (transformers'
+ * post-processing). Compared as SQuAD's script does: the same words, and F1 of
+ * the two bags of words, of the texts that the tokens stand for
+ * (measure_words.c). Without a tokenizer an id is a word.
  */
-#include "train/measure_priv.h"
+#include "train/objective.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "base/mem.h"
+#include "tensor/pairs.h"
+#include "train/feed_priv.h"
+#include "train/measure_priv.h"
+
+static int fill(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err)
+{
+	struct pt_feed_pairs *p = &f->pairs;
+
+	if (pt_feed_room(f, x->n, 0, err) || pt_grow(&p->b, &p->cap_b, 2 * (size_t)x->n + 1, sizeof *p->b, err))
+		return err->status;
+	f->labelled = x->span != NULL;
+	p->n = x->n;
+	p->k = 2;
+	for (int64_t i = 0; i < 2 * x->n; i++)
+		p->b[i] = x->span ? (int32_t)x->span[i] : -1;
+	if (f->labelled)
+		pt_feed_per_example(f, x);
+	return 0;
+}
+
+static int plan(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err)
+{
+	(void)b;
+	f->rows = seqs;
+	return pt_feed_room(f, seqs, 0, err);
+}
+
+/* Rows of the feed's tokens, without those of virtual ones. */
+static struct pt_tensor *own_rows(struct pt_run *run, const struct pt_feed *f, struct pt_tensor *z,
+				  const struct pt_rows *rows)
+{
+	const struct pt_rows *in = &f->in.rows;
+	int32_t *idx;
+
+	if (rows->n == in->n)
+		return z;
+	idx = pt_pool_alloc(&run->pool, (size_t)in->n * sizeof *idx, &run->err);
+	for (int b = 0; idx && b < in->batch; b++) {
+		for (int32_t i = in->host_cu[b]; i < in->host_cu[b + 1]; i++)
+			idx[i] = rows->host_cu[b + 1] - (in->host_cu[b + 1] - i);
+	}
+	return idx ? pt_op_gather(run, z, pt_run_upload(run, idx, (size_t)in->n * sizeof *idx), in->n, in) : NULL;
+}
+
+/* First and last tokens as rows; virtual tokens in front of a sequence move them. */
+static void loss(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden, bool argmax,
+		 struct pt_loss *out)
+{
+	const int32_t *in_cu = f->in.rows.host_cu, *cu;
+	const struct pt_rows *rows;
+	struct pt_tensor *z;
+	int32_t *row;
+
+	(void)argmax;
+	z = hidden ? pt_model_classify(run, m, &f->in, hidden) : NULL;
+	if (!z)
+		return;
+	rows = hidden->rows;
+	out->logits = own_rows(run, f, z, rows);
+	if (!f->rows)
+		return;
+	cu = rows->host_cu;
+	row = pt_pool_alloc(&run->pool, 2 * (size_t)f->rows * sizeof *row, &run->err);
+	for (int64_t i = 0; row && i < 2 * f->rows; i++) {
+		int64_t s = i / 2, front = (cu[s + 1] - cu[s]) - (in_cu[s + 1] - in_cu[s]);
+		int32_t token = f->x ? f->pairs.b[i] : 0;
+
+		row[i] = token < 0 ? -1 : (int32_t)(cu[s] + front + token);
+	}
+	if (row)
+		out->value = pt_op_span_loss(run, z, rows,
+					     pt_run_upload(run, row, 2 * (size_t)f->rows * sizeof *row));
+	out->seed = f->d_weight;
+}
 
 enum { MOST = 30 };	/* tokens of an answer, as transformers' max_answer_length */
 
@@ -140,10 +219,12 @@ static int one_question(struct pt_measure *m, const struct pt_examples *x, int64
 	return 0;
 }
 
-int pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float *logits, struct pt_error *err)
+static int count_all(struct pt_measure *m, const struct pt_feed *f, const float *logits, const int32_t *argmax,
+		     struct pt_error *err)
 {
 	const struct pt_examples *x = f->x;
 
+	(void)argmax;
 	for (int64_t i = 0, end; i < x->n; i = end) {
 		for (end = i + 1; end < x->n && x->group && x->group[end] == x->group[i]; end++)
 			;
@@ -152,3 +233,32 @@ int pt_measure_spans(struct pt_measure *m, const struct pt_feed *f, const float 
 	}
 	return 0;
 }
+
+static const char *result(const struct pt_measure *m, int i, double *value)
+{
+	*value = pt_measure_ratio(i == 1 ? (double)m->exact : m->overlap, (double)m->targets);
+	return i == 1 ? "exact" : i == 2 ? "f1" : NULL;
+}
+
+/* The best answer of each piece, and its share of the scores of all tokens. */
+static int predict(struct pt_predict *p, const struct pt_evaluator *e, const struct pt_examples *x,
+		   struct pt_error *err)
+{
+	(void)err;
+	pt_predict_index(p, x);
+	for (int64_t i = 0; e->has_logits && i < x->n; i++) {
+		int64_t from, to;
+		float share = (float)pt_measure_answer(x, i, e->logits, &from, &to);
+
+		pt_predict_ids(p, x->input_ids + x->offsets[i] + from, from ? to - from + 1 : 0);
+		pt_buf_add(&p->probability, &share, sizeof share);
+		if (p->loss)
+			pt_predict_loss(p, e->has_loss ? e->loss[i] : 0);
+	}
+	return 0;
+}
+
+const struct pt_objective pt_objective_spans = {
+	.fill = fill, .plan = plan, .example = pt_objective_own_example, .loss = loss, .count_all = count_all,
+	.result = result, .predict = predict,
+};

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * measure_pairs.c - how near texts are: whether an anchor finds its own among
- * the candidates of its micro-batch (the first of equal ones counts against
- * it), and how cosines go with scores.
+ * measure_correlation.c - Pearson's and Spearman's.
  */
 #include "train/measure_priv.h"
 
@@ -10,29 +8,6 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-
-int pt_measure_pairs(struct pt_measure *m, const struct pt_feed *f, const float *z, struct pt_error *err)
-{
-	const struct pt_feed_pairs *p = &f->pairs;
-
-	for (int64_t i = 0; i < p->n; i++) {
-		const float *row = z + i * p->k;
-		int64_t rank = 1;
-
-		if (p->scored) {
-			if (pt_grow(&m->score, &m->cap_score, 2 * (m->nscores + 1), sizeof *m->score, err))
-				return err->status;
-			m->score[2 * m->nscores] = (double)f->target[i];
-			m->score[2 * m->nscores++ + 1] = (double)row[0];
-		}
-		for (int64_t j = 0; j < p->k && !p->scored; j++)
-			rank += j != f->label[i] && row[j] >= row[f->label[i]];
-		m->targets++;
-		m->correct += rank == 1;
-		m->reciprocal += 1 / (double)rank;
-	}
-	return 0;
-}
 
 double pt_measure_pearson(const double *x, const double *y, size_t n)
 {
