@@ -226,4 +226,22 @@ test_that 'the texts of a group stay together' '
 	peft-view g.pts | grep "max_seqs  *6"
 	test "$(show g.pts | grep -o "group [0-9]*" | uniq -c | grep -c "^ *3 ")" -eq 6'
 
+test_that 'of sources and targets --stream promises both bounds' '
+	echo "{\"prompt\":\"a\",\"completion\":\"b\"}" |
+		peft-tokenize -m m --task seq2seq --max-length 20 --max-target 10 | peft-batch --stream -b 4 >a 2>err
+	test ! -s err
+	head_has max_tokens 80 a
+	head_has max_decoder_tokens 40 a'
+
+test_that 'every task makes something of a line, or says why not' '
+	exits 2 peft-tokenize -m m --task nonsense l 2>err
+	sed "s/.*auto, //; s/,//g; s/ or / /" err >tasks
+	test "$(wc -w <tasks)" -ge 9
+	for t in $(cat tasks); do
+		grep -q "$t" "$SRC/man/peft-tokenize.1"
+		st=0
+		echo "{\"text\":\"a\",\"label\":\"x\"}" | peft-tokenize -m m --task $t --labels x -o t.pts 2>err || st=$?
+		test $st -eq 0 || test $st -eq 2 || test $st -eq 3
+	done'
+
 test_done

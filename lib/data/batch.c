@@ -131,7 +131,8 @@ static int64_t head_bound(const struct pt_record *head, const char *key)
 static void promise(struct batcher *b, const struct pt_examples *x)
 {
 	const struct pt_batch_options *o = b->o;
-	int64_t len = head_bound(b->head, "max_len"), dlen = head_bound(b->head, "max_decoder_len"), tokens;
+	int64_t len = head_bound(b->head, "max_len"), dlen = head_bound(b->head, "max_decoder_len"), tokens,
+		decoder_tokens;
 	bool decoder = x && x->decoder_ids;
 
 	b->bounds = (struct bounds){ -1, o->tokens ? o->tokens : o->examples, len, -1, -1, -1 };
@@ -146,13 +147,17 @@ static void promise(struct batcher *b, const struct pt_examples *x)
 		}
 		return;
 	}
-	if (len >= 0 && !__builtin_mul_overflow(len, o->examples, &tokens))
-		b->bounds.tokens = tokens;
-	else
-		pt_log(PT_WARN, "the input does not say how long its examples may be: no bound of memory is promised");
-	if (decoder && dlen >= 0 && !__builtin_mul_overflow(dlen, o->examples, &tokens)) {
+	/* Half of a bound is none: who plans by it would refuse the first decoder sequence. */
+	if (len < 0 || __builtin_mul_overflow(len, o->examples, &tokens) ||
+	    (decoder && (dlen < 0 || __builtin_mul_overflow(dlen, o->examples, &decoder_tokens)))) {
+		pt_log(PT_WARN, "the input does not say how long its %s may be: no bound of memory is promised",
+		       decoder && dlen < 0 && len >= 0 ? "targets" : "examples");
+		return;
+	}
+	b->bounds.tokens = tokens;
+	if (decoder) {
 		b->bounds.decoder_len = dlen;
-		b->bounds.decoder_tokens = tokens;
+		b->bounds.decoder_tokens = decoder_tokens;
 	}
 }
 

@@ -23,6 +23,7 @@ struct input {
 	bool groups, weights, decoder;
 	int segments;
 	const char *task;
+	const char *max_len, *max_decoder_len;	/* of HEAD; NULL: it does not say */
 	int64_t len[MAX], group[MAX];
 };
 
@@ -40,6 +41,10 @@ static void put_segment(struct pt_buf *all, const struct input *in, int from, in
 	assert_ok(pt_writer_open(&w, &o, &err), &err);
 	pt_st_build_init(&b);
 	pt_st_build_meta(&b, "task", in->task ? in->task : "lm");
+	if (in->max_len)
+		pt_st_build_meta(&b, "max_len", in->max_len);
+	if (in->max_decoder_len)
+		pt_st_build_meta(&b, "max_decoder_len", in->max_decoder_len);
 	assert_ok(pt_writer_head(w, &b, NULL, 0, "", &err), &err);
 	pt_st_build_release(&b);
 	for (int i = from; i < to; i++) {
@@ -104,7 +109,7 @@ static int run(const struct pt_batch_options *o, struct pt_error *err)
 /* What came out. */
 static struct {
 	int64_t micros, steps, examples, tokens;
-	int64_t max_tokens, max_seqs, max_len, total;		/* of HEAD, -1: absent */
+	int64_t max_tokens, max_seqs, max_len, max_decoder_tokens, total;	/* of HEAD, -1: absent */
 	int64_t seen_tokens, seen_seqs, seen_len;
 	bool limited;
 	int64_t order[MAX * 4], size[MAX * 4];			/* index of each example, of each micro-batch tokens */
@@ -179,6 +184,7 @@ static void read_output(void)
 			got.max_tokens = meta(rec, "max_tokens");
 			got.max_seqs = meta(rec, "max_seqs");
 			got.max_len = meta(rec, "max_len");
+			got.max_decoder_tokens = meta(rec, "max_decoder_tokens");
 			got.total = meta(rec, "total_steps");
 		} else if (rec->type == PT_RECORD) {
 			assert_ok(pt_examples_view(&x, PT_KIND_BATCH, &rec->st, &err), &err);

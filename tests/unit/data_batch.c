@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/rng.h"
 #include "batch_fix.h"
 
@@ -332,6 +333,38 @@ static void test_decoder(void **state)
 	assert_true(got.max_tokens <= 200);
 }
 
+static void count_warning(enum pt_log_level level, const char *msg, void *arg)
+{
+	(void)msg;
+	*(int *)arg += level == PT_WARN;
+}
+
+/* While it is read: bounds of sources and of targets, or neither and one warning. */
+static void test_decoder_promise(void **state)
+{
+	struct pt_batch_options o = by8;
+
+	(void)state;
+	o.stream = true;
+	for (int knows = 0; knows < 4; knows++) {
+		int warnings = 0;
+
+		lengths(40);
+		input.task = "seq2seq";
+		input.decoder = true;
+		input.max_len = knows & 1 ? "700" : NULL;
+		input.max_decoder_len = knows & 2 ? "350" : NULL;
+		put_input(&input);
+		pt_log_set(count_warning, &warnings);
+		go(&o);
+		pt_log_set(NULL, NULL);
+		assert_int_equal(warnings, knows != 3);
+		assert_int_equal(got.max_seqs, 8);
+		assert_int_equal(got.max_tokens, knows == 3 ? 8 * 700 : -1);
+		assert_int_equal(got.max_decoder_tokens, knows == 3 ? 8 * 350 : -1);
+	}
+}
+
 static void test_empty(void **state)
 {
 	struct pt_batch_options o = by8;
@@ -358,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_segments),
 		cmocka_unit_test(test_decoder),
+		cmocka_unit_test(test_decoder_promise),
 		cmocka_unit_test(test_empty),
 	};
 	int failed;
