@@ -6,6 +6,7 @@
  * driver is asked first, without the plug-in: loading that costs a second.
  */
 #include <dlfcn.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,11 @@ static int cuda_count(int *error)
 	/* Left loaded: the driver starts threads. */
 	return *error ? 0 : n;
 }
+
+/* PT_WRAP has every kernel: all that follows abi, but for what PT_WRAP_SCRATCH has. */
+#define ONE(name, params, args) + 1
+_Static_assert(sizeof(struct pt_kernels) == offsetof(struct pt_kernels, fill) + (3 PT_WRAP(ONE)) * sizeof(int (*)(void)),
+	       "a kernel is missing in PT_WRAP (device/wrap.h)");
 
 /* A table that lacks a kernel is of a plug-in from other sources. */
 static bool complete(const struct pt_kernels *k)

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "device/wrap.h"
+
 /* Forward and backward of a formula, without a look at its values; the arena's peak. */
 static size_t peak_of(struct fix *f, fix_fn fn, int *status)
 {
@@ -144,9 +146,27 @@ static void guard_guards(void **state)
 	(void)state;
 }
 
+/* Each path of the CPU, the plan and the guard have all kernels. */
+static void tables_are_whole(void **state)
+{
+	static const char *const name[] = { "cpu", "plan", "guard" };
+	struct pt_error err = PT_ERROR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+		struct pt_device *dev;
+
+		assert_ok(pt_device_open(&dev, name[i], NULL, &err), &err);
+#define THERE(kernel, params, args) assert_non_null(dev->k->kernel);
+		PT_WRAP(THERE)
+		pt_device_close(dev);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_are_whole),
 		cmocka_unit_test(plan_is_exact),
 		cmocka_unit_test(counts),
 		cmocka_unit_test(guard_guards),
