@@ -159,4 +159,58 @@ static void walk_mutations(const struct walk_mutation *m, size_t n)
 	assert_int_equal(unfelt, 0);
 }
 
+/* How far change, of what is no key, moves the output of a case from the golden one, as a share of what may be off. */
+static double walk_share(const char *name, void (*change)(struct mfix *)) REF_UNUSED;
+static double walk_share(const char *name, void (*change)(struct mfix *))
+{
+	struct mfix x;
+	double share;
+	size_t n;
+	float *y;
+
+	mfix_golden(&x, name);
+	mfix_open(&x, walk_devices[0]);
+	change(&x);
+	y = mfix_out(&x, &n);
+	share = golden_result(&x.g, "out", y, n, 0);
+	free(y);
+	mfix_close(&x);
+	mfix_release(&x);
+	return share;
+}
+
+/* What the program of every kin does: WALK_TESTS are its first tests, main() says of what. */
+static struct {
+	const char *kin;
+	const char *const *guarded;
+	const struct walk_mutation *mutation;
+	size_t n;
+} walk;
+
+static void walk_kin(const char *kin, const char *const *guarded, const struct walk_mutation *mutation, size_t n) REF_UNUSED;
+static void walk_kin(const char *kin, const char *const *guarded, const struct walk_mutation *mutation, size_t n)
+{
+	walk.kin = kin;
+	walk.guarded = guarded;
+	walk.mutation = mutation;
+	walk.n = n;
+}
+
+static void walk_test_cases(void **state) REF_UNUSED;
+static void walk_test_cases(void **state)
+{
+	(void)state;
+	walk_cases(walk.kin, walk.guarded);
+}
+
+static void walk_test_mutations(void **state) REF_UNUSED;
+static void walk_test_mutations(void **state)
+{
+	(void)state;
+	walk_mutations(walk.mutation, walk.n);
+}
+
+#define WALK_TESTS \
+	cmocka_unit_test(walk_test_cases), cmocka_unit_test(walk_test_mutations)
+
 #endif

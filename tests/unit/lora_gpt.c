@@ -4,47 +4,23 @@
  */
 #include "lora_walk.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("gpt");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("gpt");
-}
-
-static void test_merge(void **state)
-{
-	(void)state;
-	lwalk_merge("gpt");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "gpt2", false, "lora_alpha", "5.9" },
-		{ "gpt2-linear", false, "bias", "\"none\"" },
-		{ "neox-linear", false, "bias", "\"none\"" },
-		{ "opt-post", false, "bias", "\"none\"" },
-		{ "falcon-40b", false, "use_rslora", "true" },
-		{ "falcon-rw", false, "bias", "\"none\"" },
-		{ "phi", true, "eps", "1e-8" },
-		{ "bloom", true, "decay", "0" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "gpt2", false, "lora_alpha", "5.9" },
+	{ "gpt2-linear", false, "bias", "\"none\"" },
+	{ "neox-linear", false, "bias", "\"none\"" },
+	{ "opt-post", false, "bias", "\"none\"" },
+	{ "falcon-40b", false, "use_rslora", "true" },
+	{ "falcon-rw", false, "bias", "\"none\"" },
+	{ "phi", true, "eps", "1e-8" },
+	{ "bloom", true, "decay", "0" },
+};
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge),
+		LWALK_TESTS,
 	};
 
+	lwalk_kin("gpt", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("lora_gpt", tests, NULL, NULL);
 }

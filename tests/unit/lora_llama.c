@@ -4,50 +4,26 @@
  */
 #include "lora_walk.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("llama");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("llama");
-}
-
-static void test_merge(void **state)
-{
-	(void)state;
-	lwalk_merge("llama");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "llama", false, "lora_alpha", "5.9" },
-		{ "llama-rich", false, "use_rslora", "false" },
-		{ "llama-rich", false, "alpha_pattern", "{}" },
-		{ "llama-rich", false, "bias", "\"none\"" },
-		{ "llama-rich", false, "bias", "\"lora_only\"" },
-		{ "llama-rich", false, "modules_to_save", "null" },
-		{ "llama-saved", false, "bias", "\"none\"" },
-		{ "llama-saved", false, "modules_to_save", "null" },
-		{ "llama-tied", false, "ensure_weight_tying", "false" },
-		{ "llama", true, "lr", "0.016" },
-		{ "llama", true, "beta1", "0.81" },
-		{ "llama", true, "beta2", "0.949" },
-		{ "llama", true, "eps", "1e-8" },
-		{ "llama", true, "decay", "0" },
-		{ "llama", true, "clip", "0" },
-		{ "llama", true, "warmup", "0" },
-		{ "llama", true, "warmup", "2" },
-		{ "llama", true, "total", "15" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "llama", false, "lora_alpha", "5.9" },
+	{ "llama-rich", false, "use_rslora", "false" },
+	{ "llama-rich", false, "alpha_pattern", "{}" },
+	{ "llama-rich", false, "bias", "\"none\"" },
+	{ "llama-rich", false, "bias", "\"lora_only\"" },
+	{ "llama-rich", false, "modules_to_save", "null" },
+	{ "llama-saved", false, "bias", "\"none\"" },
+	{ "llama-saved", false, "modules_to_save", "null" },
+	{ "llama-tied", false, "ensure_weight_tying", "false" },
+	{ "llama", true, "lr", "0.016" },
+	{ "llama", true, "beta1", "0.81" },
+	{ "llama", true, "beta2", "0.949" },
+	{ "llama", true, "eps", "1e-8" },
+	{ "llama", true, "decay", "0" },
+	{ "llama", true, "clip", "0" },
+	{ "llama", true, "warmup", "0" },
+	{ "llama", true, "warmup", "2" },
+	{ "llama", true, "total", "15" },
+};
 
 /* No bias correction; decay of everything. */
 static void test_left_out(void **state)
@@ -145,10 +121,12 @@ static void test_two(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge), cmocka_unit_test(test_left_out), cmocka_unit_test(test_transposed),
+		LWALK_TESTS,
+		cmocka_unit_test(test_left_out),
+		cmocka_unit_test(test_transposed),
 		cmocka_unit_test(test_two),
 	};
 
+	lwalk_kin("llama", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("lora_llama", tests, NULL, NULL);
 }

@@ -5,42 +5,18 @@
  */
 #include "lora_walk.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("methods");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("methods");
-}
-
-static void test_merge(void **state)
-{
-	(void)state;
-	lwalk_merge("methods");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "dora", false, "lora_alpha", "5.9" },
-		{ "dora-rich", false, "use_rslora", "false" },
-		{ "dora-rich", false, "alpha_pattern", "{}" },
-		{ "dora-rich", false, "bias", "\"lora_only\"" },
-		{ "dora-rich", false, "modules_to_save", "null" },
-		{ "ia3-rich", false, "modules_to_save", "null" },
-		{ "loraplus", true, "loraplus", "2.9" },
-		{ "loraplus", true, "loraplus_embedding", "0.049" },
-		{ "bitfit", false, "bias", "\"lora_only\"" },
-		{ "ln-bert", true, "decay", "0" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "dora", false, "lora_alpha", "5.9" },
+	{ "dora-rich", false, "use_rslora", "false" },
+	{ "dora-rich", false, "alpha_pattern", "{}" },
+	{ "dora-rich", false, "bias", "\"lora_only\"" },
+	{ "dora-rich", false, "modules_to_save", "null" },
+	{ "ia3-rich", false, "modules_to_save", "null" },
+	{ "loraplus", true, "loraplus", "2.9" },
+	{ "loraplus", true, "loraplus_embedding", "0.049" },
+	{ "bitfit", false, "bias", "\"lora_only\"" },
+	{ "ln-bert", true, "decay", "0" },
+};
 
 /* A weight stored [in,out], as Conv1D has it: the same tensors of the adapter, the same logits, and merged. */
 static void transposed(const char *name, const char *path)
@@ -159,10 +135,12 @@ static void test_dropped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge), cmocka_unit_test(test_transposed), cmocka_unit_test(test_norms),
+		LWALK_TESTS,
+		cmocka_unit_test(test_transposed),
+		cmocka_unit_test(test_norms),
 		cmocka_unit_test(test_dropped),
 	};
 
+	lwalk_kin("methods", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("lora_methods", tests, NULL, NULL);
 }

@@ -9,37 +9,13 @@
 #include "peft/merge.h"
 #include "train/step.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("moe");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("moe");
-}
-
-static void test_merge(void **state)
-{
-	(void)state;
-	lwalk_merge("moe");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "mixtral-params", false, "lora_alpha", "2.9" },
-		{ "mixtral-params", false, "alpha_pattern", "{}" },
-		{ "mixtral-split", false, "lora_alpha", "2.9" },
-		{ "qwen2-moe-params", false, "use_rslora", "false" },
-		{ "qwen3-moe-params", false, "lora_alpha", "3.9" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "mixtral-params", false, "lora_alpha", "2.9" },
+	{ "mixtral-params", false, "alpha_pattern", "{}" },
+	{ "mixtral-split", false, "lora_alpha", "2.9" },
+	{ "qwen2-moe-params", false, "use_rslora", "false" },
+	{ "qwen3-moe-params", false, "lora_alpha", "3.9" },
+};
 
 /* On a base that keeps its experts as parameters of three dimensions: all of a case. */
 static void test_packed(void **state)
@@ -315,10 +291,7 @@ static void test_recompute(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_mutations),
+		LWALK_TESTS,
 		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_packed_merged),
 		cmocka_unit_test(test_steps),
@@ -326,5 +299,6 @@ int main(void)
 		cmocka_unit_test(test_recompute),
 	};
 
+	lwalk_kin("moe", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,46 +4,20 @@
  */
 #include "lora_walk.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("t5");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("t5");
-}
-
-static void test_merge(void **state)
-{
-	(void)state;
-	lwalk_merge("t5");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "t5", false, "lora_alpha", "1.4" },
-		{ "t5-rich", false, "use_rslora", "false" },
-		{ "t5-rich", false, "modules_to_save", "[\"final_layer_norm\"]" },
-		{ "t5-rich", false, "modules_to_save", "[\"decoder.block.0.layer.0.SelfAttention.relative_attention_bias\"]" },
-		{ "t5", true, "lr", "0.031" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "t5", false, "lora_alpha", "1.4" },
+	{ "t5-rich", false, "use_rslora", "false" },
+	{ "t5-rich", false, "modules_to_save", "[\"final_layer_norm\"]" },
+	{ "t5-rich", false, "modules_to_save", "[\"decoder.block.0.layer.0.SelfAttention.relative_attention_bias\"]" },
+	{ "t5", true, "lr", "0.031" },
+};
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_mutations),
+		LWALK_TESTS,
 	};
 
+	lwalk_kin("t5", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("lora_t5", tests, NULL, NULL);
 }

@@ -382,4 +382,51 @@ static void lwalk_merge(const char *kin)
 	golden_names_free(cases, ncases);
 }
 
+/* What the program of every kin does: LWALK_TESTS are its first tests, main() says of what. */
+static struct {
+	const char *kin;
+	const struct lwalk_mutation *mutation;
+	size_t n;
+} lwalk;
+
+static void lwalk_kin(const char *kin, const struct lwalk_mutation *mutation, size_t n) REF_UNUSED;
+static void lwalk_kin(const char *kin, const struct lwalk_mutation *mutation, size_t n)
+{
+	lwalk.kin = kin;
+	lwalk.mutation = mutation;
+	lwalk.n = n;
+}
+
+static void lwalk_test_cases(void **state) REF_UNUSED;
+static void lwalk_test_cases(void **state)
+{
+	(void)state;
+	lwalk_cases(lwalk.kin);
+}
+
+static void lwalk_test_mutations(void **state) REF_UNUSED;
+static void lwalk_test_mutations(void **state)
+{
+	(void)state;
+	lwalk_mutations(lwalk.mutation, lwalk.n);
+}
+
+static void lwalk_test_switch(void **state) REF_UNUSED;
+static void lwalk_test_switch(void **state)
+{
+	(void)state;
+	lwalk_switch(lwalk.kin);
+}
+
+static void lwalk_test_merge(void **state) REF_UNUSED;
+static void lwalk_test_merge(void **state)
+{
+	(void)state;
+	lwalk_merge(lwalk.kin);
+}
+
+#define LWALK_TESTS \
+	cmocka_unit_test(lwalk_test_cases), cmocka_unit_test(lwalk_test_mutations), \
+	cmocka_unit_test(lwalk_test_switch), cmocka_unit_test(lwalk_test_merge)
+
 #endif

@@ -4,42 +4,30 @@
  */
 #include "golden_walk.h"
 
-static void test_cases(void **state)
-{
-	static const char *const guarded[] = { "qwen2-moe-norm", "mixtral-class", NULL };
+static const char *const guarded[] = { "qwen2-moe-norm", "mixtral-class", NULL };
 
-	(void)state;
-	walk_cases("moe", guarded);
-}
-
-static void test_mutations(void **state)
-{
-	static const struct walk_mutation mutations[] = {
-		{ "mixtral", "num_experts_per_tok", "1" },
-		{ "mixtral", "rope_theta", "10000" },		/* its default is another */
-		{ "mixtral", "rms_norm_eps", "1e-5" },
-		{ "mixtral", "hidden_act", "\"gelu\"" },
-		{ "mixtral-window", "sliding_window", "null" },
-		{ "mixtral-window", "sliding_window", "3" },
-		{ "qwen2-moe", "num_experts_per_tok", "2" },
-		{ "qwen2-moe", "norm_topk_prob", "true" },
-		{ "qwen2-moe", "use_sliding_window", "false" },
-		{ "qwen2-moe", "sliding_window", "5" },
-		{ "qwen2-moe", "max_window_layers", "0" },
-		{ "qwen2-moe", "max_window_layers", "3" },
-		{ "qwen2-moe", "layer_types", "[\"full_attention\",\"full_attention\",\"full_attention\"]" },
-		{ "qwen2-moe-norm", "norm_topk_prob", "false" },
-		{ "qwen2-moe-norm", "layer_types", NULL },
-		{ "qwen3-moe", "norm_topk_prob", "false" },
-		{ "qwen3-moe", "attention_bias", "false" },
-		{ "qwen3-moe-plain", "norm_topk_prob", "true" },
-		{ "qwen3-moe-plain", "use_sliding_window", "false" },
-		{ "qwen3-moe-plain", "sliding_window", "3" },
-	};
-
-	(void)state;
-	walk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct walk_mutation mutations[] = {
+	{ "mixtral", "num_experts_per_tok", "1" },
+	{ "mixtral", "rope_theta", "10000" },		/* its default is another */
+	{ "mixtral", "rms_norm_eps", "1e-5" },
+	{ "mixtral", "hidden_act", "\"gelu\"" },
+	{ "mixtral-window", "sliding_window", "null" },
+	{ "mixtral-window", "sliding_window", "3" },
+	{ "qwen2-moe", "num_experts_per_tok", "2" },
+	{ "qwen2-moe", "norm_topk_prob", "true" },
+	{ "qwen2-moe", "use_sliding_window", "false" },
+	{ "qwen2-moe", "sliding_window", "5" },
+	{ "qwen2-moe", "max_window_layers", "0" },
+	{ "qwen2-moe", "max_window_layers", "3" },
+	{ "qwen2-moe", "layer_types", "[\"full_attention\",\"full_attention\",\"full_attention\"]" },
+	{ "qwen2-moe-norm", "norm_topk_prob", "false" },
+	{ "qwen2-moe-norm", "layer_types", NULL },
+	{ "qwen3-moe", "norm_topk_prob", "false" },
+	{ "qwen3-moe", "attention_bias", "false" },
+	{ "qwen3-moe-plain", "norm_topk_prob", "true" },
+	{ "qwen3-moe-plain", "use_sliding_window", "false" },
+	{ "qwen3-moe-plain", "sliding_window", "3" },
+};
 
 /* The loss of the routers is felt, by its factor, and is there only where the configuration says so. */
 static void test_router_loss(void **state)
@@ -145,13 +133,13 @@ static void test_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_mutations),
+		WALK_TESTS,
 		cmocka_unit_test(test_router_loss),
 		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_packed_refused),
 		cmocka_unit_test(test_refusals),
 	};
 
+	walk_kin("moe", guarded, mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

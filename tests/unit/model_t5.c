@@ -5,38 +5,26 @@
  */
 #include "golden_walk.h"
 
-static void test_cases(void **state)
-{
-	static const char *const guarded[] = { "t5", "t5-class", NULL };
+static const char *const guarded[] = { "t5", "t5-class", NULL };
 
-	(void)state;
-	walk_cases("t5", guarded);
-}
-
-static void test_mutations(void **state)
-{
-	static const struct walk_mutation mutations[] = {
-		{ "t5", "layer_norm_epsilon", "1e-6" },
-		{ "t5", "relative_attention_max_distance", "9" },
-		{ "t5", "relative_attention_max_distance", NULL },
-		{ "t5", "feed_forward_proj", "\"gelu_new\"" },
-		{ "t5", "decoder_start_token_id", "4" },
-		/* v1.0 scales the decoder's outputs unless either key says no. */
-		{ "t5", "tie_word_embeddings", "false" },
-		{ "t5", "scale_decoder_outputs", "false" },
-		{ "t5-flan", "scale_decoder_outputs", "true" },
-		{ "t5-flan", "tie_word_embeddings", "true" },
-		{ "t5-flan", "feed_forward_proj", "\"gated-gelu_python\"" },
-		{ "t5-flan", "feed_forward_proj", "\"gated-silu\"" },
-		{ "mt5", "decoder_start_token_id", "3" },
-		{ "mt5", "relative_attention_max_distance", "40" },
-		{ "t5-class", "eos_token_id", "[5, 7, 9, 11, 13, 15, 17, 1, 21, 23, 25, 27, 29, 31, 33, 35]" },
-		{ "t5-class", "decoder_start_token_id", "4" },
-	};
-
-	(void)state;
-	walk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
+static const struct walk_mutation mutations[] = {
+	{ "t5", "layer_norm_epsilon", "1e-6" },
+	{ "t5", "relative_attention_max_distance", "9" },
+	{ "t5", "relative_attention_max_distance", NULL },
+	{ "t5", "feed_forward_proj", "\"gelu_new\"" },
+	{ "t5", "decoder_start_token_id", "4" },
+	/* v1.0 scales the decoder's outputs unless either key says no. */
+	{ "t5", "tie_word_embeddings", "false" },
+	{ "t5", "scale_decoder_outputs", "false" },
+	{ "t5-flan", "scale_decoder_outputs", "true" },
+	{ "t5-flan", "tie_word_embeddings", "true" },
+	{ "t5-flan", "feed_forward_proj", "\"gated-gelu_python\"" },
+	{ "t5-flan", "feed_forward_proj", "\"gated-silu\"" },
+	{ "mt5", "decoder_start_token_id", "3" },
+	{ "mt5", "relative_attention_max_distance", "40" },
+	{ "t5-class", "eos_token_id", "[5, 7, 9, 11, 13, 15, 17, 1, 21, 23, 25, 27, 29, 31, 33, 35]" },
+	{ "t5-class", "decoder_start_token_id", "4" },
+};
 
 /* Output with a changed key and renamed tensors, as a share of what may be off from the golden one. */
 static double share_of(const char *name, const char *key, const char *value, bool (*rename)(const char *, char *),
@@ -256,12 +244,12 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases),
-		cmocka_unit_test(test_mutations),
+		WALK_TESTS,
 		cmocka_unit_test(test_inputs),
 		cmocka_unit_test(test_decode),
 		cmocka_unit_test(test_refused),
 	};
 
+	walk_kin("t5", guarded, mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("model_t5", tests, NULL, NULL);
 }
