@@ -17,7 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 3
+#define PT_DEVICE_ABI 4
 
 struct pt_kernels;
 

@@ -367,10 +367,18 @@ struct pt_k_embed {
 struct pt_k_adamw {
 	size_t n;
 	float *p, *m, *v;
-	const float *g;
+	float *g;
+	bool clear;			/* g is zero afterwards */
 	double lr, beta1, beta2, eps, decay;
 	int64_t t;
 	const float *gscale;		/* device scalar or NULL */
+};
+
+/* *out (device) = sum x^2 in fixed blocks; NaN and infinity show in it. */
+struct pt_k_sumsq {
+	const float *x;
+	size_t n;
+	double *out;
 };
 
 struct pt_kernels {
@@ -436,12 +444,12 @@ struct pt_kernels {
 	int (*span_bwd)(struct pt_device *, const struct pt_k_span *, struct pt_error *);
 	int (*embed_fwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
 	int (*embed_bwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
-	int (*adamw)(struct pt_device *, const struct pt_k_adamw *, struct pt_error *);
+	/* of count tensors (host array) */
+	int (*adamw)(struct pt_device *, int count, const struct pt_k_adamw *, struct pt_error *);
 	/* inv[i] = 1 / sqrt(sumsq[i] + sum_k b[i,k] p[i,k]) of n rows of r; 0 where the sum is not positive */
 	int (*inv_norm)(struct pt_device *, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
 			float *inv, struct pt_error *);
-	/* *out (device, f64) = sum x^2 in fixed blocks; NaN and infinity show in it */
-	int (*sumsq)(struct pt_device *, const float *x, size_t n, double *out, struct pt_error *);
+	int (*sumsq)(struct pt_device *, int count, const struct pt_k_sumsq *, struct pt_error *);
 	/* *out (device, i64) = number of elements that are NaN or infinite */
 	int (*nonfinite)(struct pt_device *, const float *x, size_t n, int64_t *out, struct pt_error *);
 };

@@ -99,10 +99,10 @@ static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_
 	X(span_bwd, const struct pt_k_span *k, k) \
 	X(embed_fwd, const struct pt_k_embed *k, k) \
 	X(embed_bwd, const struct pt_k_embed *k, k) \
-	X(adamw, const struct pt_k_adamw *k, k) \
+	X(adamw, PT_WRAP_LIST(int count, const struct pt_k_adamw *k), PT_WRAP_LIST(count, k)) \
 	X(inv_norm, PT_WRAP_LIST(int64_t n, int64_t r, const float *sumsq, const float *b, const float *p, float *inv), \
 	  PT_WRAP_LIST(n, r, sumsq, b, p, inv)) \
-	X(sumsq, PT_WRAP_LIST(const float *x, size_t n, double *out), PT_WRAP_LIST(x, n, out)) \
+	X(sumsq, PT_WRAP_LIST(int count, const struct pt_k_sumsq *k), PT_WRAP_LIST(count, k)) \
 	X(nonfinite, PT_WRAP_LIST(const float *x, size_t n, int64_t *out), PT_WRAP_LIST(x, n, out))
 
 #endif

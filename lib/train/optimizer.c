@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "device/kernels.h"
 
 int pt_optimizer_init(struct pt_optimizer *o, const struct pt_adamw *cfg, struct pt_params *params,
 		      struct pt_error *err)
@@ -25,7 +24,9 @@ int pt_optimizer_init(struct pt_optimizer *o, const struct pt_adamw *cfg, struct
 	o->params = params;
 	o->host_sumsq = pt_calloc(n, sizeof *o->host_sumsq, err);
 	o->moved = pt_calloc(n, sizeof *o->moved, err);
-	if (!o->host_sumsq || !o->moved)
+	o->update = pt_calloc(n, sizeof *o->update, err);
+	o->square = pt_calloc(n, sizeof *o->square, err);
+	if (!o->host_sumsq || !o->moved || !o->update || !o->square)
 		return PT_FAIL;
 	rc = dev->alloc(dev, n * sizeof(double), &mem, err);
 	if (rc)
@@ -51,6 +52,8 @@ void pt_optimizer_release(struct pt_optimizer *o)
 	}
 	free(o->host_sumsq);
 	free(o->moved);
+	free(o->update);
+	free(o->square);
 	memset(o, 0, sizeof *o);
 }
 
@@ -67,10 +70,11 @@ int pt_optimizer_norm(struct pt_optimizer *o, double *norm, const struct pt_para
 	for (int i = 0; i < p->n; i++) {
 		const struct pt_tensor *t = &p->item[i]->t;
 
-		rc = dev->k->sumsq(dev, t->grad, (size_t)pt_tensor_count(t), o->sumsq + i, err);
-		if (rc)
-			return rc;
+		o->square[i] = (struct pt_k_sumsq){ t->grad, (size_t)pt_tensor_count(t), o->sumsq + i };
 	}
+	rc = dev->k->sumsq(dev, p->n, o->square, err);
+	if (rc)
+		return rc;
 	if (p->n == 0 || dev->plan)
 		return 0;
 	rc = dev->download(dev, o->host_sumsq, o->sumsq, (size_t)p->n * sizeof(double), err);
@@ -107,12 +111,14 @@ int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm,
 	p->version++;
 	for (int i = 0; i < p->n; i++) {
 		struct pt_param *x = p->item[i];
-		struct pt_k_adamw k = {
+
+		o->update[i] = (struct pt_k_adamw){
 			.n = (size_t)pt_tensor_count(&x->t),
 			.p = x->t.data,
 			.m = x->m,
 			.v = x->v,
 			.g = x->t.grad,
+			.clear = true,
 			.lr = lr * (double)x->lr_scale,
 			.beta1 = o->cfg.beta1,
 			.beta2 = o->cfg.beta2,
@@ -121,10 +127,6 @@ int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm,
 			.t = t,
 			.gscale = o->gscale,
 		};
-
-		rc = dev->k->adamw(dev, &k, err);
-		if (rc)
-			return rc;
 	}
-	return pt_params_zero_grad(p, err);
+	return dev->k->adamw(dev, p->n, o->update, err);
 }

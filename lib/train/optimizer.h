@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "device/kernels.h"
 #include "tensor/param.h"
 
 struct pt_adamw {
@@ -24,6 +25,8 @@ struct pt_optimizer {
 	struct pt_params *params;	/* borrowed */
 	double *sumsq;			/* device [n]: one sum of squares a tensor */
 	double *host_sumsq;		/* [n] */
+	struct pt_k_adamw *update;	/* [n] what is asked of the device */
+	struct pt_k_sumsq *square;	/* [n] */
 	float *gscale;			/* device scalar: the clip factor */
 	bool *moved;			/* [n] its gradient has been other than zero at some step */
 };

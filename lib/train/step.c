@@ -80,6 +80,7 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 	s->run.train = true;
 	pt_run_compute(&s->run, s->bf16);
 	s->bad = -1;
+	s->clear = false;
 	if (pt_feed_fill(&s->feed, &s->run, x, err) ||
 	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||
 	    take_router(s, &l, err) || pt_loss_backward(&s->run, &l, err))
@@ -108,6 +109,7 @@ static int method_loss(struct pt_step *s, struct pt_error *err)
 	if (pt_tensor_read(&s->run, t, &value, err))
 		return err->status;
 	s->loss += (double)value;
+	s->clear = false;
 	return pt_backward(&s->run, t, NULL, err);
 }
 
@@ -115,7 +117,10 @@ int pt_step_clear(struct pt_step *s, struct pt_error *err)
 {
 	s->loss = s->router = 0;
 	s->tokens = s->examples = 0;
-	return pt_params_zero_grad(s->opt.params, err);
+	if (!s->clear && pt_params_zero_grad(s->opt.params, err))
+		return err->status;
+	s->clear = true;
+	return 0;
 }
 
 int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, double *norm,
@@ -129,5 +134,6 @@ int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, doubl
 		return pt_error(err, PT_NUMERIC, "the gradient is not finite");
 	if (pt_optimizer_step(&s->opt, lr, t, *norm, err))
 		return err->status;
+	s->clear = true;
 	return s->adapter ? pt_adapter_after_step(s->adapter, t, total, err) : 0;
 }

@@ -26,6 +26,7 @@ struct pt_step {
 	struct pt_feed_bounds train, eval;	/* shapes that the arena holds */
 	bool bf16;
 
+	bool clear;			/* all gradients are known to be zero */
 	/* the step so far */
 	double loss;			/* what is learned: mean over the step's targets, and what is added to it, once all
 					 * micro-batches were added */

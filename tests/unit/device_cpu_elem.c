@@ -294,7 +294,7 @@ static void adamw(void **state)
 		float *wm = fix_dup(m, N * sizeof *m), *wv;
 		struct pt_k_adamw k = { .n = N, .p = p, .m = m, .v = v, .g = g, .lr = 0.02, .beta1 = 0.9,
 					.beta2 = 0.999, .eps = 1e-4, .decay = 0.1, .t = 7,
-					.gscale = i % 2 ? &scale : NULL };
+					.gscale = i % 2 ? &scale : NULL, .clear = i % 2 };
 
 		for (int j = 0; j < N; j++)
 			v[j] = v[j] * v[j] * 0.01f;
@@ -310,10 +310,12 @@ static void adamw(void **state)
 			want[j] = (float)((double)want[j] * (1 - 0.02 * 0.1) -
 					  0.02 / b1 * mj / (sqrt(vj / (1 - pow(0.999, 7))) + 1e-4));
 		}
-		assert_ok(cpus.dev[i]->k->adamw(cpus.dev[i], &k, &err), &err);
+		assert_ok(cpus.dev[i]->k->adamw(cpus.dev[i], 1, &k, &err), &err);
 		fix_near("parameters", p, want, N, 2e-7);
 		fix_near("first moments", m, wm, N, 2e-7);
 		fix_near("second moments", v, wv, N, 2e-7);
+		for (int j = 0; j < N; j++)
+			assert_true((g[j] == 0) == k.clear);
 		/* One and four threads, both without a scale. */
 		if (i % 3 == 0 && i % 2 == 0)
 			p0 = fix_dup(p, N * sizeof *p);
@@ -351,7 +353,7 @@ static void reductions(void **state)
 		for (size_t i = 0; i < n; i++)
 			want += (double)x[i] * (double)x[i];
 		for (int i = 0; i < cpus.n; i++) {
-			assert_ok(cpus.dev[i]->k->sumsq(cpus.dev[i], x, n, &got, &err), &err);
+			assert_ok(cpus.dev[i]->k->sumsq(cpus.dev[i], 1, &(struct pt_k_sumsq){ x, n, &got }, &err), &err);
 			assert_true(fabs(got - want) <= 1e-12 * want);
 			if (i % 3)
 				assert_true(got == first);
@@ -365,7 +367,7 @@ static void reductions(void **state)
 			x[3] = INFINITY;
 		}
 		for (int i = 0; i < cpus.n && n > 10; i++) {
-			assert_ok(cpus.dev[i]->k->sumsq(cpus.dev[i], x, n, &got, &err), &err);
+			assert_ok(cpus.dev[i]->k->sumsq(cpus.dev[i], 1, &(struct pt_k_sumsq){ x, n, &got }, &err), &err);
 			assert_true(isnan(got));
 			assert_ok(cpus.dev[i]->k->nonfinite(cpus.dev[i], x, n, &bad, &err), &err);
 			assert_int_equal(bad, 3);

@@ -58,8 +58,8 @@ static void test_optimiser(void **state)
 			k.m = p[1];
 			k.v = p[3];
 			k.g = p[4];
-			assert_ok(dev[d]->k->sumsq(dev[d], p[4], n, out, &err), &err);
-			assert_ok(dev[d]->k->adamw(dev[d], &k, &err), &err);
+			assert_ok(dev[d]->k->sumsq(dev[d], 1, &(struct pt_k_sumsq){ p[4], n, out }, &err), &err);
+			assert_ok(dev[d]->k->adamw(dev[d], 1, &k, &err), &err);
 			assert_ok(dev[d]->download(dev[d], &sum[d], out, 8, &err), &err);
 			got[d] = calloc(2 * n, 4);
 			assert_ok(dev[d]->download(dev[d], got[d], p[0], n * 4, &err), &err);

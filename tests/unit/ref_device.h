@@ -438,27 +438,36 @@ static int ref_copy(struct pt_device *dev, void *dst, const void *src, size_t by
 	return ref_move(dev, dst, src, bytes, err);
 }
 
-static int ref_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err)
+static void ref_adamw_one(const struct pt_k_adamw *k)
 {
 	double c1 = 1 - pow(k->beta1, (double)k->t), c2 = 1 - pow(k->beta2, (double)k->t);
 
-	(void)dev, (void)err;
 	for (size_t i = 0; i < k->n; i++) {
 		double g = (double)k->g[i] * (k->gscale ? *k->gscale : 1), p = k->p[i] * (1 - k->lr * k->decay);
 
 		k->m[i] = (float)(k->beta1 * k->m[i] + (1 - k->beta1) * g);
 		k->v[i] = (float)(k->beta2 * k->v[i] + (1 - k->beta2) * g * g);
 		k->p[i] = (float)(p - k->lr * (k->m[i] / c1) / (sqrt(k->v[i] / c2) + k->eps));
+		k->g[i] = k->clear ? 0 : k->g[i];
 	}
+}
+
+static int ref_adamw(struct pt_device *dev, int count, const struct pt_k_adamw *k, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	for (int i = 0; i < count; i++)
+		ref_adamw_one(&k[i]);
 	return 0;
 }
 
-static int ref_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err)
+static int ref_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq *k, struct pt_error *err)
 {
 	(void)dev, (void)err;
-	*out = 0;
-	for (size_t i = 0; i < n; i++)
-		*out += (double)x[i] * x[i];
+	for (int t = 0; t < count; t++) {
+		*k[t].out = 0;
+		for (size_t i = 0; i < k[t].n; i++)
+			*k[t].out += (double)k[t].x[i] * k[t].x[i];
+	}
 	return 0;
 }
 

@@ -181,10 +181,10 @@ int pt_cpu_span_fwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_
 int pt_cpu_span_bwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_error *err);
 int pt_cpu_embed_fwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
 int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
-int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err);
+int pt_cpu_adamw(struct pt_device *dev, int count, const struct pt_k_adamw *k, struct pt_error *err);
 int pt_cpu_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
 		    float *inv, struct pt_error *err);
-int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err);
+int pt_cpu_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq *k, struct pt_error *err);
 int pt_cpu_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err);
 
 extern const struct pt_kernels pt_cpu_table;

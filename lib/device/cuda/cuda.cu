@@ -257,6 +257,7 @@ static int cuda_open(struct pt_device **out, int index, const struct pt_device_o
 	snprintf(dev->path, sizeof dev->path, "%.120s, cublasLt %zu", prop.name, cublasLtGetVersion());
 	c->index = index;
 	c->sms = prop.multiProcessorCount;
+	c->shared = prop.sharedMemPerBlockOptin;
 	dev->bf16 = dev->bf16_act = true;
 	dev->k = &pt_cuda_kernels;
 	dev->self = c;

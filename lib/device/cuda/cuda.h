@@ -31,6 +31,7 @@ struct pt_cuda_plan;			/* products.cu: algorithms by shape */
 
 struct pt_cuda {
 	int index, sms;
+	size_t shared;			/* bytes of shared memory that a block can have */
 	cudaStream_t stream;
 	cublasLtHandle_t lt;
 	void *work;			/* of cublasLt */
@@ -293,9 +294,9 @@ PT_CUDA_DECLARE(span_fwd, const struct pt_k_span *k);
 PT_CUDA_DECLARE(span_bwd, const struct pt_k_span *k);
 PT_CUDA_DECLARE(embed_fwd, const struct pt_k_embed *k);
 PT_CUDA_DECLARE(embed_bwd, const struct pt_k_embed *k);
-PT_CUDA_DECLARE(adamw, const struct pt_k_adamw *k);
+PT_CUDA_DECLARE(adamw, int count, const struct pt_k_adamw *k);
 PT_CUDA_DECLARE(inv_norm, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p, float *inv);
-PT_CUDA_DECLARE(sumsq, const float *x, size_t n, double *out);
+PT_CUDA_DECLARE(sumsq, int count, const struct pt_k_sumsq *k);
 PT_CUDA_DECLARE(nonfinite, const float *x, size_t n, int64_t *out);
 size_t pt_cuda_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward);
 size_t pt_cuda_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward);

@@ -81,22 +81,24 @@ struct packed {
  * A of the terms below each other, B of each linear's side by side and scaled;
  * where ranks are padded the last term of a linear writes the zeros.
  */
-template <typename T> __global__ static void pack(struct packed p, T *a, T *b, T *at, int64_t k, int64_t ranks)
+template <typename T> __global__ static void pack(const __grid_constant__ struct packed p, T *a, T *b, T *at, int k, int ranks)
 {
 	const auto &t = p.term[blockIdx.y];
-	int64_t step = (int64_t)gridDim.x * BLOCK, first = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
+	int step = gridDim.x * BLOCK, first = blockIdx.x * BLOCK + threadIdx.x, width = (int)t.width, r = (int)t.r;
 
-	for (int64_t i = first; i < t.width * k; i += step)
-		a[t.a_to + i] = pt_t<T>(i < t.r * k ? t.a[i] : 0);
-	for (int64_t i = first; i < t.width * k && at; i += step) {
-		int64_t row = i / t.width, col = i % t.width;
+#pragma unroll 4
+	for (int i = first; i < width * k; i += step)
+		a[t.a_to + i] = pt_t<T>(i < r * k ? t.a[i] : 0);
+	for (int i = first; i < width * k && at; i += step) {
+		int row = i / width, col = i % width;
 
-		at[row * ranks + t.a_to / k + col] = pt_t<T>(col < t.r ? t.a[col * k + row] : 0);
+		at[(int64_t)row * ranks + t.a_to / k + col] = pt_t<T>(col < r ? t.a[(int64_t)col * k + row] : 0);
 	}
-	for (int64_t i = first; i < t.n * t.width; i += step) {
-		int64_t row = i / t.width, col = i % t.width;
+#pragma unroll 4
+	for (int i = first; i < (int)t.n * width; i += step) {
+		int row = i / width, col = i % width;
 
-		b[t.b_to + row * t.ld + col] = pt_t<T>(col < t.r ? t.scale * t.b[row * t.r + col] : 0);
+		b[t.b_to + row * t.ld + col] = pt_t<T>(col < r ? t.scale * t.b[(int64_t)row * r + col] : 0);
 	}
 }
 
@@ -138,7 +140,7 @@ static int pack_launch(struct pt_device *dev, const struct pt_k_linear_group *g,
 		most = size > most ? size : most;
 	}
 	PT_ACT_TYPE(g->type, (pack<T><<<dim3(pt_grid(most, BLOCK * 4), (unsigned)n), BLOCK, 0, pt_cuda_stream(dev)>>>(
-		*p, (T *)w->a, (T *)w->b, (T *)w->at, g->k, w->ranks)));
+		*p, (T *)w->a, (T *)w->b, (T *)w->at, (int)g->k, (int)w->ranks)));
 	return pt_cuda_launched(err, "low-rank terms");
 }
 
@@ -290,7 +292,7 @@ int pt_cuda_linear(struct pt_device *dev, const struct pt_k_linear_group *g, str
 		return 0;
 	if (w.ranks && pt_linear_pack(dev, g, &w, err))
 		return err->status;
-	if (pt_linear_mixes(g, &w) && mixed_fwd(dev, g, &w))
+	if (pt_linear_mixes(dev, g, &w) && mixed_fwd(dev, g, &w))
 		return pt_cuda_launched(err, "linears");
 	if (w.ranks && all_u(dev, g, &w, err))
 		return err->status;

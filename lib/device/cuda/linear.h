@@ -29,7 +29,7 @@ struct pt_linear_work {
 	char *w;			/* the largest weight of another type */
 	char *x;			/* [N,K] x or dx of a term with dropout */
 	char *u2;			/* [N,rank]: u where backward was given none */
-	char *at;			/* [K,ranks]: a transposed, for backward */
+	char *at;			/* [K,ranks]: a transposed, for backward; NULL: not wanted */
 	char *lora;			/* of the kernels of lora.h */
 	size_t bytes;
 };
@@ -60,10 +60,11 @@ static inline bool pt_linear_drops(const struct pt_k_linear_group *g)
 }
 
 /* Whether linears and their terms are one product each (mix.h). */
-static inline bool pt_linear_mixes(const struct pt_k_linear_group *g, const struct pt_linear_work *w)
+static inline bool pt_linear_mixes(struct pt_device *dev, const struct pt_k_linear_group *g,
+				   const struct pt_linear_work *w)
 {
-	if (g->type != PT_BF16 || !w->ranks || w->ranks > PT_LORA_MOST || g->n > PT_MIX_OUTS || g->rows < PT_MIX_ROWS ||
-	    pt_linear_drops(g))
+	if (!pt_cuda_of(dev)->hopper || g->type != PT_BF16 || !w->ranks || w->ranks > PT_LORA_MOST ||
+	    g->n > PT_MIX_OUTS || g->rows < PT_MIX_ROWS || pt_linear_drops(g))
 		return false;
 	for (int i = 0; i < g->n; i++)
 		if (g->lin[i].wtype != PT_BF16 || g->lin[i].transposed)

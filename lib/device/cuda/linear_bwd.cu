@@ -173,7 +173,8 @@ static int terms_dx(struct pt_device *dev, const struct pt_k_linear_group *g, co
 		bool acc = *beta != 0;
 
 		*beta = 1;
-		if (g->type == PT_BF16 && pt_lora_up(dev, g->rows, g->k, w->ranks, w->u, w->ranks, w->at, g->dx, g->k, acc))
+		if (g->type == PT_BF16 && w->at &&
+		    pt_lora_up(dev, g->rows, g->k, w->ranks, w->u, w->ranks, w->at, g->dx, g->k, acc))
 			return pt_cuda_launched(err, "low-rank terms");
 		return pt_cuda_product(dev, &p, err);
 	}
@@ -273,17 +274,20 @@ static bool mixed_dx(struct pt_device *dev, const struct pt_k_linear_group *g, c
 int pt_cuda_linear_grads(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
 	struct pt_linear_work w = pt_linear_layout(dev, g, true, g->scratch);
+	bool mix = g->dx && pt_linear_mixes(dev, g, &w);
 	float beta = g->acc_dx ? 1.0f : 0.0f;
 
 	if (!g->rows)
 		return 0;
 	if (g->n > PT_LORA_MOST)
 		return pt_cuda_error(err, PT_DEVICE, "%d linears of one input; %d are the most", g->n, PT_LORA_MOST);
+	if (mix)
+		w.at = NULL;
 	if ((w.ranks && pt_linear_pack(dev, g, &w, err)) || own_grads(dev, g, &w, err))
 		return err->status;
 	if (!g->dx)
 		return 0;
-	if (pt_linear_mixes(g, &w) && mixed_dx(dev, g, &w))
+	if (mix && mixed_dx(dev, g, &w))
 		return pt_cuda_launched(err, "linears");
 	if (terms_dx(dev, g, &w, &beta, err))
 		return err->status;

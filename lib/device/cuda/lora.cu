@@ -15,8 +15,6 @@
 #define TILE 128			/* of pt_lora_up: rows and columns */
 #define STRIP 512			/* of pt_lora_back: channels and rows of a tile */
 #define ROWS 32
-#define STAGES 3
-
 
 template <int R, bool ACC> __global__ __launch_bounds__(THREADS)
 static void up(int64_t m, int64_t n, const pt_bf16 *u, int64_t ldu, const pt_bf16 *p, pt_bf16 *y, int64_t ldy)
@@ -148,7 +146,9 @@ size_t pt_lora_scratch(struct pt_device *dev, const struct pt_lora_back *k)
 template <int R> struct layout {
 	static const int ld = (R + 8) * 2, tile = ROWS * STRIP * 2, us = ROWS * ld, strip = STRIP * ld;
 	static const int red = 4 * ROWS * R * 4;
-	static const int bytes = STAGES * (tile + us) + strip + red;
+	/* Two blocks on a processor where there is room. */
+	static const int blocks = R == 16 ? 2 : 1, stages = R == 16 ? 2 : 3;
+	static const int bytes = stages * (tile + us) + strip + red;
 };
 
 static __device__ inline int job_of(const struct shares &s, int strip)
@@ -160,13 +160,13 @@ static __device__ inline int job_of(const struct shares &s, int strip)
 	return job;
 }
 
-template <int R, bool DU, bool XU> __global__ __launch_bounds__(THREADS, 1)
+template <int R, bool DU, bool XU> __global__ __launch_bounds__(THREADS, layout<R>::blocks)
 static void back(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s)
 {
 	using L = layout<R>;
 	extern __shared__ __align__(16) char shared[];
-	uint32_t sx = pt_shared(shared), su = sx + STAGES * L::tile, sb = su + STAGES * L::us;
-	float *red = (float *)(shared + STAGES * (L::tile + L::us) + L::strip);
+	uint32_t sx = pt_shared(shared), su = sx + L::stages * L::tile, sb = su + L::stages * L::us;
+	float *red = (float *)(shared + L::stages * (L::tile + L::us) + L::strip);
 	int job = job_of(s, blockIdx.x), strip = blockIdx.x - s.strip[job];
 	const auto &o = k.job[job];
 	int64_t j0 = strip * (int64_t)STRIP, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m), n = o.n;
@@ -182,7 +182,7 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 				c[i][t][e] = 0;
 	auto fetch = [&](int t) {
 		int64_t i0 = first + t * ROWS;
-		int st = t % STAGES;
+		int st = t % L::stages;
 
 		for (int i = threadIdx.x; i < ROWS * (STRIP / 8); i += THREADS) {
 			int row = i / (STRIP / 8), piece = i % (STRIP / 8);
@@ -205,18 +205,18 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 		pt_cp_async(sb + row * L::ld + piece * 16, j0 + row < n ? b + (j0 + row) * R + piece * 8 : b,
 			    j0 + row < n);
 	}
-	for (int t = 0; t < STAGES - 1; t++) {
+	for (int t = 0; t < L::stages - 1; t++) {
 		if (t < tiles)
 			fetch(t);
 		pt_cp_commit();
 	}
 	for (int t = 0; t < tiles; t++) {
-		uint32_t tx = sx + t % STAGES * L::tile, tu = su + t % STAGES * L::us;
+		uint32_t tx = sx + t % L::stages * L::tile, tu = su + t % L::stages * L::us;
 
-		pt_cp_wait<STAGES - 2>();
+		pt_cp_wait<L::stages - 2>();
 		__syncthreads();
-		if (t + STAGES - 1 < tiles)
-			fetch(t + STAGES - 1);
+		if (t + L::stages - 1 < tiles)
+			fetch(t + L::stages - 1);
 		pt_cp_commit();
 		if (XU) {
 #pragma unroll
@@ -287,33 +287,79 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 			}
 }
 
+#define SLICES 8			/* of the chunks of a gradient, by the threads of a block */
+#define QUADS (THREADS / SLICES)	/* groups of four ranks of a gradient that a block takes */
+
+static __device__ inline float4 plus(float4 a, float4 b)
+{
+	return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+/* Four ranks of a row of du of a job. */
+static __device__ inline void sum_du(const struct pt_lora_back &k, const struct shares &s, int job)
+{
+	int per = (int)k.r / 4, strips = s.strip[job + 1] - s.strip[job];
+	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x, size = k.m * per;
+	const float4 *from = (const float4 *)s.du[job];
+	float4 v = make_float4(0, 0, 0, 0);
+	uint2 out;
+
+	if (i >= size)
+		return;
+#pragma unroll 4
+	for (int t = 0; t < strips; t++)
+		v = plus(v, from[t * size + i]);
+	out = make_uint2(pt_pack(v.x, v.y), pt_pack(v.z, v.w));
+	*(uint2 *)((pt_bf16 *)k.job[job].du + i / per * k.job[job].lddu + i % per * 4) = out;
+}
+
+/* Four ranks of some channels of a gradient; the slices in order. */
+static __device__ inline void sum_grad(const struct pt_lora_back &k, const struct shares &s, int grad)
+{
+	__shared__ float4 part[SLICES][QUADS];
+	const auto &g = k.grad[grad];
+	int64_t n = k.job[g.job].n, i = blockIdx.x * (int64_t)QUADS + threadIdx.x % QUADS;
+	int per = (int)(g.r + 3) / 4, slice = threadIdx.x / QUADS;
+	int64_t col = g.transposed ? i % n : i / per, rank = (g.transposed ? i / n : i % per) * 4;
+	bool in = i < n * per;
+	float4 v = make_float4(0, 0, 0, 0);
+	float out[4];
+
+	if (blockIdx.x * (int64_t)QUADS >= n * per)
+		return;
+#pragma unroll 4
+	for (int64_t t = slice; t < s.chunks && in; t += SLICES) {
+		const float *from = s.xu[g.job] + (t * n + col) * k.r + g.from + rank;
+
+		if (g.from % 4 == 0)
+			v = plus(v, *(const float4 *)from);
+		else
+			for (int e = 0; e < 4 && rank + e < g.r; e++)
+				(&v.x)[e] += from[e];
+	}
+	part[slice][threadIdx.x % QUADS] = v;
+	__syncthreads();
+	if (slice || !in)
+		return;
+	for (int t = 1; t < SLICES; t++)
+		v = plus(v, part[t][threadIdx.x]);
+	out[0] = v.x;
+	out[1] = v.y;
+	out[2] = v.z;
+	out[3] = v.w;
+#pragma unroll
+	for (int e = 0; e < 4; e++)
+		if (rank + e < g.r)
+			g.to[g.transposed ? (rank + e) * n + col : col * g.r + rank + e] += g.scale * out[e];
+}
+
 /* Shares added up: du of a job, or one gradient behind them. */
 __global__ static void sums(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s, int dus)
 {
-	int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x, col, rank;
-	int which = blockIdx.y;
-	float v = 0;
-
-	if (which < dus) {
-		const auto &o = k.job[which];
-
-		if (i >= k.m * k.r)
-			return;
-		for (int t = 0; t < s.strip[which + 1] - s.strip[which]; t++)
-			v += s.du[which][t * k.m * k.r + i];
-		((pt_bf16 *)o.du)[i / k.r * o.lddu + i % k.r] = pt_t<pt_bf16>(v);
-	} else {
-		const auto &g = k.grad[which - dus];
-		int64_t n = k.job[g.job].n;
-
-		if (i >= n * g.r)
-			return;
-		col = g.transposed ? i % n : i / g.r;
-		rank = g.transposed ? i / n : i % g.r;
-		for (int64_t t = 0; t < s.chunks; t++)
-			v += s.xu[g.job][(t * n + col) * k.r + g.from + rank];
-		g.to[i] += g.scale * v;
-	}
+	if (blockIdx.y < dus)
+		sum_du(k, s, blockIdx.y);
+	else
+		sum_grad(k, s, blockIdx.y - dus);
 }
 
 template <int R> static void back_launch(struct pt_device *dev, const struct pt_lora_back *k, const struct shares *s)
@@ -331,7 +377,7 @@ bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
 {
 	struct shares s = shares_of(dev, k);
 	int dus = k->job[0].b ? k->jobs : 0;
-	int64_t most = dus ? k->m * k->r : 0;
+	int64_t most = dus ? (k->m * (k->r / 4) + THREADS - 1) / THREADS : 0;	/* blocks */
 
 	for (int i = 0; i < k->jobs; i++)
 		if (!even(k->job[i].x, k->job[i].n) || (k->job[i].b && !even(k->job[i].b, k->r)) ||
@@ -345,11 +391,11 @@ bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
 	default: return false;
 	}
 	for (int i = 0; i < k->grads; i++) {
-		int64_t n = k->job[k->grad[i].job].n * k->grad[i].r;
+		int64_t n = (k->job[k->grad[i].job].n * ((k->grad[i].r + 3) / 4) + QUADS - 1) / QUADS;
 
 		most = n > most ? n : most;
 	}
 	if (most)
-		sums<<<dim3(pt_grid(most, THREADS), (unsigned)(dus + k->grads)), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s, dus);
+		sums<<<dim3((unsigned)most, (unsigned)(dus + k->grads)), THREADS, 0, pt_cuda_stream(dev)>>>(*k, s, dus);
 	return true;
 }

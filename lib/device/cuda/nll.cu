@@ -3,13 +3,15 @@
  * nll.cu - negative log-likelihood of labelled rows. The rows are gathered and
  * taken some at a time, so that logits (of the activations' type, as the peers
  * have them) are never whole; a row's loss is one pass over its logits, their
- * gradients take the place of the logits in a second.
+ * gradients take the place of the logits in a second by the same block.
  */
-#include "device/cuda/cuda.h"
+#include "device/cuda/mma.h"
 
 #include <math.h>
 
 #define BLOCK 512
+#define ROW 1024			/* threads of a row */
+#define ALONE (120 << 10)		/* so much of it that a block is alone on its processor */
 #define LOGITS ((int64_t)64 << 20)	/* elements at a time, about */
 
 struct work {
@@ -18,7 +20,6 @@ struct work {
 	char *z;			/* [rows,V], then their gradients */
 	uint64_t *key;			/* [rows] */
 	int32_t *pos;			/* [rows] */
-	float *lse;			/* [rows] */
 	char *u;			/* of the terms */
 	char *linear;
 	size_t bytes;
@@ -73,7 +74,6 @@ static struct work layout(struct pt_device *dev, const struct pt_k_nll *k, bool 
 	w.z = (char *)pt_piece(&s, (size_t)(w.rows * k->v) * size);
 	w.key = (uint64_t *)pt_piece(&s, (size_t)w.rows * sizeof *w.key);
 	w.pos = (int32_t *)pt_piece(&s, (size_t)w.rows * sizeof *w.pos);
-	w.lse = (float *)pt_piece(&s, (size_t)w.rows * sizeof *w.lse);
 	for (int t = 0; t < k->head.nterms; t++)
 		u += ((size_t)(w.rows * k->head.term[t].r) * size + 255) & ~(size_t)255;
 	w.u = (char *)pt_piece(&s, u);
@@ -135,78 +135,115 @@ static __device__ struct top block_top(struct top t, struct top *part)
 		part[threadIdx.x / 32] = t;
 	__syncthreads();
 	t = part[0];
-	for (int i = 1; i < BLOCK / 32; i++)
+	for (int i = 1; i < ROW / 32; i++)
 		t = join(t, part[i]);
 	return t;
 }
 
-/* One row: loss, log-sum-exp, the best token, in one pass. from: the first of these rows among all. */
-template <typename T, int V> __global__ static void row_loss(struct pt_k_nll k, const T *logits, int64_t from,
-							     bool know_lse, float *lse_out)
+/* e^(x - by); in bf16 by the fast instruction. */
+template <typename T> static __device__ inline float power(float x, float by)
 {
-	__shared__ struct top tops[BLOCK / 32];
+	return sizeof(T) == 2 ? pt_exp2((x - by) * 1.4426950408889634f) : expf(x - by);
+}
+
+/*
+ * One row: loss, log-sum-exp, the best token, in one pass; with BACK the
+ * gradients of the logits in their place in a second, which finds the row in
+ * shared memory (keep) or in the cache. PLAIN: no scale, cap or smoothing.
+ * from: the first of these rows among all.
+ */
+template <typename T, int V, bool BACK, bool PLAIN> __global__ __launch_bounds__(ROW)
+static void row_loss(const __grid_constant__ struct pt_k_nll k, T *logits, int64_t from, bool know_lse, bool keep)
+{
+	extern __shared__ __align__(16) char shared[];
+	__shared__ struct top tops[ROW / 32];
 	__shared__ float part[33];
+	pt_vec<T, V> *kept = (pt_vec<T, V> *)shared;
 	int64_t i = from + blockIdx.x;
-	const T *z = logits + blockIdx.x * k.v;
+	T *z = logits + blockIdx.x * k.v;
 	struct top t = { -INFINITY, 0, INT32_MAX };
-	float mean = 0, lse;
+	int32_t label = k.label[i], v = (int32_t)k.v;
+	float mean = 0, lse, target = pt_f(z[label]), weight, even = k.smoothing / (float)k.v;
 
-	for (int64_t j = threadIdx.x * V; j < k.v; j += BLOCK * V) {
+	if (!PLAIN)
+		target = logit(k, target);
+	for (int32_t j = threadIdx.x * V; j < v; j += ROW * V) {
 		pt_vec<T, V> a = *(const pt_vec<T, V> *)(z + j);
-		float x[V], high = t.v;
+		float x[V], high;
 
+		if (BACK && keep)
+			kept[j / V] = a;
 #pragma unroll
 		for (int e = 0; e < V; e++) {
-			x[e] = logit(k, pt_f(a.e[e]));
-			mean += x[e];
-			if (x[e] > high) {
-				high = x[e];
-				t.i = (int32_t)(j + e);
+			x[e] = pt_f(a.e[e]);
+			if (!PLAIN) {
+				x[e] = logit(k, x[e]);
+				mean += x[e];
 			}
+			high = e ? fmaxf(high, x[e]) : x[e];
 		}
 		if (high > t.v) {
 			t.sum = t.sum != 0 ? t.sum * expf(t.v - high) : 0;
 			t.v = high;
+#pragma unroll
+			for (int e = V - 1; e >= 0; e--)
+				t.i = x[e] == high ? j + e : t.i;
 		}
 #pragma unroll
 		for (int e = 0; e < V; e++)
-			t.sum += expf(x[e] - t.v);
+			t.sum += power<T>(x[e], t.v);
 	}
 	t = block_top(t, tops);
-	mean = k.smoothing > 0 ? pt_block_sum(mean, part) / (float)k.v : 0;
-	if (threadIdx.x)
-		return;
+	mean = !PLAIN && k.smoothing > 0 ? pt_block_sum(mean, part) / (float)k.v : 0;
 	lse = know_lse ? k.lse[i] : t.v + logf(t.sum);
-	lse_out[blockIdx.x] = lse;
-	if (k.nll)
-		k.nll[i] = (1 - k.smoothing) * (lse - logit(k, pt_f(z[k.label[i]]))) + k.smoothing * (lse - mean);
-	if (k.lse && !know_lse)
-		k.lse[i] = lse;
-	if (k.argmax)
-		k.argmax[i] = t.i < k.v ? t.i : 0;
+	if (threadIdx.x == 0) {
+		if (k.nll)
+			k.nll[i] = (1 - k.smoothing) * (lse - target) + k.smoothing * (lse - mean);
+		if (k.lse && !know_lse)
+			k.lse[i] = lse;
+		if (k.argmax)
+			k.argmax[i] = t.i < k.v ? t.i : 0;
+	}
+	if (!BACK)
+		return;
+	weight = k.weight[i];
+	for (int32_t j = threadIdx.x * V; j < v; j += ROW * V) {
+		pt_vec<T, V> a = keep ? kept[j / V] : *(const pt_vec<T, V> *)(z + j);
+
+#pragma unroll
+		for (int e = 0; e < V; e++) {
+			float x = PLAIN ? pt_f(a.e[e]) : logit(k, pt_f(a.e[e])), c = !PLAIN && k.cap > 0 ? x / k.cap : 0;
+			float g = power<T>(x, lse) - (j + e == label ? 1 - k.smoothing : 0);
+
+			a.e[e] = pt_t<T>(PLAIN ? g * weight : (g - even) * weight * (1 - c * c) * k.scale);
+		}
+		*(pt_vec<T, V> *)(z + j) = a;
+	}
 }
 
-/* Gradients of logits in the place of the logits. */
-template <typename T, int V> __global__ static void row_grad(struct pt_k_nll k, T *logits, int64_t from,
-							     const float *lse_in)
+template <typename T, int V, bool PLAIN> static void rows_launch(struct pt_device *dev, const struct pt_k_nll *k, T *z,
+								 int64_t at, int64_t n, bool back, bool know_lse)
 {
-	int64_t i = from + blockIdx.x, j = (blockIdx.y * (int64_t)BLOCK + threadIdx.x) * V;
-	float lse = lse_in[blockIdx.x], weight = k.weight[i], even = k.smoothing / (float)k.v;
-	T *z = logits + blockIdx.x * k.v + j;
-	int32_t label = k.label[i];
-	pt_vec<T, V> a;
+	size_t row = (size_t)k->v * sizeof(T);
+	size_t most = pt_cuda_of(dev)->shared - 2048, shared = back ? (most < ALONE ? most : ALONE) : 0;
+	bool keep = back && row <= most;
 
-	if (j >= k.v)
-		return;
-	a = *(pt_vec<T, V> *)z;
-#pragma unroll
-	for (int e = 0; e < V; e++) {
-		float v = logit(k, pt_f(a.e[e])), c = k.cap > 0 ? v / k.cap : 0;
-		float g = expf(v - lse) - (j + e == label ? 1 - k.smoothing : 0) - even;
+	if (keep)
+		shared = row;
+	cudaFuncSetAttribute(row_loss<T, V, true, PLAIN>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most);
+	if (back)
+		row_loss<T, V, true, PLAIN><<<(unsigned)n, ROW, shared, pt_cuda_stream(dev)>>>(*k, z, at, know_lse, keep);
+	else
+		row_loss<T, V, false, PLAIN><<<(unsigned)n, ROW, 0, pt_cuda_stream(dev)>>>(*k, z, at, know_lse, false);
+}
 
-		a.e[e] = pt_t<T>(g * weight * (1 - c * c) * k.scale);
-	}
-	*(pt_vec<T, V> *)z = a;
+template <typename T, int V> static void rows_any(struct pt_device *dev, const struct pt_k_nll *k, T *z, int64_t at,
+						  int64_t n, bool back, bool know_lse)
+{
+	if (k->scale == 1 && k->cap <= 0 && k->smoothing <= 0)
+		rows_launch<T, V, true>(dev, k, z, at, n, back, know_lse);
+	else
+		rows_launch<T, V, false>(dev, k, z, at, n, back, know_lse);
 }
 
 template <typename T> __global__ static void scatter(int64_t c, const T *dx, const int32_t *row, T *out)
@@ -233,21 +270,11 @@ static int some_rows(struct pt_device *dev, const struct pt_k_nll *k, const stru
 		return err->status;
 	PT_ACT_TYPE(k->type, {
 		if (k->v % pt_wide<T>::n == 0)
-			row_loss<T, pt_wide<T>::n><<<(unsigned)n, BLOCK, 0, s>>>(*k, (const T *)w->z, at, know_lse, w->lse);
+			rows_any<T, pt_wide<T>::n>(dev, k, (T *)w->z, at, n, back, know_lse);
 		else
-			row_loss<T, 1><<<(unsigned)n, BLOCK, 0, s>>>(*k, (const T *)w->z, at, know_lse, w->lse);
+			rows_any<T, 1>(dev, k, (T *)w->z, at, n, back, know_lse);
 	});
 	if (back) {
-		PT_ACT_TYPE(k->type, {
-			const int V = pt_wide<T>::n;
-
-			if (k->v % V == 0)
-				row_grad<T, V><<<dim3((unsigned)n, pt_grid(k->v, BLOCK * V)), BLOCK, 0, s>>>(*k, (T *)w->z, at,
-													     w->lse);
-			else
-				row_grad<T, 1><<<dim3((unsigned)n, pt_grid(k->v, BLOCK)), BLOCK, 0, s>>>(*k, (T *)w->z, at,
-													 w->lse);
-		});
 		if (pt_cuda_launched(err, "loss") || pt_cuda_linear_grads(dev, &g, err))
 			return err->status;
 		if (k->dx)

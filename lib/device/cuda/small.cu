@@ -148,36 +148,56 @@ int pt_cuda_class_bwd(struct pt_device *dev, const struct pt_k_class *k, struct 
 	return pt_cuda_launched(err, "class loss");
 }
 
+/* Tensors of one launch, as many as arguments have room for. */
+#define TENSORS 40
+#define SPREAD 32			/* blocks of each */
+#define SUMS (PT_CUDA_PARTS / SPREAD)
+
 struct adamw {
-	float b1, b2, b2c, keep, step, root, eps;
+	struct {
+		float *p, *m, *v, *g;
+		int64_t n;
+		float keep, step;
+		bool clear;
+	} t[TENSORS];
+	float b1, b2, b2c, root, eps;
+	const float *gscale;
 };
 
-__global__ static void adamw(int64_t n, float *p, float *m, float *v, const float *g, const float *gscale,
-			     struct adamw a)
+__global__ static void adamw(const __grid_constant__ struct adamw a)
 {
-	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
-	float gi, mi, vi;
+	const auto &t = a.t[blockIdx.y];
+	float scale = a.gscale ? *a.gscale : 1;
 
-	if (i >= n)
-		return;
-	gi = g[i] * (gscale ? *gscale : 1);
-	mi = m[i] + a.b1 * (gi - m[i]);
-	vi = a.b2 * v[i] + a.b2c * gi * gi;
-	m[i] = mi;
-	v[i] = vi;
-	p[i] = p[i] * a.keep - a.step * (mi / (sqrtf(vi) / a.root + a.eps));
+	for (int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x; i < t.n; i += gridDim.x * BLOCK) {
+		float gi = t.g[i] * scale, mi = t.m[i] + a.b1 * (gi - t.m[i]), vi = a.b2 * t.v[i] + a.b2c * gi * gi;
+
+		t.m[i] = mi;
+		t.v[i] = vi;
+		t.p[i] = t.p[i] * t.keep - t.step * (mi / (sqrtf(vi) / a.root + a.eps));
+		if (t.clear)
+			t.g[i] = 0;
+	}
 }
 
-int pt_cuda_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err)
+/* What tensors of one launch must have in common. */
+static bool alike(const struct pt_k_adamw *a, const struct pt_k_adamw *b)
 {
-	struct adamw a = { (float)(1 - k->beta1), (float)k->beta2, (float)(1 - k->beta2),
-			   (float)(1 - k->lr * k->decay), (float)(k->lr / (1 - pow(k->beta1, (double)k->t))),
-			   (float)sqrt(1 - pow(k->beta2, (double)k->t)), (float)k->eps };
+	return a->beta1 == b->beta1 && a->beta2 == b->beta2 && a->eps == b->eps && a->t == b->t && a->gscale == b->gscale;
+}
 
-	if (!k->n)
-		return 0;
-	adamw<<<pt_grid((int64_t)k->n, BLOCK), BLOCK, 0, pt_cuda_stream(dev)>>>((int64_t)k->n, k->p, k->m, k->v, k->g,
-										k->gscale, a);
+int pt_cuda_adamw(struct pt_device *dev, int count, const struct pt_k_adamw *k, struct pt_error *err)
+{
+	for (int from = 0, n; from < count; from += n) {
+		const struct pt_k_adamw *f = &k[from];
+		struct adamw a = { { { 0 } }, (float)(1 - f->beta1), (float)f->beta2, (float)(1 - f->beta2),
+				   (float)sqrt(1 - pow(f->beta2, (double)f->t)), (float)f->eps, f->gscale };
+
+		for (n = 0; n < TENSORS && from + n < count && alike(f, f + n); n++)
+			a.t[n] = { f[n].p, f[n].m, f[n].v, f[n].g, (int64_t)f[n].n, (float)(1 - f[n].lr * f[n].decay),
+				   (float)(f[n].lr / (1 - pow(f[n].beta1, (double)f[n].t))), f[n].clear };
+		adamw<<<dim3(SPREAD, (unsigned)n), BLOCK, 0, pt_cuda_stream(dev)>>>(a);
+	}
 	return pt_cuda_launched(err, "AdamW");
 }
 
@@ -256,9 +276,46 @@ template <typename S> static int reduce(struct pt_device *dev, const float *x, s
 	return pt_cuda_launched(err, "sum");
 }
 
-int pt_cuda_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err)
+struct sumsq {
+	struct pt_k_sumsq t[SUMS];
+};
+
+__global__ static void sumsq_parts(const __grid_constant__ struct sumsq a, double *out)
 {
-	return reduce<double>(dev, x, n, out, err);
+	__shared__ double part[BLOCK];
+	const struct pt_k_sumsq &t = a.t[blockIdx.y];
+	double s = 0;
+
+	for (int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x; i < (int64_t)t.n; i += SPREAD * BLOCK)
+		s += term<double>(t.x[i]);
+	s = block_total(s, part);
+	if (threadIdx.x == 0)
+		out[blockIdx.y * SPREAD + blockIdx.x] = s;
+}
+
+__global__ static void sumsq_totals(const __grid_constant__ struct sumsq a, const double *in)
+{
+	double s = 0;
+
+	for (int i = 0; i < SPREAD; i++)
+		s += in[threadIdx.x * SPREAD + i];
+	*a.t[threadIdx.x].out = s;
+}
+
+int pt_cuda_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq *k, struct pt_error *err)
+{
+	cudaStream_t s = pt_cuda_stream(dev);
+
+	for (int from = 0; from < count; from += SUMS) {
+		int n = count - from < SUMS ? count - from : SUMS;
+		struct sumsq a;
+
+		for (int i = 0; i < n; i++)
+			a.t[i] = k[from + i];
+		sumsq_parts<<<dim3(SPREAD, (unsigned)n), BLOCK, 0, s>>>(a, pt_cuda_of(dev)->part);
+		sumsq_totals<<<1, (unsigned)n, 0, s>>>(a, pt_cuda_of(dev)->part);
+	}
+	return pt_cuda_launched(err, "sum");
 }
 
 int pt_cuda_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err)

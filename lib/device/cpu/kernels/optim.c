@@ -10,7 +10,7 @@
 
 #include "block.h"
 
-int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_error *err)
+static void adamw(struct pt_device *dev, const struct pt_k_adamw *k)
 {
 	const float b1 = (float)(1 - k->beta1), b2 = (float)k->beta2, b2c = (float)(1 - k->beta2);
 	const float keep = (float)(1 - k->lr * k->decay);
@@ -19,12 +19,11 @@ int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_er
 	const float eps = (float)k->eps, scale = k->gscale ? *k->gscale : 1;
 	const int64_t n = (int64_t)k->n;
 
-	(void)err;
 	PT_PARALLEL(dev, n > PT_BLOCK)
 	for (int64_t b = 0; b < pt_blocks(n, PT_BLOCK); b++) {
 		int64_t at = b * PT_BLOCK, len = pt_min(PT_BLOCK, n - at);
 		float *restrict p = k->p + at, *restrict m = k->m + at, *restrict v = k->v + at;
-		const float *restrict gr = k->g + at;
+		float *restrict gr = k->g + at;
 
 		for (int64_t i = 0; i < len; i++) {
 			float g = gr[i] * scale, mi = m[i] + b1 * (g - m[i]), vi = b2 * v[i] + b2c * g * g;
@@ -33,7 +32,16 @@ int pt_cpu_adamw(struct pt_device *dev, const struct pt_k_adamw *k, struct pt_er
 			v[i] = vi;
 			p[i] = p[i] * keep - step * (mi / (sqrtf(vi) / root + eps));
 		}
+		if (k->clear)
+			memset(gr, 0, (size_t)len * sizeof *gr);
 	}
+}
+
+int pt_cpu_adamw(struct pt_device *dev, int count, const struct pt_k_adamw *k, struct pt_error *err)
+{
+	(void)err;
+	for (int i = 0; i < count; i++)
+		adamw(dev, &k[i]);
 	return 0;
 }
 
@@ -45,12 +53,11 @@ static int64_t part_size(int64_t n)
 	return pt_max(PT_BLOCK, pt_blocks(pt_blocks(n, PARTS), PT_BLOCK) * PT_BLOCK);
 }
 
-int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, struct pt_error *err)
+static double sumsq(struct pt_device *dev, const float *x, size_t n)
 {
 	const int64_t total = (int64_t)n, size = part_size(total), parts = pt_blocks(total, size);
 	double part[PARTS], sum = 0;
 
-	(void)err;
 	PT_PARALLEL(dev, parts > 1)
 	for (int64_t b = 0; b < parts; b++) {
 		double s = 0;
@@ -62,7 +69,14 @@ int pt_cpu_sumsq(struct pt_device *dev, const float *x, size_t n, double *out, s
 	}
 	for (int64_t b = 0; b < parts; b++)
 		sum += part[b];
-	*out = sum;
+	return sum;
+}
+
+int pt_cpu_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq *k, struct pt_error *err)
+{
+	(void)err;
+	for (int i = 0; i < count; i++)
+		*k[i].out = sumsq(dev, k[i].x, k[i].n);
 	return 0;
 }
 
