@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * norm.cu - LayerNorm and RMSNorm with the residual sum before them. A block
- * takes a row; what it read stays in shared memory as f32.
+ * norm.cu - LayerNorm and RMSNorm with the residual sum before them. Where
+ * rows allow 16-byte accesses a warp or a block takes a row, which stays in its
+ * registers; else a block keeps it in shared memory as f32.
  */
 #include "device/cuda/cuda.h"
 
@@ -116,6 +117,190 @@ template <typename T, int V> __global__ static void norm_bwd(struct norm n)
 	}
 }
 
+/* V elements of a weight in f32; ones where there is none, and one more for RMS1P. */
+template <typename WT, int V> static __device__ inline void factors(const struct pt_k_norm &k, int64_t j, float *w)
+{
+	pt_vec<WT, V> v;
+
+	if (k.w)
+		v = *(const pt_vec<WT, V> *)((const WT *)k.w + j);
+#pragma unroll
+	for (int i = 0; i < V; i++) {
+		w[i] = k.w ? pt_f(v.e[i]) : k.kind == PT_NORM_RMS1P ? 0 : 1;
+		w[i] += k.kind == PT_NORM_RMS1P;
+	}
+}
+
+/* Sum over the threads of a row: a warp, or the block. */
+static __device__ inline float row_sum(float s, float *part)
+{
+	return blockDim.x == 32 ? pt_warp_sum(s) : pt_block_sum(s, part);
+}
+
+/* PER: pieces of V elements of each thread. Blocks of 32 by some rows, or of one row. */
+template <typename T, typename WT, int PER> __global__ static void fast_fwd(const __grid_constant__ struct pt_k_norm k)
+{
+	const int V = pt_wide<T>::n;
+	__shared__ float part[33];
+	int64_t at = blockIdx.x * (int64_t)blockDim.y + threadIdx.y;
+	const T *x = (const T *)k.x + at * k.c, *delta = (const T *)k.delta + at * k.c;
+	T *y = (T *)k.y + at * k.c, *sum = (T *)k.sum + at * k.c;
+	pt_vec<T, V> a[PER], d[PER];
+	float mean = 0, s = 0, inv;
+
+	if (at >= k.n)
+		return;
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+
+		if (j < k.c)
+			a[p] = *(const pt_vec<T, V> *)(x + j);
+		if (j < k.c && k.delta)
+			d[p] = *(const pt_vec<T, V> *)(delta + j);
+	}
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+
+		if (j >= k.c)
+			continue;
+#pragma unroll
+		for (int i = 0; i < V && k.delta; i++)
+			a[p].e[i] = pt_t<T>(pt_f(a[p].e[i]) + pt_f(d[p].e[i]));
+		if (k.delta)
+			*(pt_vec<T, V> *)(sum + j) = a[p];
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float v = pt_f(a[p].e[i]);
+
+			s += k.kind == PT_NORM_LAYER ? v : v * v;
+		}
+	}
+	s = row_sum(s, part) / (float)k.c;
+	if (k.kind == PT_NORM_LAYER) {
+		mean = s;
+		s = 0;
+#pragma unroll
+		for (int p = 0; p < PER; p++)
+			if ((p * (int)blockDim.x + (int)threadIdx.x) * V < k.c)
+#pragma unroll
+				for (int i = 0; i < V; i++) {
+					float v = pt_f(a[p].e[i]) - mean;
+
+					s += v * v;
+				}
+		s = row_sum(s, part) / (float)k.c;
+	}
+	inv = 1.0f / sqrtf(s + k.eps);
+	if (k.stat && threadIdx.x == 0) {
+		k.stat[2 * at] = mean;
+		k.stat[2 * at + 1] = inv;
+	}
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+		float w[V];
+
+		if (j >= k.c)
+			continue;
+		factors<WT, V>(k, j, w);
+#pragma unroll
+		for (int i = 0; i < V; i++)
+			a[p].e[i] = pt_t<T>((pt_f(a[p].e[i]) - mean) * inv * w[i] + (k.b ? pt_f(((const WT *)k.b)[j + i]) : 0));
+		*(pt_vec<T, V> *)(y + j) = a[p];
+	}
+}
+
+template <typename T, typename WT, int PER> __global__ static void fast_bwd(const __grid_constant__ struct pt_k_norm k)
+{
+	const int V = pt_wide<T>::n;
+	__shared__ float part[33];
+	int64_t at = blockIdx.x * (int64_t)blockDim.y + threadIdx.y;
+	const T *x = (const T *)k.x + at * k.c, *dy = (const T *)k.dy + at * k.c;
+	T *dx = (T *)k.dx + at * k.c;
+	pt_vec<T, V> a[PER], d[PER], o[PER];
+	float mean, inv, sg = 0, sgx = 0;
+
+	if (at >= k.n)
+		return;
+	mean = k.stat[2 * at];
+	inv = k.stat[2 * at + 1];
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+
+		if (j >= k.c)
+			continue;
+		a[p] = *(const pt_vec<T, V> *)(x + j);
+		d[p] = *(const pt_vec<T, V> *)(dy + j);
+		if (k.acc_dx)
+			o[p] = *(const pt_vec<T, V> *)(dx + j);
+	}
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+		float w[V];
+
+		if (j >= k.c)
+			continue;
+		factors<WT, V>(k, j, w);
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float g = pt_f(d[p].e[i]) * w[i];
+
+			sg += g;
+			sgx += g * (pt_f(a[p].e[i]) - mean) * inv;
+		}
+	}
+	sgx = row_sum(sgx, part) / (float)k.c;
+	sg = k.kind == PT_NORM_LAYER ? row_sum(sg, part) / (float)k.c : 0;
+#pragma unroll
+	for (int p = 0; p < PER; p++) {
+		int64_t j = (p * (int)blockDim.x + (int)threadIdx.x) * V;
+		float w[V];
+
+		if (j >= k.c)
+			continue;
+		factors<WT, V>(k, j, w);
+#pragma unroll
+		for (int i = 0; i < V; i++) {
+			float v = inv * (pt_f(d[p].e[i]) * w[i] - sg - (pt_f(a[p].e[i]) - mean) * inv * sgx);
+
+			o[p].e[i] = pt_t<T>(k.acc_dx ? pt_f(o[p].e[i]) + v : v);
+		}
+		*(pt_vec<T, V> *)(dx + j) = o[p];
+	}
+}
+
+/* PER pieces a thread. */
+template <typename T, typename WT, int PER> static void fast_launch(struct pt_device *dev, const struct pt_k_norm *k, bool back,
+								    unsigned threads)
+{
+	dim3 block(threads, threads == 32 ? 8 : 1);
+	unsigned grid = pt_grid(k->n, block.y);
+
+	if (back)
+		fast_bwd<T, WT, PER><<<grid, block, 0, pt_cuda_stream(dev)>>>(*k);
+	else
+		fast_fwd<T, WT, PER><<<grid, block, 0, pt_cuda_stream(dev)>>>(*k);
+}
+
+template <typename T, typename WT> static bool fast(struct pt_device *dev, const struct pt_k_norm *k, bool back)
+{
+	int64_t pieces = k->c / pt_wide<T>::n;
+
+	if (((uintptr_t)k->w | (uintptr_t)k->b) % (sizeof(WT) * pt_wide<T>::n) || pieces > 4 * MAX_BLOCK)
+		return false;
+	if (pieces <= 32)
+		fast_launch<T, WT, 1>(dev, k, back, 32);
+	else if (pieces <= 96)
+		fast_launch<T, WT, 3>(dev, k, back, 32);
+	else
+		fast_launch<T, WT, 4>(dev, k, back, (unsigned)((pieces + 127) / 128 * 32));
+	return true;
+}
+
 static unsigned block_of(int64_t c, int v)
 {
 	int64_t n = (c + v - 1) / v;
@@ -143,6 +328,9 @@ int pt_cuda_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt
 	PT_ACT_TYPE(k->type, {
 		const int V = pt_wide<T>::n;
 
+		if (wide(k) && (k->wtype == PT_BF16 ? fast<T, pt_bf16>(dev, k, false) :
+				k->wtype == PT_F32 && fast<T, float>(dev, k, false)))
+			return pt_cuda_launched(err, "norm");
 		if (wide(k))
 			norm_fwd<T, V><<<(unsigned)k->n, block_of(k->c, V), shared, s>>>(n);
 		else
@@ -162,7 +350,10 @@ int pt_cuda_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt
 		PT_ACT_TYPE(k->type, {
 			const int V = pt_wide<T>::n;
 
-			if (wide(k))
+			if (wide(k) && (k->wtype == PT_BF16 ? fast<T, pt_bf16>(dev, k, true) :
+					k->wtype == PT_F32 && fast<T, float>(dev, k, true)))
+				;
+			else if (wide(k))
 				norm_bwd<T, V><<<(unsigned)k->n, block_of(k->c, V), 0, s>>>(n);
 			else
 				norm_bwd<T, 1><<<(unsigned)k->n, block_of(k->c, 1), 0, s>>>(n);
