@@ -2,7 +2,8 @@
 """Random models of real shapes, and HF PEFT's training speed on them.
 
 gpu.py make SHAPE DIR         writes a model directory (bf16)
-gpu.py peer DIR FORM B S N    N steps of B sequences of S tokens; FORM: plain, bf16 (adapters too), compile
+gpu.py peer DIR FORM B S N    N steps of B sequences of S tokens; FORM: plain, bf16 (adapters too), compile,
+                              liger (Liger-Kernel, bf16 adapters)
 """
 import json, statistics, sys, time
 
@@ -33,10 +34,13 @@ def peer(path, form, b, s, n):
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
+    if form == 'liger':
+        from liger_kernel.transformers import apply_liger_kernel_to_llama
+        apply_liger_kernel_to_llama()
     start = time.time()
     m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16, attn_implementation='sdpa').cuda()
     m = get_peft_model(m, LoraConfig(r=16, lora_alpha=32, target_modules='all-linear', task_type='CAUSAL_LM'),
-                       autocast_adapter_dtype=form != 'bf16')
+                       autocast_adapter_dtype=form not in ('bf16', 'liger'))
     m.train()
     opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3, weight_decay=0, fused=True)
     run = torch.compile(m) if form == 'compile' else m
