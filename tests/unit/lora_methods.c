@@ -21,24 +21,31 @@ static const struct lwalk_mutation mutations[] = {
 /* A weight stored [in,out], as Conv1D has it: the same tensors of the adapter, the same logits, and merged. */
 static void transposed(const char *name, const char *path)
 {
+	struct pt_device *dev;
 	struct pt_site *site;
 	struct lfix l;
 	bool changed;
 	float *w, *t, *y;
-	size_t n;
+	void *placed, *there;
+	size_t n, bytes;
 
 	lfix_golden(&l, name);
 	l.x.o.head_may_lack = true;
 	mfix_open(&l.x, "cpu");
 	lfix_write(&l);
 	site = pt_model_site(l.x.m, path);
-	w = site->weight->t.data;
-	t = malloc((size_t)(site->in * site->out) * sizeof *t);
+	dev = l.x.f.dev;
+	placed = site->weight->t.data;
+	w = fix_read(&l.x.f, &site->weight->t);
+	bytes = (size_t)(site->in * site->out) * sizeof *t;
+	t = malloc(bytes);
+	assert_ok(dev->alloc(dev, bytes, &there, &l.x.f.err), &l.x.f.err);
 	for (int64_t i = 0; i < site->out; i++) {
 		for (int64_t j = 0; j < site->in; j++)
 			t[j * site->out + i] = w[i * site->in + j];
 	}
-	site->weight->t.data = t;
+	assert_ok(dev->upload(dev, there, t, bytes, &l.x.f.err), &l.x.f.err);
+	site->weight->t.data = there;
 	site->weight->t.shape[0] = site->in;
 	site->weight->t.shape[1] = site->out;
 	site->transposed = true;
@@ -48,6 +55,7 @@ static void transposed(const char *name, const char *path)
 	free(y);
 	assert_ok(pt_adapter_merge(l.a, site->weight, t, &changed, &l.x.f.err), &l.x.f.err);
 	assert_true(changed);
+	assert_ok(dev->upload(dev, there, t, bytes, &l.x.f.err), &l.x.f.err);
 	for (int i = 0; i < l.a->nsites; i++) {
 		if (l.a->site[i].site == site)
 			l.a->site[i].hook.enabled = false;
@@ -55,7 +63,9 @@ static void transposed(const char *name, const char *path)
 	y = mfix_out(&l.x, &n);
 	lwalk_right(&l, "out", golden_result(&l.x.g, "out", y, n, 0) / 2);
 	free(y);
-	site->weight->t.data = w;
+	site->weight->t.data = placed;
+	dev->free(dev, there, bytes);
+	free(w);
 	free(t);
 	pt_adapter_close(l.a);
 	mfix_close(&l.x);
