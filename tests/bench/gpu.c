@@ -6,6 +6,8 @@
  * it, linears by shape.
  *
  * usage: gpu DEVICE MODEL SEQUENCES LENGTH STEPS [profile]
+ *
+ * LENGTH ~N: sequences of N/2 to 3N/2 tokens, N on average, without padding.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,15 +174,19 @@ static void show_profile(void)
 	printf("  %.3f ms in all\n", 1e3 * all);
 }
 
-static void fill(struct pt_examples *x, int n, int len, int64_t vocab, uint64_t key)
+/* around: lengths from half to one and a half of len. */
+static void fill(struct pt_examples *x, int n, int len, bool around, int64_t vocab, uint64_t key)
 {
 	int64_t *index = calloc((size_t)n, sizeof *index), *offsets = calloc((size_t)n + 1, sizeof *offsets);
-	int32_t *ids = calloc((size_t)n * (size_t)len, sizeof *ids);
+	int32_t *ids;
 
 	for (int i = 0; i < n; i++) {
+		int own = around ? len / 2 + (int)pt_rng_below(key + 1, (uint64_t)i, (uint64_t)len) : len;
+
 		index[i] = i;
-		offsets[i + 1] = (int64_t)(i + 1) * len;
+		offsets[i + 1] = offsets[i] + own;
 	}
+	ids = calloc((size_t)offsets[n], sizeof *ids);
 	for (int64_t i = 0; i < offsets[n]; i++)
 		ids[i] = (int32_t)pt_rng_below(key, (uint64_t)i, (uint64_t)vocab);
 	*x = (struct pt_examples){ .n = n, .index = index, .input_ids = ids, .offsets = offsets, .labels = ids,
@@ -211,7 +217,8 @@ int main(int argc, char **argv)
 	struct pt_model *m;
 	struct pt_step s;
 	double start = now(), *t, first = 0, norm;
-	int steps;
+	int steps, len;
+	bool around;
 	cJSON *j;
 
 	if (argc < 6) {
@@ -219,9 +226,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	steps = atoi(argv[5]);
+	around = argv[4][0] == '~';
 	b.seqs = atoi(argv[3]);
-	b.len = atoi(argv[4]);
-	b.tokens = b.seqs * b.len;
+	b.len = atoi(argv[4] + around);
 	t = calloc((size_t)steps + 1, sizeof *t);
 	check(pt_device_open(&dev, argv[1], NULL, &err));
 	check(pt_modeldir_open(&dir, argv[2], 0, &err));
@@ -237,10 +244,13 @@ int main(int argc, char **argv)
 		timed.linear_bwd = by_shape_bwd;
 		wait_for(dev);
 	}
+	len = (int)b.len;
+	fill(&x, (int)b.seqs, len, around, m->cfg.vocab, 5);
+	b.tokens = x.tokens;
+	b.len = around ? len / 2 + len : len;
 	check(pt_device_plan(&plan, dev, &err));
 	check(pt_step_init(&s, m, a, &a->params, dev, plan, &fo, &adamw, dev->bf16, &err));
 	check(pt_step_fit(&s, &b, NULL, dev->memory(dev), &err));
-	fill(&x, (int)b.seqs, (int)b.len, m->cfg.vocab, 5);
 	for (int i = 0; i < steps; i++) {
 		double from = now();
 		struct pt_device copy = *dev;
@@ -265,8 +275,8 @@ int main(int argc, char **argv)
 		show_profile();
 	}
 	qsort(t, (size_t)steps, sizeof *t, by_value);
-	printf("%s (%s), %s, %lld x %lld: %.0f tokens/s, step %.1f ms, first step after %.2f s, %.2f GB in use\n", dev->name,
-	       dev->path, argv[2], (long long)b.seqs, (long long)b.len, (double)b.tokens / t[steps / 2], 1e3 * t[steps / 2],
+	printf("%s (%s), %s, %lld x %s: %.0f tokens/s, step %.1f ms, first step after %.2f s, %.2f GB in use\n", dev->name,
+	       dev->path, argv[2], (long long)b.seqs, argv[4], (double)b.tokens / t[steps / 2], 1e3 * t[steps / 2],
 	       first, 1e-9 * (double)(dev->peak));
 	return 0;
 }

@@ -3,7 +3,8 @@
 
 gpu.py make SHAPE DIR         writes a model directory (bf16)
 gpu.py peer DIR FORM B S N    N steps of B sequences of S tokens; FORM: plain, bf16 (adapters too), compile,
-                              liger (Liger-Kernel, bf16 adapters)
+                              liger (Liger-Kernel, bf16 adapters).
+                              S ~N: sequences of N/2 to 3N/2 tokens, padded; their own tokens count
 """
 import json, statistics, sys, time
 
@@ -45,24 +46,32 @@ def peer(path, form, b, s, n):
     opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3, weight_decay=0, fused=True)
     run = torch.compile(m) if form == 'compile' else m
     torch.manual_seed(5)
-    ids = torch.randint(0, m.config.vocab_size, (b, s), device='cuda')
-    times = []
+    around = s.startswith('~')
+    mean = int(s[around:])
+    times, rates = [], []
     for i in range(n):
+        lens = torch.randint(mean // 2, mean // 2 + mean, (b,)) if around else torch.full((b,), mean)
+        mask = (torch.arange(int(lens.max())) < lens[:, None]).cuda()
+        if not i or around:
+            ids = torch.randint(0, m.config.vocab_size, mask.shape, device='cuda')
+        labels = torch.where(mask, ids, -100)
         torch.cuda.synchronize()
         t = time.time()
-        loss = run(input_ids=ids, labels=ids, use_cache=False).loss
+        loss = run(input_ids=ids, labels=labels, use_cache=False,
+                   **({'attention_mask': mask.long()} if around else {})).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
         opt.step()
         opt.zero_grad()
         torch.cuda.synchronize()
         times.append(time.time() - t)
+        rates.append(int(lens.sum()) / times[-1])
         if i == 0:
             first = time.time() - start
         if i < 3:
             print(f'step {i + 1}: loss {loss.item():.5f}, {1e3 * times[-1]:.1f} ms')
     t = statistics.median(times[2:])
-    print(f'HF PEFT, {form}, {path}, {b} x {s}: {b * s / t:.0f} tokens/s, step {1e3 * t:.1f} ms, '
+    print(f'HF PEFT, {form}, {path}, {b} x {s}: {statistics.median(rates[2:]):.0f} tokens/s, step {1e3 * t:.1f} ms, '
           f'first step after {first:.2f} s, {torch.cuda.max_memory_allocated() / 1e9:.2f} GB', flush=True)
 
 
@@ -70,4 +79,4 @@ if __name__ == '__main__':
     if sys.argv[1] == 'make':
         make(sys.argv[2], sys.argv[3])
     else:
-        peer(sys.argv[2], sys.argv[3], *map(int, sys.argv[4:7]))
+        peer(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5], int(sys.argv[6]))
