@@ -28,6 +28,7 @@ struct pt_optimizer {
 	struct pt_k_adamw *update;	/* [n] what is asked of the device */
 	struct pt_k_sumsq *square;	/* [n] */
 	float *gscale;			/* device scalar: the clip factor */
+	bool keep_grad;			/* gradients stay as they are after an update */
 	bool *moved;			/* [n] its gradient has been other than zero at some step */
 };
 
@@ -43,7 +44,7 @@ void pt_optimizer_release(struct pt_optimizer *o);
 int pt_optimizer_norm(struct pt_optimizer *o, double *norm, const struct pt_param **bad,
 		      struct pt_error *err);
 
-/* One update at rate lr, t counted from 1; uses the norm computed before. Gradients are zeroed. */
+/* One update at rate lr, t counted from 1; uses the norm computed before. Gradients are zeroed, unless keep_grad. */
 int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm, struct pt_error *err);
 
 #endif

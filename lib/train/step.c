@@ -26,7 +26,11 @@ int pt_step_init(struct pt_step *s, struct pt_model *model, struct pt_adapter *a
 		return pt_error(err, PT_NUMERIC, "nothing trains: the adapter has no trainable tensor");
 	if (pt_feed_init(&s->feed, feed, err))
 		return err->status;
-	return pt_optimizer_init(&s->opt, adamw, params, err);
+	if (pt_optimizer_init(&s->opt, adamw, params, err))
+		return err->status;
+	/* A method may look at them after the update. */
+	s->opt.keep_grad = adapter && adapter->method && adapter->method->after_step;
+	return 0;
 }
 
 void pt_step_release(struct pt_step *s)
@@ -134,6 +138,6 @@ int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, doubl
 		return pt_error(err, PT_NUMERIC, "the gradient is not finite");
 	if (pt_optimizer_step(&s->opt, lr, t, *norm, err))
 		return err->status;
-	s->clear = true;
+	s->clear = !s->opt.keep_grad;
 	return s->adapter ? pt_adapter_after_step(s->adapter, t, total, err) : 0;
 }
