@@ -10,6 +10,7 @@ must have it. Computed in float64; the errors of torch in float32 (and in
 bfloat16 where the case has it) against that are stored beside the results.
 """
 import argparse
+import contextlib
 import copy
 import inspect
 import os
@@ -20,6 +21,7 @@ import transformers
 from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 from cases import VOCAB, table
+from dropouts import masks
 from experts import Routers, files, pieces
 from golden import Golden, each_way, in_type, uniform, weight
 
@@ -203,7 +205,8 @@ def make_model(config, more, dtype):
             if store == "BF16" and hasattr(m, "embed_scale"):
                 m.embed_scale = m.embed_scale.to(torch.bfloat16).to(dtype)
     model.routers = Routers(model)
-    return model
+    model.masks = masks(model, more["drops"]) if "drops" in more else None
+    return model.train(model.masks is not None)
 
 
 def fresh_rope(model):
@@ -234,7 +237,8 @@ def forward(model, x, more, peft=None):
         if "in.decoder_cu" in x:
             d = slice(x["in.decoder_cu"][b], x["in.decoder_cu"][b + 1])
             kw["decoder_input_ids"] = model._shift_right(x["in.decoder_ids"][None, d])
-        out = (peft or model)(**kw)
+        with model.masks.sequence(int(b)) if model.masks else contextlib.nullcontext():
+            out = (peft or model)(**kw)
         outs.append(OUTPUT.get(task, lambda o: o.logits)(out)[0])
     assert model.routers.gap() > more.get("gap", 1e-3), f"gap {model.routers.gap()}"
     loss = TASKS[task][1]
@@ -278,7 +282,8 @@ def make(name, config, lengths, more, directory, others):
     def other(get):
         return {k: [get(*o[k]) for o in others] for k in others[0]}
 
-    g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes)
+    g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes,
+               train="drops" in more)
     for k, v in x.items():
         g.put(k, v)
     g.result("out", out, other(lambda out, loss, grads: out))

@@ -242,6 +242,7 @@ static void mfix_open(struct mfix *x, const char *device)
 	if (types)
 		x->in.types = fix_put(&x->f, types->data, types->bytes);
 	mfix_decoder(x);
+	x->f.run.train = cJSON_IsTrue(pt_json_get(x->g.about, "train"));
 	pt_run_compute(&x->f.run, x->type == 1);
 }
 
