@@ -54,6 +54,11 @@ test_that 'text is generated from the start token on, the same with any threads'
 	! cmp one bare
 	peft-generate -m model -a ad --ignore-eos --context 5 --json --prompt "1 and 2" >short
 	grep "\"end\":\"context\"" short'
+test_that 'a source may be longer than the context' '
+	awk "BEGIN { for (i = 0; i < 99; i++) printf \"%d and \", i }" >long.txt
+	peft-generate -m model -a ad --ignore-eos --context 5 long.txt long.txt >short
+	peft-generate -m model -a ad --ignore-eos --context 4000 --max-tokens 5 long.txt long.txt >want
+	cmp short want'
 test_that 'a merged model says the same; tie_word_embeddings is not touched' '
 	peft-merge -q -m model -a ad -o merged
 	peft-generate -m merged --max-tokens 8 --json sums-test.jsonl >three

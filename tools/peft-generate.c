@@ -216,17 +216,14 @@ static int start(struct job *j, struct pt_error *err)
 		.sampling = { temperature, top_k, top_p, (uint64_t)seed }, .max_tokens = max_tokens,
 		.max_length = context, .ignore_eos = ignore_eos,
 	};
-	int st = load_open(&j->l, &lo, err), front, rows;
+	int st = load_open(&j->l, &lo, err);
 
 	if (st)
 		return st;
 	if (!j->l.tok)
 		return pt_error(err, PT_DATA, "%s has no tokenizer (tokenizer.json, or vocab.json and merges.txt)", model);
-	for (int i = 0; i < 2; i++) {
-		pt_model_front(j->l.model, i, &front, &rows);
-		if (o.max_length > j->l.model->cfg.positions - front)
-			o.max_length = j->l.model->cfg.positions - front;
-	}
+	if (o.max_length > pt_model_max_len(j->l.model))
+		o.max_length = pt_model_max_len(j->l.model);
 	o.bf16 = load_bf16(&j->l, dtype);
 	st = pt_device_plan(&j->plan, j->l.dev, err);
 	if (!st)

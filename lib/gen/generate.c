@@ -3,11 +3,13 @@
  * generate.c - decoding with a cache; see generate.h. A prompt is read in
  * pieces, so that memory is bounded by the piece and not by the prompt. An
  * encoder-decoder's encoder reads it whole, and the text begins with its
- * start token.
+ * start token. Some models read the text anew at a certain length
+ * (pt_model_restart()), so it is kept.
  */
 #include "gen/generate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -22,6 +24,11 @@ struct pt_generator {
 	float *logits;			/* [vocab] host */
 	int32_t pos[PIECE];
 	int32_t cu[2];
+	struct pt_device *plan;
+	int32_t *text;			/* [max_length] what was read, and the last that is to be */
+	int64_t read;			/* of the text in the cache */
+	int front;			/* positions before the text */
+	int64_t source;			/* prompt of an encoder-decoder that there is memory for */
 	bool decoder;			/* the text is a decoder's, apart from the prompt */
 	bool ready;			/* the run holds what must be released */
 };
@@ -35,6 +42,7 @@ void pt_generator_free(struct pt_generator *g)
 	pt_kvcache_free(g->cache);
 	pt_sampler_release(&g->sampler);
 	free(g->logits);
+	free(g->text);
 	free(g);
 }
 
@@ -59,15 +67,17 @@ static int piece_forward(struct pt_run *run, void *arg, struct pt_tensor *const 
 	return run->err.status;
 }
 
-/* ids[n], n <= PIECE, behind what the cache holds; logits of the last row where it is the last piece. */
-static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last, struct pt_error *err)
+/* The next n <= PIECE tokens of a text of so many; logits of the last row where they are its last. */
+static int forward(struct pt_generator *g, int n, int64_t length, struct pt_error *err)
 {
 	struct pt_run *run = &g->run;
 	const struct pt_shape shape = { .ndim = 2, .dim = { 1, g->m->cfg.vocab } };
-	struct piece p = { g, { .cache = g->cache }, last };
+	struct piece p = { g, { .cache = g->cache, .reach = g->front + length }, false };
 	struct pt_rows *rows = g->decoder ? &p.in.decoder_rows : &p.in.rows;
 	struct pt_tensor *out = NULL;
+	const int32_t *ids = g->text + g->read;
 	int first = pt_kvcache_len(g->cache);
+	bool last = p.last = g->read + n == length;
 
 	pt_run_reset(run);
 	for (int i = 0; i < n; i++)
@@ -81,6 +91,7 @@ static int forward(struct pt_generator *g, const int32_t *ids, int n, bool last,
 	if (!run->dev->plan)
 		*(g->decoder ? &p.in.host_decoder_ids : &p.in.host_ids) = ids;
 	pt_scope(run, PT_SCOPE_NOGRAD, piece_forward, &p, sizeof p, NULL, 0, &shape, &out, last ? 1 : 0);
+	g->read += n;
 	if (last && !run->err.status)
 		return pt_tensor_read(run, out, g->logits, err);
 	return pt_run_check(run, err);
@@ -114,45 +125,75 @@ static int encode(struct pt_generator *g, const int32_t *ids, int n, struct pt_e
 	return pt_run_check(run, err);
 }
 
-/* Bytes of arena for the longest text: its last piece sees the most keys. */
-static int plan_arena(struct pt_generator *g, struct pt_device *plan, size_t *bytes, struct pt_error *err)
+/* Another text, or the same again. */
+static void rewind_text(struct pt_generator *g)
 {
-	int32_t *ids = pt_calloc((size_t)g->o.max_length, sizeof *ids, err);
-	int64_t left = g->o.max_length;
-	int st = ids ? pt_run_init(&g->run, plan, 0, err) : err->status;
+	pt_kvcache_reset(g->cache);
+	g->read = 0;
+}
 
+/* The text [n] into the cache, from where that ends; logits of its last token. */
+static int read_text(struct pt_generator *g, int64_t n, struct pt_error *err)
+{
+	const int64_t restart = pt_model_restart(g->m);
+	int st = 0;
+
+	if (g->front + g->read < restart && g->front + n >= restart)
+		rewind_text(g);
+	while (!st && g->read < n)
+		st = forward(g, n - g->read < PIECE ? (int)(n - g->read) : PIECE, n, err);
+	return st;
+}
+
+/* A run whose arena has room for the longest text, whose last piece sees the most keys, and a source of so many tokens. */
+static int make_run(struct pt_generator *g, int64_t source, struct pt_error *err)
+{
+	int32_t *ids = pt_calloc((size_t)(source > 0 ? source : 1), sizeof *ids, err);
+	size_t bytes;
+	int st;
+
+	if (g->ready)
+		pt_run_release(&g->run);
+	g->ready = false;
+	g->source = 0;
+	st = ids ? pt_run_init(&g->run, g->plan, 0, err) : err->status;
 	if (st) {
 		free(ids);
 		return st;
 	}
 	pt_run_compute(&g->run, g->o.bf16);
 	if (g->decoder)
-		st = encode(g, ids, (int)left, err);
-	while (left > 0 && !st) {
-		int n = left < PIECE ? (int)left : PIECE;
+		st = encode(g, ids, (int)source, err);
+	while (g->read < g->o.max_length && !st) {
+		int64_t left = g->o.max_length - g->read, n = left < PIECE ? left : PIECE;
 
-		st = forward(g, ids, n, true, err);
-		left -= n;
+		st = forward(g, (int)n, g->read + n, err);
 	}
-	*bytes = g->run.arena.peak;
+	bytes = g->run.arena.peak;
 	pt_run_release(&g->run);
-	pt_kvcache_reset(g->cache);
+	rewind_text(g);
 	free(ids);
-	return st;
+	/* First fit may place shorter texts a little worse. */
+	if (!st)
+		st = pt_run_init(&g->run, g->m->dev, bytes + bytes / 16 + 4096, err);
+	if (st)
+		return st;
+	g->ready = true;
+	g->source = source;
+	pt_run_compute(&g->run, g->o.bf16);
+	return 0;
 }
 
 /* The positions of the longest text, with what adapters put before it, and rows for that in the cache. */
-static int check_length(const struct pt_generator *g, int *rows, struct pt_error *err)
+static int check_length(struct pt_generator *g, int *rows, struct pt_error *err)
 {
-	const int64_t most = g->m->cfg.positions, want = g->o.max_length;
-	int front, source;
+	const int64_t want = g->o.max_length, most = pt_model_max_len(g->m);
 
-	pt_model_front(g->m, g->decoder, &front, rows);
-	pt_model_front(g->m, false, &source, &source);
-	if (want < 1 || want > most - front || want > most - source)
+	pt_model_front(g->m, true, &g->front, rows);
+	if (want < 1 || want > most)
 		return pt_error(err, PT_USAGE, "a text of %lld tokens: the model has %lld positions%s", (long long)want,
-				(long long)most, front || source ? ", some of which the adapter takes" : "");
-	*rows = (int)want + (*rows > source ? *rows : source);
+				(long long)most + g->front, g->front ? ", some of which the adapter takes" : "");
+	*rows += (int)want;
 	return 0;
 }
 
@@ -160,7 +201,6 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 		     const struct pt_generate_options *o, struct pt_error *err)
 {
 	struct pt_generator *g;
-	size_t bytes = 0;
 	int st, rows;
 
 	*out = NULL;
@@ -173,26 +213,22 @@ int pt_generator_new(struct pt_generator **out, struct pt_model *m, struct pt_de
 		return err->status;
 	g->m = m;
 	g->o = *o;
+	g->plan = plan;
 	g->decoder = pt_task_decoder(m->task);
 	g->logits = pt_calloc((size_t)m->cfg.vocab, sizeof *g->logits, err);
-	st = g->logits ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
+	g->text = pt_calloc((size_t)o->max_length, sizeof *g->text, err);
+	st = g->logits && g->text ? pt_sampler_init(&g->sampler, &o->sampling, m->cfg.vocab, err) : err->status;
 	if (!st)
 		st = check_length(g, &rows, err);
 	if (!st)
 		st = pt_kvcache_new(&g->cache, m, o->bf16 && m->dev->bf16_act ? PT_BF16 : PT_F32, rows, err);
 	if (!st)
-		st = plan_arena(g, plan, &bytes, err);
-	/* First fit may place shorter texts a little worse. */
-	if (!st)
-		st = pt_run_init(&g->run, m->dev, bytes + bytes / 16 + 4096, err);
-	if (st) {
+		st = make_run(g, g->decoder ? o->max_length : 0, err);
+	if (st)
 		pt_generator_free(g);
-		return st;
-	}
-	g->ready = true;
-	pt_run_compute(&g->run, o->bf16);
-	*out = g;
-	return 0;
+	else
+		*out = g;
+	return st;
 }
 
 static bool is_eos(const struct pt_generator *g, int32_t id)
@@ -208,41 +244,38 @@ int pt_generate(struct pt_generator *g, const int32_t *prompt, int64_t n, uint64
 		bool (*token)(void *arg, int32_t id), void *arg, enum pt_generate_end *end,
 		struct pt_error *err)
 {
-	/* Positions of the text before what is made. */
-	const int64_t start = g->decoder ? 1 : n;
+	int64_t length = g->decoder ? 1 : n;	/* of the text so far */
 	int64_t made = 0;
 	int st = 0;
 
 	if (n < 1)
 		return pt_error(err, PT_DATA, "the prompt is empty");
-	if (n > g->o.max_length)
+	if (!g->decoder && n > g->o.max_length)
 		return pt_error(err, PT_DATA, "a prompt of %lld tokens; %lld are the limit", (long long)n,
 				(long long)g->o.max_length);
-	pt_kvcache_reset(g->cache);
-	if (g->decoder) {
-		const int32_t first = g->m->cfg.decoder_start;
-
+	if (n > INT32_MAX)
+		return pt_error(err, PT_DATA, "a prompt of %lld tokens", (long long)n);
+	rewind_text(g);
+	if (g->decoder && n > g->source)
+		st = make_run(g, n, err);
+	if (g->decoder && !st)
 		st = encode(g, prompt, (int)n, err);
-		if (!st)
-			st = forward(g, &first, 1, true, err);
-	}
-	for (int64_t at = 0; !g->decoder && at < n && !st; at += PIECE) {
-		int k = n - at < PIECE ? (int)(n - at) : PIECE;
-
-		st = forward(g, prompt + at, k, at + k == n, err);
-	}
+	memcpy(g->text, g->decoder ? &g->m->cfg.decoder_start : prompt, (size_t)length * sizeof *prompt);
+	if (!st)
+		st = read_text(g, length, err);
 	while (!st) {
 		int32_t id;
 
-		st = pt_sample(&g->sampler, g->logits, key, start + made, &id, err);
+		st = pt_sample(&g->sampler, g->logits, key, length, &id, err);
 		if (st)
 			break;
 		made++;
 		*end = !token(arg, id) ? PT_END_CALLER : is_eos(g, id) ? PT_END_EOS :
 		       made == g->o.max_tokens ? PT_END_TOKENS : PT_END_LENGTH;
-		if (*end != PT_END_LENGTH || start + made > g->o.max_length)
+		if (*end != PT_END_LENGTH || length == g->o.max_length)
 			break;
-		st = forward(g, &id, 1, true, err);
+		g->text[length++] = id;
+		st = read_text(g, length, err);
 	}
 	return st;
 }

@@ -16,7 +16,9 @@
 struct pt_generate_options {
 	struct pt_sampling sampling;
 	int64_t max_tokens;		/* new ones, at most */
-	int64_t max_length;		/* tokens, prompt included: with what adapters put before them, the size of the cache */
+	/* Tokens, prompt included: with what adapters put before them, the size of the cache. An encoder-decoder's prompt,
+	 * of any length, is no part of it. */
+	int64_t max_length;
 	bool ignore_eos;
 	bool bf16;			/* the compute type, as pt_run_compute() takes it */
 };
@@ -26,8 +28,9 @@ struct pt_generator;
 /*
  * The model (with what is hooked into it) stays the caller's. plan is a plan
  * device that counts as the model's device needs it: the longest text is run
- * there first, so that memory for it is set aside here. max_length above the
- * model's positions, less those that adapters take, is PT_USAGE.
+ * there first, so that memory for it is set aside here; memory grows for the
+ * prompt of an encoder-decoder that is longer than max_length. max_length
+ * above pt_model_max_len() is PT_USAGE.
  */
 int pt_generator_new(struct pt_generator **g, struct pt_model *m, struct pt_device *plan,
 		     const struct pt_generate_options *o, struct pt_error *err);

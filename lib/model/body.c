@@ -63,7 +63,7 @@ int pt_pass_prepare(struct pt_run *run, struct pt_pass *p)
 	if (run->err.status)
 		return run->err.status;
 	for (int i = 0; i < c->nropes; i++) {
-		if (pt_rope_prepare(run, &c->rope[i], &p->m->body->rope[i], p->rows, first, &p->rope[i]))
+		if (pt_rope_prepare(run, &c->rope[i], &p->m->body->rope[i], p->rows, first, p->reach, &p->rope[i]))
 			return run->err.status;
 	}
 	return prepare_pieces(run, p) ? run->err.status : open_stats(run, p);

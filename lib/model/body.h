@@ -82,6 +82,7 @@ struct pt_pass {
 	const int32_t *qkv[3], *halves[2];	/* pieces of fused projections, where there are such */
 	struct pt_tensor *memory;	/* what cross attention reads; NULL: none, or in the cache */
 	struct pt_kvcache *cache;
+	int64_t reach;			/* as in struct pt_input */
 	struct pt_tensor **stat;	/* [layers] what each router did; NULL: nobody asks */
 };
 

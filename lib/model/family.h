@@ -170,6 +170,7 @@ struct pt_family {
 	bool transposed;	/* the linears of blocks store [in, out] (Conv1D) */
 	bool pad_row;		/* the row of the padding id in the embedding never trains */
 	enum pt_window_rule window;
+	bool long_restart;	/* decoding: a text that grows beyond longrope's original positions is read anew */
 
 	/*
 	 * Optional: switches that only keys of this family set, or a check of

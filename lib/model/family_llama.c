@@ -168,7 +168,7 @@ const struct pt_family pt_families_llama[] = {
 			 .positions = 4096, .original = 4096, .eps = 1e-5, .partial = 1,
 			 .act = "silu", .pad = 32000, .bos = 1, .eos = 32000 },
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .qkv = PT_QKV_ROWS,
-		.window = PT_WINDOW_ALL, .part = phi3_parts,
+		.window = PT_WINDOW_ALL, .long_restart = true, .part = phi3_parts,
 		.head = phi3_heads, .lora_targets = "qkv_proj",
 	},
 	{ 0 }

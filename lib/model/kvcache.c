@@ -25,29 +25,41 @@ struct pt_kvcache {
 	bool two;			/* cross attention: the next four */
 	int32_t source_cu[2];
 	struct pt_rows source;		/* of the source; n 0: none yet */
+	size_t source_bytes;		/* of the room for one layer's keys of it */
 	void **sk, **sv;
 	struct pt_tensor *skt, *svt;
 };
 
-static int make_store(struct pt_kvcache *c, void ***store, struct pt_tensor **view, struct pt_error *err)
+/* Of every layer so many bytes in place of old ones, which are lost. */
+static int fit_store(struct pt_kvcache *c, void **store, size_t old, size_t bytes, struct pt_error *err)
 {
-	size_t n = (size_t)c->layers;
 	int st = 0;
 
-	*store = pt_calloc(n, sizeof **store, err);
-	*view = pt_calloc(n, sizeof **view, err);
-	if (!*store || !*view)
-		return err->status;
-	for (int i = 0; i < c->layers && !st; i++)
-		st = c->dev->alloc(c->dev, c->bytes, &(*store)[i], err);
+	for (int i = 0; store && i < c->layers; i++) {
+		if (store[i])
+			c->dev->free(c->dev, store[i], old);
+		store[i] = NULL;
+	}
+	for (int i = 0; bytes && i < c->layers && !st; i++)
+		st = c->dev->alloc(c->dev, bytes, &store[i], err);
 	return st;
 }
 
-static void free_store(struct pt_kvcache *c, void **store, struct pt_tensor *view)
+static int make_store(struct pt_kvcache *c, void ***store, struct pt_tensor **view, size_t bytes,
+		      struct pt_error *err)
 {
-	for (int i = 0; store && i < c->layers; i++)
-		if (store[i])
-			c->dev->free(c->dev, store[i], c->bytes);
+	size_t n = (size_t)c->layers;
+
+	*store = pt_calloc(n, sizeof **store, err);
+	*view = pt_calloc(n, sizeof **view, err);
+	return *store && *view ? fit_store(c, *store, 0, bytes, err) : err->status;
+}
+
+static void free_store(struct pt_kvcache *c, void **store, struct pt_tensor *view, size_t bytes)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+
+	fit_store(c, store, bytes, 0, &ignored);
 	free(store);
 	free(view);
 }
@@ -70,9 +82,10 @@ int pt_kvcache_new(struct pt_kvcache **out, const struct pt_model *m, enum pt_dt
 	c->two = m->cfg.nstacks > 1;
 	if (max_len < 1 || !pt_mul_size((size_t)c->width * pt_dtype_size(type), (size_t)max_len, &c->bytes))
 		st = pt_error(err, PT_USAGE, "a cache of %d positions", max_len);
-	else if (!(st = make_store(c, &c->k, &c->kt, err)) && !(st = make_store(c, &c->v, &c->vt, err)) && c->two &&
-		 !(st = make_store(c, &c->sk, &c->skt, err)))
-		st = make_store(c, &c->sv, &c->svt, err);
+	else if (!(st = make_store(c, &c->k, &c->kt, c->bytes, err)) &&
+		 !(st = make_store(c, &c->v, &c->vt, c->bytes, err)) && c->two &&
+		 !(st = make_store(c, &c->sk, &c->skt, 0, err)))
+		st = make_store(c, &c->sv, &c->svt, 0, err);
 	if (st) {
 		pt_kvcache_free(c);
 		return st;
@@ -85,10 +98,10 @@ void pt_kvcache_free(struct pt_kvcache *c)
 {
 	if (!c)
 		return;
-	free_store(c, c->k, c->kt);
-	free_store(c, c->v, c->vt);
-	free_store(c, c->sk, c->skt);
-	free_store(c, c->sv, c->svt);
+	free_store(c, c->k, c->kt, c->bytes);
+	free_store(c, c->v, c->vt, c->bytes);
+	free_store(c, c->sk, c->skt, c->source_bytes);
+	free_store(c, c->sv, c->svt, c->source_bytes);
 	free(c);
 }
 
@@ -138,11 +151,22 @@ static bool fits(struct pt_run *run, const struct pt_kvcache *c, const struct pt
 
 int pt_kvcache_source(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows)
 {
+	size_t bytes;
+
 	if (run->record)
 		return pt_error(&run->err, PT_FAIL, "a cache of keys cannot be differentiated");
-	if (!c->two || rows->batch != 1 || rows->n < 1 || rows->n > c->max_len)
+	if (!c->two || rows->batch != 1 || rows->n < 1 ||
+	    !pt_mul_size((size_t)c->width * pt_dtype_size(c->type), (size_t)rows->n, &bytes))
 		return pt_error(&run->err, PT_FAIL, "a source of %d sequences, %lld rows, does not fit into the cache",
 				rows->batch, (long long)rows->n);
+	c->source.n = 0;
+	if (bytes > c->source_bytes) {
+		size_t old = c->source_bytes;
+
+		c->source_bytes = bytes;
+		if (fit_store(c, c->sk, old, bytes, &run->err) || fit_store(c, c->sv, old, bytes, &run->err))
+			return run->err.status;
+	}
 	c->source_cu[1] = (int32_t)rows->n;
 	c->source = (struct pt_rows){ .n = rows->n, .batch = 1, .max_len = (int)rows->n, .host_cu = c->source_cu };
 	return 0;

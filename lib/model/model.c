@@ -138,3 +138,18 @@ struct pt_weight *pt_model_weight(const struct pt_model *m, const char *path)
 
 	return i >= 0 && i < m->nweights ? &m->weight[i] : NULL;
 }
+
+int64_t pt_model_max_len(const struct pt_model *m)
+{
+	int front, rows;
+
+	pt_model_front(m, true, &front, &rows);
+	return (m->cfg.nropes && m->cfg.rope[0].type == PT_ROPE_DYNAMIC ? INT32_MAX : m->cfg.positions) - front;
+}
+
+int64_t pt_model_restart(const struct pt_model *m)
+{
+	const struct pt_rope_config *r = &m->cfg.rope[0];
+
+	return m->cfg.family->long_restart && r->type == PT_ROPE_LONG ? r->original + 1 : 0;
+}

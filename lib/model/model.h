@@ -74,6 +74,9 @@ struct pt_input {
 	struct pt_rows decoder_rows;
 	const int32_t *decoder_ids, *host_decoder_ids, *host_decoder_labels;	/* [M] */
 	struct pt_kvcache *cache;	/* decoding: earlier keys and values, extended by this call; else NULL */
+	/* decoding: position behind the text's last, where more of it follows in later calls: rotations that depend on
+	 * the length go by this; 0: none follows */
+	int64_t reach;
 };
 
 /* Final hidden states [N,C], after the last norm where the model has one. */
@@ -123,8 +126,17 @@ struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct
  * reads (decoder: writes), in all and as rows of its keys and values.
  */
 void pt_model_front(const struct pt_model *m, bool decoder, int *positions, int *rows);
+/* Tokens of a text that is written: as many as positions are left; any number where rotations are scaled by the length. */
+int64_t pt_model_max_len(const struct pt_model *m);
+/*
+ * Position from which on the keys of shorter texts are of no use: one that
+ * grows beyond is read anew. 0: none. Elsewhere earlier keys keep the rotation
+ * of their time, as transformers' generate() leaves them.
+ */
+int64_t pt_model_restart(const struct pt_model *m);
 
-/* Keys and values of all layers for one sequence up to max_len rows (generation). */
+/* Keys and values of all layers for one sequence up to max_len rows (generation). The source of an
+ * encoder-decoder has as many as it needs. */
 int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, enum pt_dtype type, int max_len,
 		   struct pt_error *err);
 void pt_kvcache_free(struct pt_kvcache *c);

@@ -154,14 +154,20 @@ struct plan {
 	bool index;			/* rows->pos does not serve as index */
 };
 
-static struct plan measure(const struct pt_rope_config *c, const struct pt_rows *rows, int64_t first)
+/* The length that counts of n rows from position first on. */
+static int64_t length(int64_t first, int64_t n, int64_t reach)
+{
+	return first + n > reach ? first + n : reach;
+}
+
+static struct plan measure(const struct pt_rope_config *c, const struct pt_rows *rows, int64_t first, int64_t reach)
 {
 	struct plan p = { .index = first != 0 };
 
 	for (int b = 0; b < rows->batch; b++) {
 		int64_t len = rows->host_cu[b + 1] - rows->host_cu[b];
 
-		if (is_long(c, first + len)) {
+		if (is_long(c, length(first, len, reach))) {
 			p.rows += len;
 			p.index = true;
 		} else if (len > p.common) {
@@ -176,7 +182,7 @@ static struct plan measure(const struct pt_rope_config *c, const struct pt_rows 
 }
 
 static void fill_pass(const struct pt_rope_config *c, const struct pt_rope_table *t,
-		      const struct pt_rows *rows, int64_t first, const struct plan *p, float *cos,
+		      const struct pt_rows *rows, int64_t first, int64_t reach, const struct plan *p, float *cos,
 		      float *sin, float *inv, int32_t *index)
 {
 	size_t half = (size_t)c->dims / 2;
@@ -186,11 +192,12 @@ static void fill_pass(const struct pt_rope_config *c, const struct pt_rope_table
 	memcpy(sin, t->sin + (size_t)first * half, (size_t)p->common * half * sizeof *sin);
 	for (int b = 0; b < rows->batch; b++) {
 		int64_t from = rows->host_cu[b], len = rows->host_cu[b + 1] - from, at = 0;
+		int64_t whole = length(first, len, reach);
 
-		if (is_long(c, first + len)) {
+		if (is_long(c, whole)) {
 			at = next;
 			next += len;
-			pt_rope_frequencies(c, first + len, inv);
+			pt_rope_frequencies(c, whole, inv);
 			fill(c, inv, first, len, cos + (size_t)at * half, sin + (size_t)at * half);
 		}
 		for (int64_t i = 0; index && i < len; i++)
@@ -210,9 +217,9 @@ static void *scratch(struct pt_run *run, int64_t n, size_t size)
 }
 
 int pt_rope_prepare(struct pt_run *run, const struct pt_rope_config *c, struct pt_rope_table *table,
-		    const struct pt_rows *rows, int64_t first, struct pt_rope *out)
+		    const struct pt_rows *rows, int64_t first, int64_t reach, struct pt_rope *out)
 {
-	struct plan p = measure(c, rows, first);
+	struct plan p = measure(c, rows, first, reach);
 	int64_t half = c->dims / 2, n = p.rows * half;
 	int32_t *index = NULL;	/* rows of no sequence look at row 0 */
 	float *cos, *sin, *inv;
@@ -226,7 +233,7 @@ int pt_rope_prepare(struct pt_run *run, const struct pt_rope_config *c, struct p
 		index = scratch(run, rows->n, sizeof *index);
 	if (run->err.status)
 		return run->err.status;
-	fill_pass(c, table, rows, first, &p, cos, sin, inv, index);
+	fill_pass(c, table, rows, first, reach, &p, cos, sin, inv, index);
 	out->cos = pt_run_upload(run, cos, (size_t)n * sizeof *cos);
 	out->sin = pt_run_upload(run, sin, (size_t)n * sizeof *sin);
 	out->pos = index ? pt_run_upload(run, index, (size_t)rows->n * sizeof *index) : NULL;

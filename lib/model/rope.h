@@ -20,16 +20,18 @@ struct pt_rope_table {
 
 void pt_rope_table_release(struct pt_rope_table *t);
 
-/* Inverse frequencies [dims/2] for a sequence of len tokens (only dynamic scaling looks at len). */
+/* Inverse frequencies [dims/2] for a sequence of len tokens (dynamic scaling and longrope look at len). */
 void pt_rope_frequencies(const struct pt_rope_config *c, int64_t len, float *inv);
 
 /*
  * The tables that the sequences of rows need, on the device until the run's
  * reset. first is the position of each sequence's first row (decoding; else
- * 0). Sequences that dynamic scaling treats by their length have tables of
- * their own, so that packing changes nothing. Failure is in run->err.
+ * 0), reach the length of the text where more of it follows in later calls
+ * (else 0). Sequences that dynamic scaling and longrope treat by their length
+ * have tables of their own, so that packing changes nothing. Failure is in
+ * run->err.
  */
 int pt_rope_prepare(struct pt_run *run, const struct pt_rope_config *c, struct pt_rope_table *table,
-		    const struct pt_rows *rows, int64_t first, struct pt_rope *out);
+		    const struct pt_rows *rows, int64_t first, int64_t reach, struct pt_rope *out);
 
 #endif

@@ -9,7 +9,7 @@
 struct pt_tensor *pt_stack_hidden(struct pt_run *run, struct pt_model *m, const struct pt_stack *s,
 				  const struct pt_input *in, struct pt_tensor *memory, struct pt_kvcache *cache)
 {
-	struct pt_pass p = { .m = m, .stack = s, .memory = memory, .cache = cache };
+	struct pt_pass p = { .m = m, .stack = s, .memory = memory, .cache = cache, .reach = in->reach };
 	struct pt_tensor *x = pt_embed(run, m, s, in, &p.rows);
 
 	if (pt_pass_prepare(run, &p))

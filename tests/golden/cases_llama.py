@@ -70,6 +70,11 @@ MODELS = {
                        rope_theta=300.0, partial_rotary_factor=0.8,
                        rope_scaling=rope("longrope", short_factor=[1.1, 1.3, 1.6, 2.0],
                                          long_factor=[1.5, 2.5, 4.0, 7.0])), [1, 2, 16, 17, 24], {}),
+    # The same rule of factors where nothing is read anew when a text grows.
+    "llama-long": (dict(LLAMA, max_position_embeddings=64, rope_theta=200.0,
+                        rope_scaling=rope("longrope", short_factor=[1.0, 1.2, 1.5, 1.9, 2.2], factor=4.0,
+                                          long_factor=[1.4, 2.0, 3.5, 6.0, 8.0], original_max_position_embeddings=16)),
+                   [1, 2, 16, 17, 24], {}),
     "phi3-bf16": (PHI3, RAGGED, dict(store="BF16")),
     "phi3-class": (score(3, PHI3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
     "llama-regression": (score(2, problem_type="regression"), RAGGED, dict(task="regression")),

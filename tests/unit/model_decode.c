@@ -22,8 +22,8 @@ static const int32_t *longest(struct mfix *x, int *n)
 	return best;
 }
 
-/* The next n ids as one sequence that stands at position first. */
-static void feed(struct mfix *x, const int32_t *ids, int first, int n, struct pt_kvcache *cache)
+/* The next n ids as one sequence that stands at position first, of a text of so many. */
+static void feed(struct mfix *x, const int32_t *ids, int first, int n, int reach, struct pt_kvcache *cache)
 {
 	int32_t *pos = malloc((size_t)n * sizeof *pos);
 
@@ -31,7 +31,7 @@ static void feed(struct mfix *x, const int32_t *ids, int first, int n, struct pt
 	for (int i = 0; i < n; i++)
 		pos[i] = first + i;
 	x->f.rows.pos = fix_put(&x->f, pos, (size_t)n * sizeof *pos);
-	x->in = (struct pt_input){ .rows = x->f.rows, .host_ids = ids + first, .cache = cache };
+	x->in = (struct pt_input){ .rows = x->f.rows, .host_ids = ids + first, .cache = cache, .reach = reach };
 	x->in.ids = fix_put(&x->f, ids + first, (size_t)n * sizeof *ids);
 	free(pos);
 }
@@ -62,7 +62,7 @@ static void decode(const char *name, const char *device, int prefill, int piece)
 	ids = longest(&x, &len);
 	mem = x.f.nmem;
 	host = x.f.nhost;
-	feed(&x, ids, 0, len, NULL);
+	feed(&x, ids, 0, len, 0, NULL);
 	want = mfix_out(&x, &n);
 	forget(&x, mem, host);
 	for (size_t i = 0; i < n; i++)
@@ -73,7 +73,7 @@ static void decode(const char *name, const char *device, int prefill, int piece)
 			step = at ? piece : prefill;
 			step = step < len - at ? step : len - at;
 			assert_int_equal(pt_kvcache_len(cache), at);
-			feed(&x, ids, at, step, cache);
+			feed(&x, ids, at, step, len, cache);
 			got = mfix_out(&x, &k);
 			assert_int_equal(k / (size_t)step, n / (size_t)len);
 			for (size_t i = 0; i < k; i++)
@@ -91,8 +91,7 @@ static void decode(const char *name, const char *device, int prefill, int piece)
 	mfix_release(&x);
 }
 
-/* All language models of a kin that decode: not beyond the positions where a rotation changes with the length,
- * for there earlier keys keep the frequencies of their time, as in transformers. */
+/* All language models of a kin that decode. Where a rotation changes with the length it goes by the whole text's. */
 static void equal_kin(const char *kin)
 {
 	int n;
@@ -103,8 +102,7 @@ static void equal_kin(const char *kin)
 		bool lm;
 
 		mfix_golden(&x, name[i]);
-		lm = !strcmp(mfix_about(&x, "task"), "lm") && strcmp(name[i], "dynamic") != 0 &&
-		     strcmp(name[i], "phi3-long") != 0;
+		lm = !strcmp(mfix_about(&x, "task"), "lm");
 		mfix_release(&x);
 		for (int d = 0; lm && devices[d]; d++) {
 			decode(name[i], devices[d], 3, 1);
@@ -141,12 +139,12 @@ static void test_refused(void **state)
 	assert_fails(pt_run_check(&x.f.run, &x.f.err), PT_FAIL, "one sequence", &x.f.err);
 	/* More rows than there is room. */
 	pt_run_reset(&x.f.run);
-	feed(&x, mfix_in(&x, "in.ids")->data, 0, 6, cache);
+	feed(&x, mfix_in(&x, "in.ids")->data, 0, 6, 0, cache);
 	assert_null(pt_model_hidden(&x.f.run, x.m, &x.in));
 	assert_fails(pt_run_check(&x.f.run, &x.f.err), PT_FAIL, "5 positions", &x.f.err);
 	/* While recording. */
 	pt_run_reset(&x.f.run);
-	feed(&x, mfix_in(&x, "in.ids")->data, 0, 3, cache);
+	feed(&x, mfix_in(&x, "in.ids")->data, 0, 3, 0, cache);
 	x.f.run.record = true;
 	assert_null(pt_model_hidden(&x.f.run, x.m, &x.in));
 	assert_fails(pt_run_check(&x.f.run, &x.f.err), PT_FAIL, "differentiated", &x.f.err);
