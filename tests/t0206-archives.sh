@@ -109,6 +109,35 @@ test_that 'the directory that the shell packs' '
 	tar c aclImdb/train/pos | peft-tokenize -m "$M" --task lm --whole -o p.pts
 	rows p.pts | grep -c . | grep -x 2'
 
+test_that 'what is no text is named, with a cure' '
+	printf "{\"text\":\"a\"}\n" | sed "s/./&\x00/g; 1s/^/\xff\xfe/" >wide.jsonl
+	exits 3 peft-tokenize -m "$M" -o x.pts wide.jsonl 2>err
+	grep -x "peft-tokenize: wide.jsonl: this is UTF-16, not text; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" err
+	tar cf nested.tar imdb.tar
+	exits 3 peft-tokenize -m "$M" -o x.pts nested.tar 2>err
+	grep "nested.tar:imdb.tar: this is a tar archive, not text; unpack it first" err
+	for name in e.tar e.tgz e.zip e.txt.xz; do
+		: >$name
+		exits 3 peft-tokenize -m "$M" -o x.pts $name 2>err
+		grep -x "peft-tokenize: $name: is empty" err
+	done
+	test ! -e x.pts'
+test_that 'a class with a control character, which no table could show' '
+	printf "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"a\",\"label\":\"x\\\\ty\"}\n" >odd.jsonl
+	exits 3 peft-tokenize -m "$M" -o x.pts odd.jsonl 2>err
+	grep -x "peft-tokenize: odd.jsonl:2: label .x.x09y. has a control character" err
+	peft-tokenize -m "$M" --skip-bad -o x.pts odd.jsonl 2>err
+	rows x.pts | grep -c . | grep -x 1
+	rm x.pts
+	exits 2 peft-tokenize -m "$M" --labels "x,$(printf "x\ty")" -o x.pts odd.jsonl
+	mkdir -p "odd/x$(printf "\t")y"
+	echo a >"odd/x$(printf "\t")y/1.txt"
+	exits 3 peft-tokenize -m "$M" --path "odd/{label}/*" -o x.pts odd/*/1.txt
+	tar cf odd.tar odd
+	exits 3 peft-tokenize -m "$M" --path "odd/{label}/*" -o x.pts odd.tar 2>err
+	grep "odd/x.x09y/1.txt. is of a name with control characters" err
+	test ! -e x.pts'
+
 tab=$(printf '\t')
 export tab
 test_that 'TSV by the names of its header' '
@@ -139,6 +168,12 @@ test_that 'TSV by the names of its header' '
 	printf "text\tlabel\tweight\nThe lamp.\t0.5\t2\n" >n.tsv
 	peft-tokenize -m "$M" n.tsv | rows - | grep "\"target\":\[0.5\]" | grep "\"weight\":2"'
 test_that 'TSV that is wrong' '
+	printf "text\tla\377bel\na\tgood\n" >w.tsv
+	exits 3 peft-tokenize -m "$M" --replace -o x.pts w.tsv 2>err
+	grep "w.tsv:1: names of columns with invalid UTF-8" err
+	{ head -c 600 /dev/zero | tr "\0" a; printf "\ttext\tla\0bel\nx\ta\tgood\n"; } >w.tsv
+	exits 3 peft-tokenize -m "$M" -o x.pts w.tsv 2>err
+	grep "w.tsv:1: names of columns with NUL" err
 	printf "text\tlabel\na\tgood\nb\tbad\tmore\n" >w.tsv
 	exits 3 peft-tokenize -m "$M" -o x.pts w.tsv 2>err
 	grep "w.tsv:3: 3 fields, the header has 2" err

@@ -110,6 +110,8 @@ static int read_labels(struct setting *s, struct pt_error *err)
 		pt_classes_add(&s->given, list[i], err);
 	if (labels)
 		labels_free(list, n);
+	if (err->status == PT_DATA)
+		err->status = PT_USAGE;		/* a name that no class may have */
 	if (err->status)
 		return err->status;
 	if (adapter && read_adapter(s, err))

@@ -35,6 +35,9 @@ int pt_classes_add(struct pt_classes *l, const char *name, struct pt_error *err)
 
 	if (pt_classes_find(l, name) >= 0)
 		return 0;
+	for (const char *p = name; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return pt_error(err, PT_DATA, "label '%.200s' has a control character", name);
 	if (l->n == INT32_MAX)
 		return pt_error(err, PT_DATA, "more than 2^31 labels");
 	if ((!l->map.slot && pt_map_init(&l->map, 16, err)) ||

@@ -25,7 +25,7 @@ void pt_classes_release(struct pt_classes *l);
 
 /* The name's number; -1: unknown. */
 int32_t pt_classes_find(const struct pt_classes *l, const char *name);
-/* Added where it is new. */
+/* Added where it is new. PT_DATA: a control character, with which no table could show it. */
 int pt_classes_add(struct pt_classes *l, const char *name, struct pt_error *err);
 /* Those found in data get an order: where all are numbers by value, else by bytes. */
 int pt_classes_sort(struct pt_classes *l, struct pt_error *err);

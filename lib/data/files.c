@@ -154,6 +154,8 @@ static int look(struct pt_files *in, struct pt_error *err)
 		if (pt_sniff_packed(in->packed.data, in->packed.len) == PT_PACKED_TAR)
 			return pt_archive_open_tar(&in->archive, unpacked, in, in->limit, err);
 	}
+	if (promise != PROMISE_NONE && !in->head.len)
+		return pt_error(err, PT_DATA, "is empty");
 	/* What is left when the first bytes are damaged is no text. */
 	if (promise == PROMISE_TAR)
 		return pt_error(err, PT_DATA, "no tar archive, which its name promises");

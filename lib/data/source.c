@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "io/sniff.h"
 
 enum { BLOCK = 1 << 20, SNIFF = 512 };
@@ -117,7 +118,8 @@ static int find_format(struct pt_source *s, struct pt_error *err)
 	what = pt_sniff(start, n < SNIFF ? n : SNIFF, &hint);
 	if (n && strcmp(what, "text") && strcmp(what, "JSON") &&
 	    (strcmp(what, "unknown data") || memchr(start, '\0', n < SNIFF ? n : SNIFF)))
-		return pt_error(err, PT_DATA, "%s: this is %s, not text", s->file->name, what);
+		return pt_error(err, PT_DATA, "%s: this is %s, not text%s%s", s->file->name, what, hint ? "; " : "",
+				hint ? hint : "");
 	if (n >= 3 && !memcmp(start, "\xef\xbb\xbf", 3))
 		i = 3;
 	s->done += i;
@@ -234,6 +236,12 @@ static int rename_columns(struct pt_source *s, struct pt_error *err)
 
 static int header(struct pt_source *s, const char *text, size_t n, struct pt_error *err)
 {
+	size_t bad = pt_utf8_valid(text, n);
+
+	/* --replace is for texts: a name that is not read as it is would be a column that nobody misses. */
+	if (bad < n || memchr(text, '\0', n))
+		return pt_error(err, PT_DATA, "%s:%lld: names of columns with %s", s->file->name, (long long)s->row,
+				bad < n ? "invalid UTF-8" : "NUL");
 	return set_columns(s, text, n, '\t', err) ? err->status : rename_columns(s, err);
 }
 

@@ -95,13 +95,13 @@ static int collect_labels(struct run *r, struct pt_maker *m, const char *const *
 			struct pt_error e = PT_ERROR_INIT;
 			struct pt_sample s;
 
-			if (pt_maker_parse(m, &b.line[i], &s, &e)) {
-				if (!skipped(r, &e))
-					*err = e;
-				continue;
+			if (!pt_maker_parse(m, &b.line[i], &s, &e)) {
+				if (add_labels(r, &s, &scratch, &e))
+					pt_error_prefix(&e, "%s", m->what.data);
+				pt_sample_release(&s);
 			}
-			add_labels(r, &s, &scratch, err);
-			pt_sample_release(&s);
+			if (e.status && !skipped(r, &e))
+				*err = e;
 		}
 	if (!err->status && !r->found.n)
 		pt_error(err, PT_DATA, "no labels");

@@ -59,6 +59,12 @@ static bool is_text(const unsigned char *d, size_t n)
 	return n > 0;
 }
 
+/* With its byte order mark; of what is mostly ASCII every other byte is 0. */
+static bool is_utf16(const unsigned char *d, size_t n)
+{
+	return n >= 4 && ((d[0] == 0xff && d[1] == 0xfe) || (d[0] == 0xfe && d[1] == 0xff)) && memchr(d, 0, n);
+}
+
 /* A skippable frame: 50..5f 2a 4d 18. */
 static bool is_skippable(const unsigned char *d, size_t n)
 {
@@ -130,6 +136,10 @@ const char *pt_sniff(const void *data, size_t n, const char **hint)
 	if (is_tar(d, n)) {
 		*hint = "unpack it first";
 		return "a tar archive";
+	}
+	if (is_utf16(d, n)) {
+		*hint = "iconv -f UTF-16 -t UTF-8 makes UTF-8 of it";
+		return "UTF-16";
 	}
 	if (!is_text(d, n))
 		return "unknown data";
