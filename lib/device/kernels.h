@@ -225,7 +225,8 @@ enum pt_attn_bias {
  * Query i of a sequence with lq queries and lk keys stands at key position
  * i + (lk - lq) (causal mask aligned at the end); window w > 0 lets it see
  * keys within w positions back, itself counted (two-sided when not causal).
- * A prefix of P rows stands before the keys, outside mask, window and bias.
+ * A prefix of P rows stands before the keys, outside mask and window; biases
+ * count it as positions.
  * Rows of no sequence (behind cu[B]) are left alone, in o and in gradients.
  */
 struct pt_k_attn {

@@ -101,14 +101,15 @@ def attention(c, t):
             np = hi - lo
             kk = torch.cat([t["prefix_k"].view(-1, g, d)[lo:hi], kk])
             vv = torch.cat([t["prefix_v"].view(-1, g, d)[lo:hi], vv])
+        # A prefix stands at positions too, and is always seen.
         at = torch.arange(lq)[:, None] + (lk - lq)
-        rel = torch.arange(lk)[None, :] - at
-        seen = torch.ones(lq, lk, dtype=torch.bool)
+        rel = torch.arange(-np, lk)[None, :] - at
+        seen = torch.ones(lq, np + lk, dtype=torch.bool)
         if c["causal"]:
             seen &= rel <= 0
         if c["window"]:
             seen &= rel.abs() < c["window"]
-        seen = torch.cat([torch.ones(lq, np, dtype=torch.bool), seen], 1)
+        seen[:, :np] = True
         for j in range(h):
             s = q[cu_q[b]:cu_q[b + 1], j] @ kk[:, j // (h // g)].T * c["scale"]
             if c["softcap"]:
@@ -116,9 +117,9 @@ def attention(c, t):
             if c["bias"] == "buckets":
                 bucket = T5Attention._relative_position_bucket(rel, c["bidirectional"], c["buckets"],
                                                                c["max_distance"])
-                s = torch.cat([s[:, :np], s[:, np:] + t["table"][bucket, j]], 1)
+                s = s + t["table"][bucket, j]
             elif c["bias"] == "slopes":
-                s = torch.cat([s[:, :np], s[:, np:] - t["slopes"][j] * rel.abs()], 1)
+                s = s - t["slopes"][j] * rel.abs()
             s = s.masked_fill(~seen, -math.inf)
             p = torch.softmax(s, -1).masked_fill(~seen.any(-1, keepdim=True), 0) if np + lk else s
             rows.append((cu_q[b], j, p @ vv[:, j // (h // g)]))

@@ -54,10 +54,10 @@ static bool ref_key(const struct pt_k_attn *k, const struct ref_keys *s, int64_t
 	if (j < s->np) {
 		*kk = (const float *)k->prefix_k + (s->p0 + j) * ldp + g * d;
 		*vv = (const float *)k->prefix_v + (s->p0 + j) * ldp + g * d;
-		return true;
+	} else {
+		*kk = (const float *)k->k + (s->k0 + j - s->np) * k->ldk + g * d;
+		*vv = (const float *)k->v + (s->k0 + j - s->np) * k->ldv + g * d;
 	}
-	*kk = (const float *)k->k + (s->k0 + j - s->np) * k->ldk + g * d;
-	*vv = (const float *)k->v + (s->k0 + j - s->np) * k->ldv + g * d;
 	if (k->bias == PT_BIAS_BUCKETS) {
 		*table = (int64_t)ref_bucket(k, rel) * k->heads + h;
 		*bias = k->bias_table[*table];
@@ -66,7 +66,9 @@ static bool ref_key(const struct pt_k_attn *k, const struct ref_keys *s, int64_t
 	}
 	if (k->bias == PT_BIAS_KEY_SLOPES)
 		*bias = (double)k->scale * (double)pt_round_bf16(pt_round_bf16(k->bias_table[h]) *
-								pt_round_bf16((float)(j - s->np)));
+								pt_round_bf16((float)j));
+	if (j < s->np)
+		return true;
 	if (k->causal && rel > 0)
 		return false;
 	return !k->window || (rel > -k->window && rel < k->window);

@@ -87,8 +87,8 @@ static __device__ inline float rounded(float x)
 	return pt_f(pt_t<pt_bf16>(x));
 }
 
-/* A score from a product q k with key j, at distance rel: *slope is its derivative by the product, *bucket its entry of the table (-1: none). */
-static __device__ inline float score(const struct pt_attn_call &c, float x, int rel, int j, bool prefix, int h,
+/* A score from a product q k with key j (prefix included), at distance rel: *slope is its derivative by the product, *bucket its entry of the table (-1: none). */
+static __device__ inline float score(const struct pt_attn_call &c, float x, int rel, int j, int h,
 				     float *slope, int *bucket)
 {
 	float t;
@@ -101,8 +101,6 @@ static __device__ inline float score(const struct pt_attn_call &c, float x, int 
 		x = c.k.softcap * t;
 		*slope *= 1 - t * t;
 	}
-	if (prefix)
-		return x;
 	if (c.k.bias == PT_BIAS_BUCKETS) {
 		*bucket = bucket_of(c, rel);
 		x += c.k.bias_table[*bucket * c.k.heads + h];
@@ -193,7 +191,7 @@ template <typename T> __global__ static void fwd(const __grid_constant__ struct 
 			float x = -INFINITY, slope, p = 0, high, fix;
 
 			if (j < hi)
-				x = score(c, dot(qs[w], r.k + j * r.ldk, d), j - i - s.ahead, j, part == 0, h, &slope, &bucket);
+				x = score(c, dot(qs[w], r.k + j * r.ldk, d), first + j - s.np - i - s.ahead, first + j, h, &slope, &bucket);
 			high = fmaxf(m, pt_warp_max(x));
 			if (j < hi)
 				p = expf(x - high);
@@ -257,7 +255,7 @@ template <typename T> __global__ static void bwd_q(const __grid_constant__ struc
 			float x, slope, dx = 0, raw = 0;
 
 			if (j < hi) {
-				x = score(c, dot(qs[w], r.k + j * r.ldk, d), j - i - s.ahead, j, part == 0, h, &slope, &bucket);
+				x = score(c, dot(qs[w], r.k + j * r.ldk, d), first + j - s.np - i - s.ahead, first + j, h, &slope, &bucket);
 				raw = expf(x - lse) * (dot(ds[w], r.v + j * r.ldv, d) * mask_of(c, row, h, first + j) - delta);
 				dx = raw * slope;
 			}
@@ -290,6 +288,7 @@ template <typename T> static __device__ void key_grad(const struct pt_attn_call 
 {
 	const struct pt_k_attn &k = c.k;
 	int lane = threadIdx.x % 32, group = k.heads / k.kv_heads, d = k.head_dim, lo = 0, hi = s.nq;
+	int at = prefix ? j : s.np + j;
 
 	if (!prefix)
 		pt_attn_queries(k, s, j, &lo, &hi);
@@ -301,8 +300,8 @@ template <typename T> static __device__ void key_grad(const struct pt_attn_call 
 			float x, slope, p = 0, dx = 0, mask;
 
 			if (i < hi) {
-				x = score(c, dot(ks, q + i * k.ldq, d), j - i - s.ahead, j, prefix, h, &slope, &bucket);
-				mask = mask_of(c, row, h, prefix ? j : s.np + j);
+				x = score(c, dot(ks, q + i * k.ldq, d), at - s.np - i - s.ahead, at, h, &slope, &bucket);
+				mask = mask_of(c, row, h, at);
 				p = expf(x - k.lse[h * k.nq + row]);
 				dx = p * (dot(vs, doo + i * k.ldo, d) * mask - c.delta[h * k.nq + row]) * slope;
 				p *= mask;

@@ -65,7 +65,7 @@ static void tile_fwd(const struct pt_k_attn *k, const struct attn_seq *s, const 
 	to = tile_up(to, TILE_N);
 	tile_rows(q, k->ldq, 1, m, w->k, d * TILE_N, from / TILE_N, to / TILE_N, d, w->s, ATTN_BLOCK, false);
 	for (int64_t i = 0; i < m; i++) {
-		const float *bias = k->bias && !x->prefix ? w->line + attn_line_shift(k, i1 - 1 - i0 - r - i) : NULL;
+		const float *bias = k->bias ? w->line + attn_line_shift(k, i1 - 1 - i0 - r - i) : NULL;
 		float *p = w->s + i * ATTN_BLOCK, f;
 
 		attn_range(k, s, x, i0 + r + i, &lo, &hi);
@@ -124,7 +124,7 @@ static void query_fwd(const struct pt_k_attn *k, const struct attn_seq *s, const
 	to = tile_up(hi, TILE_N);
 	for (int64_t j = from; j < to; j++)
 		w->s[j] = j < lo || j >= hi ? 0 : dot(q, x->k + j * x->ldk, d);
-	attn_scores(k, w->s, from, to, lo, hi, k->bias && !x->prefix ? w->line : NULL, NULL);
+	attn_scores(k, w->s, from, to, lo, hi, k->bias ? w->line : NULL, NULL);
 	f = soften(w->s, from, to, w->max, w->sum);
 	for (int64_t c = 0; c < d; c++)
 		w->o[c] *= f;
@@ -179,7 +179,7 @@ static void task_fwd(const struct pt_k_attn *k, const struct attn_seq *s, int h,
 			attn_range(k, s, &x, i1 - 1, &other, &to);
 			if (from >= to)
 				continue;
-			if (k->bias && !prefix)
+			if (k->bias)
 				attn_line(k, bucket, h, attn_line_start(k, s, &x, i1), w->line);
 			if (one) {
 				query_fwd(k, s, &x, h, i0, w);

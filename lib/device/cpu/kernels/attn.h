@@ -102,7 +102,9 @@ static inline int32_t attn_bucket(const struct pt_k_attn *k, int64_t rel)
 /* Buckets of all distances from -attn_reach() to attn_reach(); those farther away are as these. */
 static inline int64_t attn_reach(const struct pt_k_attn *k)
 {
-	return k->bias == PT_BIAS_BUCKETS ? pt_min(k->max_distance, k->nq + k->nk) : 0;
+	int64_t prefix = k->prefixes ? k->host_cu_prefix[k->prefixes] : 0;
+
+	return k->bias == PT_BIAS_BUCKETS ? pt_min(k->max_distance, k->nq + k->nk + prefix) : 0;
 }
 
 static inline void attn_buckets(const struct pt_k_attn *k, int32_t *bucket)
@@ -124,7 +126,7 @@ static inline int32_t attn_bucket_of(const struct pt_k_attn *k, const int32_t *b
 static inline int64_t attn_line_start(const struct pt_k_attn *k, const struct attn_seq *s, const struct attn_keys *x,
 				      int64_t i1)
 {
-	return k->bias == PT_BIAS_KEY_SLOPES ? x->at : x->at - (i1 - 1 + s->off);
+	return k->bias == PT_BIAS_KEY_SLOPES ? x->index : x->index - s->np - (i1 - 1 + s->off);
 }
 
 /* Where it begins for the query so many before the last. */

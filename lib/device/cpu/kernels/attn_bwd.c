@@ -33,7 +33,7 @@ static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, c
 {
 	const struct pt_k_attn *k = c->k;
 	int64_t i = u->i0 + r, row = u->s->q0 + i, end = pt_min(to, u->x->n), lo, hi;
-	bool bias = k->bias && !u->x->prefix, cap = k->softcap > 0;
+	bool bias = k->bias, cap = k->softcap > 0;
 	float lse = k->lse[u->h * k->nq + row], delta = w->delta[r];
 	float *restrict p = w->p + r * ATTN_BLOCK, *restrict ds = w->ds + r * ATTN_BLOCK;
 	const float *mask = NULL, *line = w->line + attn_line_shift(k, u->end - 1 - i);
@@ -189,7 +189,7 @@ static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const 
 	const struct pt_k_attn *k = c->k;
 	int64_t d = k->head_dim, dp = tile_up(d, TILE_N), start = attn_line_start(k, s, x, i1);
 	int group = k->heads / k->kv_heads;
-	bool bias = k->bias && !x->prefix, add = false;
+	bool bias = k->bias, add = false;
 
 	pack_columns(w->kc, x->k, x->ldk, x->n, d);
 	pack_columns(w->vc, x->v, x->ldv, x->n, d);
@@ -274,7 +274,7 @@ static void task_bwd(const struct attn_call *c, int64_t block, int64_t phase, in
 }
 
 /* Entry e of the prefix table and all the sequences that have it. */
-static void task_prefix(const struct attn_call *c, int e, int g, const struct attn_bwd *w)
+static void task_prefix(const struct attn_call *c, int e, int g, float *part, const struct attn_bwd *w)
 {
 	const struct pt_k_attn *k = c->k;
 	int64_t ldp = (int64_t)k->kv_heads * k->head_dim, d = k->head_dim;
@@ -287,7 +287,7 @@ static void task_prefix(const struct attn_call *c, int e, int g, const struct at
 		for (int64_t at = 0; at < s.np; at += ATTN_BLOCK) {
 			struct attn_keys x = attn_keys(k, &s, true, at, g);
 			int64_t to_row = (s.p0 + at) * ldp + g * d;
-			struct grad to = { .ldk = ldp, .ldv = ldp, .add_q = true, .add_k = true,
+			struct grad to = { .part = part, .ldk = ldp, .ldv = ldp, .add_q = true, .add_k = true,
 					   .add_v = true };
 
 			if (k->dprefix_k)
@@ -328,7 +328,7 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 	for (int b = 0; b < k->batch; b++)
 		phases = pt_max(phases, attn_blocks(k, b, true));
 	if (bias)
-		memset(c.part, 0, (size_t)(blocks * k->heads * k->buckets) * sizeof *c.part);
+		memset(c.part, 0, (size_t)((blocks + k->prefixes) * k->heads * k->buckets) * sizeof *c.part);
 #pragma omp parallel num_threads(pt_cpu_threads(dev)) if (many)
 	{
 		struct attn_bwd w;
@@ -340,10 +340,14 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 				task_bwd(&c, t / k->kv_heads, p, (int)(t % k->kv_heads), &w);
 		}
 #pragma omp for schedule(dynamic)
-		for (int64_t t = 0; t < (int64_t)k->prefixes * k->kv_heads; t++)
-			task_prefix(&c, (int)(t / k->kv_heads), (int)(t % k->kv_heads), &w);
+		for (int64_t t = 0; t < (int64_t)k->prefixes * k->kv_heads; t++) {
+			int64_t e = t / k->kv_heads;
+
+			task_prefix(&c, (int)e, (int)(t % k->kv_heads),
+				    bias ? c.part + (blocks + e) * k->heads * k->buckets : NULL, &w);
+		}
 	}
 	if (bias)
-		add_parts(&c, blocks);
+		add_parts(&c, blocks + k->prefixes);
 	return 0;
 }

@@ -97,7 +97,7 @@ static inline int64_t attn_lay_bwd(const struct pt_k_attn *k, float *base, struc
 struct attn_call {
 	const struct pt_k_attn *k;
 	int32_t *bucket;		/* of distances from -attn_reach() on */
-	float *part;			/* backward: gradients of the bias table by task, [blocks][H][buckets] */
+	float *part;			/* backward: gradients of the bias table by task, [blocks][H][buckets], prefixes last */
 	int64_t blocks;			/* at most, by shapes alone */
 };
 
@@ -106,7 +106,7 @@ static inline int64_t attn_lay_call(const struct pt_k_attn *k, float *base, bool
 	int64_t at = 0;
 
 	c->k = k;
-	c->blocks = backward && k->bias == PT_BIAS_BUCKETS ? (k->nq + k->nk) / ATTN_BLOCK + k->batch : 0;
+	c->blocks = backward && k->bias == PT_BIAS_BUCKETS ? (k->nq + k->nk) / ATTN_BLOCK + k->batch + k->prefixes : 0;
 	c->bucket = (int32_t *)attn_take(base, &at, 2 * attn_reach(k) + 1);
 	c->part = attn_take(base, &at, c->blocks * k->heads * k->buckets);
 	return at;
