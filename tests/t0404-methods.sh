@@ -15,7 +15,7 @@ peft-batch -q -b 8 -o held.pts ex.pts || exit 1
 
 cat >fixture.sh <<'X'
 merging="lora dora bitfit ia3 ln"
-methods="$merging prompt"
+methods="$merging prefix prompt ptuning"
 loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
 near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
 less() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x < y) }'; }
@@ -62,12 +62,33 @@ test_that 'what is no change of weights is not merged' '
 		grep "$m cannot be merged into a model" err
 		test ! -e none
 	done'
+test_that 'encoders of virtual tokens: kept for going on; without them the table trains' '
+	for o in "prefix --projection" "ptuning --encoder lstm --encoder-size 6"; do
+		rm -rf init e one two
+		peft-init -q -m base -t $o --virtual-tokens 3 --save-modules model.norm -o init
+		test -s init/peft_state.safetensors
+		peft-step -q -m base -a init --lr 1e-2 -o one b.pts >/dev/null
+		peft-step -q -m base -a one --lr 1e-2 -o two b.pts >/dev/null
+		! cmp one/peft_state.safetensors two/peft_state.safetensors
+		! cmp one/adapter_model.safetensors two/adapter_model.safetensors
+		cp -R one e
+		rm e/peft_state.safetensors
+		peft-eval -m base -a one --no-base held.pts >a
+		peft-eval -m base -a e --no-base held.pts >b
+		cmp a b
+		rm -rf two
+		peft-step -q -m base -a e --lr 1e-2 -o two b.pts >/dev/null
+		test ! -e two/peft_state.safetensors
+		! cmp e/adapter_model.safetensors two/adapter_model.safetensors
+	done'
 test_that 'virtual tokens: room is left for them, text goes on behind them, and their first values are as told' '
 	peft-tokenize -q -m base -a init-prompt sums.jsonl -o a.pts
 	peft-tokenize -q -m base --reserve 20 sums.jsonl -o b20.pts
 	cmp a.pts b20.pts
-	peft-generate -q -m base -a prompt -n 5 --prompt 1+1= >text
-	test -s text
+	for m in prefix prompt ptuning; do
+		peft-generate -q -m base -a $m -n 5 --prompt 1+1= >text
+		test -s text
+	done
 	peft-init -q -m base -t prompt --init text --init-text "1 2" -o said
 	peft-init -q -m base -t prompt --init vocab -o vocab
 	! cmp said/adapter_model.safetensors vocab/adapter_model.safetensors

@@ -53,9 +53,11 @@ static struct pt_tensor *attend(struct pt_run *run, const struct pt_config *c, c
 	struct pt_prefix prefix = { 0 };
 	struct pt_tensor *o;
 
-	if (pt_site_prefix(run, to->kv, &prefix))
+	if (y[0] && pt_site_prefix(run, to->kv, y[0]->rows, &prefix))
 		a->prefix = &prefix;
 	o = pt_op_attn(run, y[0], y[1], y[2], a);
+	pt_tensor_done(run, prefix.k);
+	pt_tensor_done(run, prefix.v);
 	for (int i = 0; i < 3; i++)
 		pt_tensor_done(run, y[i]);
 	o = pt_then(run, pt_site_linear1(run, to->o, o), o);

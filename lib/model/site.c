@@ -246,7 +246,7 @@ struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct
 	return outputs(run, site, x, y);
 }
 
-bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *out)
+bool pt_site_prefix(struct pt_run *run, struct pt_site *site, const struct pt_rows *rows, struct pt_prefix *out)
 {
 	bool found = false;
 
@@ -258,7 +258,7 @@ bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *
 				 site->path);
 			return false;
 		}
-		found = site->hook[i]->ops->prefix(run, site->hook[i], out) == 0 && !run->err.status;
+		found = site->hook[i]->ops->prefix(run, site->hook[i], rows, out) == 0 && !run->err.status;
 	}
 	return found;
 }

@@ -50,6 +50,8 @@ struct pt_site {
 	const char *module;	/* HF class: "Linear", "Conv1D", "Embedding", "LayerNorm", "RMSNorm", ... */
 	enum pt_site_kind kind;
 	int layer;		/* block number, -1 outside blocks */
+	int stack;		/* of an encoder-decoder 0 or 1; -1: of the head */
+	bool cross;		/* KV: of the attention to the other stack */
 	int64_t in, out;	/* features; EMBEDDING: rows (vocabulary) and width */
 	bool transposed;	/* weight stored [in,out] */
 	bool output;		/* the output embedding: all-linear skips it */
@@ -86,8 +88,8 @@ struct pt_hook_ops {
 				    struct pt_tensor *y);
 	struct pt_tensor *(*embed)(struct pt_run *run, struct pt_hook *h, const int32_t *ids,
 				   const struct pt_rows *rows, struct pt_tensor *y);
-	/* KV: the prefix of this attention. */
-	int (*prefix)(struct pt_run *run, struct pt_hook *h, struct pt_prefix *out);
+	/* KV: the prefix of this attention of rows; pt_tensor_done() is said for its keys and values. */
+	int (*prefix)(struct pt_run *run, struct pt_hook *h, const struct pt_rows *rows, struct pt_prefix *out);
 	/* INPUT: rows put before each sequence; *rows becomes the new packing. Where decoding, before the first ones alone. */
 	struct pt_tensor *(*prepend)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
 				     const struct pt_rows **rows);
@@ -129,8 +131,8 @@ struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enu
 /* y, the output of a sub-block before the residual x is added, through the hooks. */
 struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
 				struct pt_tensor *y);
-/* The prefix of an attention: true when a hook gave one. Two at once are a failure. */
-bool pt_site_prefix(struct pt_run *run, struct pt_site *site, struct pt_prefix *out);
+/* The prefix of an attention of rows: true when a hook gave one. Two at once are a failure. */
+bool pt_site_prefix(struct pt_run *run, struct pt_site *site, const struct pt_rows *rows, struct pt_prefix *out);
 /* Input embeddings through the hooks; *rows becomes the packing of the result. */
 struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
 				const struct pt_rows **rows);

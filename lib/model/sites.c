@@ -228,6 +228,8 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	s->transposed = sh.kind == PT_SITE_LINEAR && layer >= 0 && m->cfg.transposed;
 	s->module = module_class(m, sh.kind, s->transposed);
 	s->layer = layer;
+	s->stack = stack ? (int)(stack - m->body->stack) : -1;
+	s->cross = role == PT_ROLE_CROSS_KV;
 	s->in = sh.in;
 	s->out = sh.out;
 	s->embed_scale = role == PT_ROLE_EMBED ? m->cfg.embed_scale : 1;

@@ -16,7 +16,7 @@
 #define PT_KEY_PREFIX "base_model.model."
 
 /* Of the keys of whole modules. */
-static inline const char *pt_method_prefix(const struct pt_method *m)
+static inline const char *pt_key_prefix(const struct pt_method *m)
 {
 	return m && m->prefix ? m->prefix : PT_KEY_PREFIX;
 }

@@ -108,7 +108,7 @@ static int head_rows(const char *dir, const struct pt_method *m, int *rows, stru
 
 			if (!pt_task_labels(h->task))
 				continue;
-			snprintf(key, sizeof key, "%s%s.weight", pt_method_prefix(m), h->out);
+			snprintf(key, sizeof key, "%s%s.weight", pt_key_prefix(m), h->out);
 			t = pt_st_find(&st, key);
 			if (t && t->ndim == 2 && t->shape[0] <= 1 << 20)
 				*rows = (int)t->shape[0];

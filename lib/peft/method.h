@@ -26,7 +26,7 @@
 
 struct pt_adapter;
 
-#define PT_SITE_MAX_TENSORS 12
+#define PT_SITE_MAX_TENSORS 64
 
 /* An adapter's part at one site. */
 struct pt_adapter_site {

@@ -162,11 +162,6 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 	return st;
 }
 
-static void release(struct pt_adapter *a)
-{
-	free(a->state);
-}
-
 const struct pt_method pt_method_prompt = {
 	.name = "prompt",
 	.peft_type = "PROMPT_TUNING",
@@ -180,5 +175,5 @@ const struct pt_method pt_method_prompt = {
 	.parse = parse,
 	.create = create,
 	.init = init,
-	.release = release,
+	.release = pt_virtual_release,
 };

@@ -46,7 +46,7 @@ static bool decays(const char *name, struct pt_error *err)
 
 static const char *param_name(const struct pt_adapter *a, const char *key)
 {
-	const char *prefix = pt_method_prefix(a->method);
+	const char *prefix = pt_key_prefix(a->method);
 	size_t n = strlen(prefix);
 
 	return strncmp(key, prefix, n) ? key : key + n;

@@ -4,13 +4,13 @@
  */
 #include "peft/virtual.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
 
-/* A number of the configuration; what is null becomes def there too. */
-static int number(struct pt_adapter *a, const char *key, int64_t def, int64_t *out, struct pt_error *err)
+int pt_virtual_number(struct pt_adapter *a, const char *key, int64_t def, int64_t *out, struct pt_error *err)
 {
 	cJSON *v;
 
@@ -30,10 +30,10 @@ int pt_virtual_parse(struct pt_adapter *a, struct pt_virtual *v, int64_t heads, 
 
 	if (!pt_json_get(a->config, "num_virtual_tokens"))
 		return pt_error(err, PT_USAGE, "num_virtual_tokens is missing");
-	if (number(a, "num_virtual_tokens", 1, &v->tokens, err) ||
-	    number(a, "num_transformer_submodules", a->task == PT_TASK_SEQ2SEQ_LM ? 2 : 1, &v->parts, err) ||
-	    number(a, "num_layers", c->stack[0].layers, &v->layers, err) ||
-	    number(a, "num_attention_heads", heads, &v->heads, err) || number(a, "token_dim", dim, &v->dim, err))
+	if (pt_virtual_number(a, "num_virtual_tokens", 1, &v->tokens, err) ||
+	    pt_virtual_number(a, "num_transformer_submodules", a->task == PT_TASK_SEQ2SEQ_LM ? 2 : 1, &v->parts, err) ||
+	    pt_virtual_number(a, "num_layers", c->stack[0].layers, &v->layers, err) ||
+	    pt_virtual_number(a, "num_attention_heads", heads, &v->heads, err) || pt_virtual_number(a, "token_dim", dim, &v->dim, err))
 		return err->status;
 	if (v->parts > 2)
 		return pt_error(err, PT_USAGE, "num_transformer_submodules is %lld: a model has one or two",
@@ -102,16 +102,111 @@ static int front(const struct pt_hook *h)
 
 const struct pt_hook_ops pt_virtual_input = { .prepend = prepend, .front = front };
 
-int pt_virtual_normal(struct pt_adapter *a, struct pt_param *p, uint64_t seed, struct pt_error *err)
+/* Values from random ones, normal or uniform within bound. */
+static int random_values(struct pt_adapter *a, struct pt_param *p, uint64_t seed, float bound, struct pt_error *err)
 {
 	size_t n = (size_t)pt_tensor_count(&p->t);
 	float *x = pt_malloc(n, sizeof *x, err);
+	uint64_t key = pt_rng_mix_str(seed, p->name);
 	int st;
 
 	if (!x)
 		return err->status;
-	pt_rng_normal(pt_rng_mix_str(seed, p->name), x, n, 0, 1);
+	if (bound > 0)
+		pt_rng_uniform(key, x, n, -bound, bound);
+	else
+		pt_rng_normal(key, x, n, 0, 1);
 	st = pt_adapter_set(a, p, x, err);
 	free(x);
 	return st;
+}
+
+int pt_virtual_normal(struct pt_adapter *a, struct pt_param *p, uint64_t seed, struct pt_error *err)
+{
+	return random_values(a, p, seed, 0, err);
+}
+
+int pt_virtual_uniform(struct pt_adapter *a, struct pt_param *p, int64_t fan, uint64_t seed, struct pt_error *err)
+{
+	return random_values(a, p, seed, (float)(1 / sqrt((double)fan)), err);
+}
+
+int pt_virtual_encoder(struct pt_adapter *a, struct pt_adapter_site *s, int64_t rows, int64_t width, bool *has,
+		       bool *makes, struct pt_error *err)
+{
+	struct pt_virtual *v = a->state;
+
+	*has = a->fresh || pt_adapter_stored(a, PT_VIRTUAL_ENCODER "embedding.weight");
+	*makes = *has && a->trainable;
+	if (*makes)
+		return pt_adapter_made(a, PT_VIRTUAL_KEY, err);
+	return pt_virtual_table(a, s, PT_VIRTUAL_KEY, 0, rows, width, &v->table, err);
+}
+
+int pt_virtual_part(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int64_t rows, int64_t cols,
+		    struct pt_error *err)
+{
+	char *key = pt_format(err, PT_VIRTUAL_ENCODER "%s", name);
+	struct pt_param *p;
+	int st = key ? 0 : err->status;
+
+	if (!st && s->nparams == PT_SITE_MAX_TENSORS)
+		st = pt_error(err, PT_USAGE, "an encoder of more than %d tensors", PT_SITE_MAX_TENSORS);
+	if (!st)
+		st = pt_adapter_tensor(a, key, PT_TENSOR_STATE, cols ? 2 : 1, (int64_t[]){ rows, cols }, &p, err);
+	if (!st)
+		s->param[s->nparams++] = p;
+	free(key);
+	return st;
+}
+
+struct pt_tensor *pt_virtual_linear(struct pt_run *run, struct pt_tensor *x, struct pt_param *w, struct pt_param *b)
+{
+	const struct pt_linear lin = { .w = &w->t, .bias = &b->t };
+
+	return pt_op_linear(run, x, &lin);
+}
+
+int pt_virtual_save(struct pt_adapter *a, struct pt_st_build *file,
+		    struct pt_tensor *(*table)(struct pt_run *run, struct pt_adapter *a), int64_t rows, int64_t width,
+		    struct pt_error *err)
+{
+	struct pt_virtual *v = a->state;
+	struct pt_device *plan = NULL;
+	size_t bytes = 0;
+	int st = 0;
+
+	if (v->table)
+		return 0;
+	free(v->made);
+	v->made = pt_malloc((size_t)(rows * width), sizeof *v->made, err);
+	if (!v->made || pt_device_plan(&plan, a->model->dev, err))
+		return err->status;
+	/* First where nothing is computed: how much memory it takes. */
+	for (int real = 0; real < 2 && !st; real++) {
+		struct pt_run run;
+		struct pt_tensor *t;
+
+		if ((st = pt_run_init(&run, real ? a->model->dev : plan, bytes, err)))
+			break;
+		t = table(&run, a);
+		st = pt_run_check(&run, err);
+		bytes = run.arena.peak + 4096;
+		if (!st && real)
+			st = pt_tensor_read(&run, t, v->made, err);
+		pt_run_release(&run);
+	}
+	pt_device_close(plan);
+	if (!st)
+		pt_st_build_tensor(file, PT_VIRTUAL_KEY, PT_F32, 2, (int64_t[]){ rows, width }, v->made);
+	return st;
+}
+
+void pt_virtual_release(struct pt_adapter *a)
+{
+	struct pt_virtual *v = a->state;
+
+	if (v)
+		free(v->made);
+	free(v);
 }

@@ -100,7 +100,7 @@ int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *ke
 static int replace_at(struct pt_adapter *a, struct pt_weight *w, const char *infix, struct pt_error *err)
 {
 	const char *name = strrchr(w->path, '.');
-	char *key = pt_format(err, "%s%.*s%s%s", pt_method_prefix(a->method), (int)(name - w->path), w->path, infix, name);
+	char *key = pt_format(err, "%s%.*s%s%s", pt_key_prefix(a->method), (int)(name - w->path), w->path, infix, name);
 	int st = key ? pt_adapter_replace(a, w, key, 0, err) : err->status;
 
 	free(key);
@@ -138,7 +138,7 @@ static int replace_twin(struct pt_adapter *a, struct pt_weight *w, struct pt_err
 		of = pt_adapter_replaced(a, w);
 		t = &a->tensor[a->ntensors];
 		*t = (struct pt_adapter_tensor){ .param = of->param, .twin = true };
-		t->key = pt_format(err, "%s%s", pt_method_prefix(a->method), o->path);
+		t->key = pt_format(err, "%s%s", pt_key_prefix(a->method), o->path);
 		if (!t->key)
 			return err->status;
 		a->ntensors++;

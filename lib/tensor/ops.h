@@ -131,6 +131,8 @@ const struct pt_rows *pt_rows_lengthen(struct pt_run *run, const struct pt_rows 
 /* front [P,C] before each sequence of x: rows is x's packing, lengthened by P. The gradient of front is their sum, in f32. */
 struct pt_tensor *pt_op_prepend(struct pt_run *run, struct pt_tensor *front, struct pt_tensor *x,
 				const struct pt_rows *rows);
+/* The elements of x[n], one behind the other, as rows of cols. */
+struct pt_tensor *pt_op_join(struct pt_run *run, struct pt_tensor *const *x, int n, int64_t rows, int64_t cols);
 /* Mean over each sequence: [B,C]. */
 struct pt_tensor *pt_op_mean(struct pt_run *run, struct pt_tensor *x, const struct pt_rows *rows);
 

@@ -31,10 +31,15 @@ PEFT_TASK = {"lm": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "mlm": None, "token-c
 HYPER = dict(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-3, decay=0.3, clip=0.7, warmup=3, total=14, steps=10)
 
 
-def file_key(name):
+def has_encoder(model):
+    """Whether the rows of virtual tokens are what an encoder makes; PEFT's file holds those, and not the encoder."""
+    return any(n.startswith("prompt_encoder.") and ".embedding." not in n for n, _ in model.named_parameters())
+
+
+def file_key(name, encoder=False):
     """The key in the file of a parameter of the model in memory."""
     name = name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default", "")
-    name = "prompt_embeddings" if name == "prompt_encoder.embedding.weight" else name
+    name = "prompt_embeddings" if name == "prompt_encoder.embedding.weight" and not encoder else name
     return name.replace(".modules_to_save", "") if ".modules_to_save" in name else name
 
 
@@ -73,7 +78,7 @@ def make_adapter(config, more, keys, dtype):
         warnings.simplefilter("ignore")
         model = get_peft_model(model, peft_config(keys))
     model.eval()
-    params, still = {}, {}
+    params, still, encoder = {}, {}, has_encoder(model)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not p.requires_grad or ".original_module." in name:
@@ -81,12 +86,12 @@ def make_adapter(config, more, keys, dtype):
                 continue
             frozen = any(part in name for part in more.get("frozen", ()))
             p.requires_grad_(not frozen)
-            (still if frozen else params)[file_key(name)] = p
+            (still if frozen else params)[file_key(name, encoder)] = p
             p.data = torch.zeros_like(p, dtype=dtype)
-            for key, piece in pieces(file_key(name), p.data, config, more):
+            for key, piece in pieces(file_key(name, encoder), p.data, config, more):
                 piece.copy_(torch.from_numpy(weight(key, tuple(piece.shape))))
             if more.get("split"):
-                only_pieces(file_key(name), p, config, more)
+                only_pieces(file_key(name, encoder), p, config, more)
     return model, params, still
 
 
@@ -155,11 +160,14 @@ def make(name, config, lengths, more, keys, changed, directory, others):
     adapter.pop("runtime_config", None)
     if more.get("split"):
         adapter.update(dict(rank_pattern={}, alpha_pattern={}, target_parameters=None), **keys)
+    shapes = {key: list(x.shape) for k, v in {**after, **still}.items() for key, x in pieces(k, v, config, more)}
+    if has_encoder(model):
+        shapes["prompt_embeddings"] = list(model.get_prompt_embedding_to_save("default").shape)
     base = files(make_model(config, more, torch.float32).named_parameters(), config["model_type"])
     base = {k: list(p.shape) for k, p in base.items()}
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=base,
-               adapter=adapter, tensors={key: list(x.shape) for k, v in {**after, **still}.items()
-                                         for key, x in pieces(k, v, config, more)},
+               adapter=adapter, tensors={key: s for key, s in shapes.items() if not key.startswith("prompt_encoder.")},
+               state={key: s for key, s in shapes.items() if key.startswith("prompt_encoder.")},
                hyper=h, decays={key: decays[k] for k, v in after.items() for key, _ in pieces(k, v, config, more)},
                fall=fall)
     for k, v in x.items():

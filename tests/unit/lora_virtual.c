@@ -22,6 +22,8 @@ static void test_mutations(void **state)
 	static const struct lwalk_mutation mutations[] = {
 		{ "prompt", true, "decay", "0" },
 		{ "prompt", true, "lr", "0.29" },
+		{ "prefix-projection", true, "decay", "0" },
+		{ "ptuning-lstm", true, "decay", "0" },
 	};
 
 	(void)state;
@@ -58,7 +60,7 @@ static float *piece(struct lfix *l, int from, int n, struct pt_kvcache *cache, s
 /* With a cache, in pieces, the logits are those of the whole; virtual tokens come once. */
 static void test_cache(void **state)
 {
-	static const char *const names[] = { "prompt", "prompt-gpt2" };
+	static const char *const names[] = { "prompt", "prompt-gpt2", "prefix", "prefix-bloom", "ptuning" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -93,6 +93,45 @@ static void pieces(void **state)
 	(void)state;
 }
 
+/* [2,3], [1,3] and the first again as rows of five. */
+static struct pt_tensor *joined(struct fix *f)
+{
+	struct pt_tensor *a = act(f, "a", NULL), *x[3] = { a, act(f, "b", NULL), a };
+
+	return pt_op_join(&f->run, x, 3, 3, 5);
+}
+
+static void join(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		struct pt_tensor *y;
+		float *a, *b, *c;
+		struct fix f;
+
+		start(&f, devices[i]);
+		fix_param(&f, "a", 2, 3, 1);
+		fix_param(&f, "b", 1, 3, 1);
+		fix_check(&f, joined, 1e-2, 3e-4);
+		pt_run_reset(&f.run);
+		f.run.record = false;
+		y = joined(&f);
+		assert_ok(pt_run_check(&f.run, &f.err), &f.err);
+		a = fix_read(&f, par(&f, "a"));
+		b = fix_read(&f, par(&f, "b"));
+		c = fix_read(&f, y);
+		assert_memory_equal(c, a, 6 * sizeof *a);
+		assert_memory_equal(c + 6, b, 3 * sizeof *b);
+		assert_memory_equal(c + 9, a, 6 * sizeof *a);
+		free(a);
+		free(b);
+		free(c);
+		assert_null(pt_op_join(&f.run, &y, 1, 4, 4));
+		assert_fails(pt_run_check(&f.run, &f.err), PT_FAIL, "15 elements are not 4 rows of 4", &f.err);
+		fix_release(&f);
+	}
+	(void)state;
+}
+
 /* Two rows before each sequence, an empty one and rows of none included. */
 static struct pt_tensor *prepended(struct fix *f)
 {
@@ -151,6 +190,7 @@ int main(void)
 		cmocka_unit_test(gather),
 		cmocka_unit_test(pieces),
 		cmocka_unit_test(prepend),
+		cmocka_unit_test(join),
 	};
 
 	return cmocka_run_group_tests_name("tensor_select", tests, NULL, NULL);
