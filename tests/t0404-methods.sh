@@ -96,6 +96,19 @@ test_that 'virtual tokens: room is left for them, text goes on behind them, and 
 	grep "wants prompt_tuning_init_text" err
 	exits 2 peft-init -q -m base -t prompt --init-text x -o none 2>err
 	grep "is of use to prompt_tuning_init TEXT alone" err
+	peft-init -q -m base -t prefix --init text --init-text "1 + 2 = 3, 2 + 3 = 5" --virtual-tokens 6 -o read
+	! grep init_text read/adapter_config.json
+	grep "\"init_weights\": null" read/adapter_config.json
+	peft-eval -m base -a read --no-base held.pts >text
+	peft-init -q -m base -t prefix --init zero --virtual-tokens 6 -o zero
+	peft-eval -m base -a zero --no-base held.pts >zeros
+	! cmp -s text zeros
+	exits 2 peft-init -q -m base -t prefix --init text --init-text x --virtual-tokens 100 -o none 2>err
+	grep "tokens for 100 virtual ones" err
+	exits 2 peft-init -q -m base -t prefix --init text -o none 2>err
+	grep "init_weights text and init_text go together" err
+	exits 2 peft-init -q -m base -t prefix --init text --init-text x --projection -o none 2>err
+	grep "without a projection" err
 	exits 2 peft-init -q -m base -t prompt --virtual-tokens 100000 -o none 2>err
 	grep "num_virtual_tokens is 100000, the model has" err'
 test_that 'a prompt that contradicts itself is refused, named, with 3' '

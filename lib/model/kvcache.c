@@ -116,6 +116,23 @@ void pt_kvcache_reset(struct pt_kvcache *c)
 	c->source.n = 0;
 }
 
+int pt_kvcache_read(const struct pt_kvcache *c, int layer, float *k, float *v, struct pt_error *err)
+{
+	const void *const from[2] = { c->k[layer], c->v[layer] };
+	float *const to[2] = { k, v };
+	size_t n = (size_t)c->len * (size_t)c->width, bytes = n * pt_dtype_size(c->type);
+	void *raw = pt_malloc(bytes, 1, err);
+	int st = raw ? 0 : err->status;
+
+	for (int i = 0; i < 2 && !st; i++) {
+		st = c->dev->download(c->dev, raw, from[i], bytes, err);
+		if (!st)
+			pt_to_f32(to[i], raw, c->type, n);
+	}
+	free(raw);
+	return st;
+}
+
 int pt_kvcache_begin(struct pt_run *run, struct pt_kvcache *c, const struct pt_rows *rows)
 {
 	if (run->err.status)

@@ -142,5 +142,7 @@ int pt_kvcache_new(struct pt_kvcache **c, const struct pt_model *m, enum pt_dtyp
 void pt_kvcache_free(struct pt_kvcache *c);
 int pt_kvcache_len(const struct pt_kvcache *c);
 void pt_kvcache_reset(struct pt_kvcache *c);
+/* Keys, as attention reads them, and values of a layer, [len,width] each, to host f32. */
+int pt_kvcache_read(const struct pt_kvcache *c, int layer, float *k, float *v, struct pt_error *err);
 
 #endif

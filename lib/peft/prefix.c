@@ -22,8 +22,11 @@
 /* Places of the encoder's tensors. */
 enum { EMBEDDING, W0, B0, W1, B1 };
 
+#define INIT_TEXT "init_text"	/* while the adapter is made; PEFT's file has no such key */
+
 struct prefix {
 	struct pt_virtual v;
+	char *text;
 	struct pt_param *part[5];	/* of the projection; NULL: none, or the table stands for itself */
 	int64_t hidden;
 	bool projection, zero;
@@ -38,8 +41,10 @@ static const struct pt_option options[] = {
 	  .help = "make the keys and values by two linears of a smaller table" },
 	{ .name = "encoder-size", .key = "encoder_hidden_size", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
 	  .help = "width of the encoder (that of its outputs)" },
-	{ .name = "init", .key = "init_weights", .kind = PT_OPTION_WORD, .arg = "HOW", .words = "random=null|zero",
-	  .help = "random or zero (random)" },
+	{ .name = "init", .key = "init_weights", .kind = PT_OPTION_WORD, .arg = "HOW", .words = "random=null|zero|text",
+	  .help = "random, zero or text (random)" },
+	{ .name = "init-text", .key = INIT_TEXT, .kind = PT_OPTION_TEXT, .arg = "TEXT",
+	  .help = "the text whose keys and values are the first ones, with --init text" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }
 };
@@ -47,6 +52,28 @@ static const struct pt_option options[] = {
 static bool match(const struct pt_adapter *a, const struct pt_site *s)
 {
 	return s->kind == PT_SITE_KV && s->stack == a->model->cfg.nstacks - 1 && !s->cross;
+}
+
+/* Values from a text: for the file they are as good as random ones. */
+static int parse_text(struct pt_adapter *a, struct prefix *p, const char *how, struct pt_error *err)
+{
+	bool by_text = how && !strcmp(how, "text");
+	const char *text;
+
+	if (how && !p->zero && !by_text)
+		return pt_error(err, PT_USAGE, "init_weights '%s': zero and text are known", how);
+	if (pt_json_str(a->config, INIT_TEXT, NULL, &text, err))
+		return err->status;
+	if (by_text != (text && *text))
+		return pt_error(err, PT_USAGE, "init_weights text and " INIT_TEXT " go together");
+	if (by_text && (p->projection || p->v.parts > 1))
+		return pt_error(err, PT_USAGE, "init_weights text is for a prefix without a projection, of a decoder");
+	if (by_text && !(p->text = pt_strdup(text, err)))
+		return err->status;
+	cJSON_DeleteItemFromObjectCaseSensitive(a->config, INIT_TEXT);
+	if (by_text && !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "init_weights", cJSON_CreateNull()))
+		return pt_error(err, PT_FAIL, "out of memory");
+	return 0;
 }
 
 static int parse(struct pt_adapter *a, struct pt_error *err)
@@ -68,8 +95,8 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 	    pt_json_str(a->config, "init_weights", NULL, &how, err))
 		return err->status;
 	p->zero = how && !strcmp(how, "zero");
-	if (a->fresh && how && !p->zero)
-		return pt_error(err, PT_USAGE, "init_weights '%s': zero is known", how);
+	if (a->fresh && parse_text(a, p, how, err))
+		return err->status;
 	if (p->v.layers != layers)
 		return pt_error(err, PT_USAGE, "num_layers is %lld, the model has %d with a prefix", (long long)p->v.layers,
 				layers);
@@ -200,6 +227,84 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	return st || !p->has ? st : create_encoder(a, s, makes, err);
 }
 
+struct reading {
+	struct pt_model *m;
+	struct pt_input in;
+};
+
+static int read_inside(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin, struct pt_tensor **out,
+		       int nout)
+{
+	struct reading *r = arg;
+
+	(void)in, (void)nin, (void)out, (void)nout;
+	pt_model_hidden(run, r->m, &r->in);
+	return run->err.status;
+}
+
+/* The base reads the ids; their keys and values into the cache. First where nothing is computed, for the size. */
+static int read_ids(struct pt_model *m, const int32_t *id, const int32_t *pos, int n, struct pt_kvcache *cache,
+		    struct pt_error *err)
+{
+	const int32_t cu[2] = { 0, n };
+	struct pt_device *plan = NULL;
+	size_t bytes = 0;
+	int st = pt_device_plan(&plan, m->dev, err);
+
+	for (int real = 0; real < 2 && !st; real++) {
+		struct reading r = { m, { .cache = cache } };
+		struct pt_run run;
+
+		if ((st = pt_run_init(&run, real ? m->dev : plan, bytes, err)))
+			break;
+		pt_kvcache_reset(cache);
+		r.in.rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = cu,
+					      .cu = pt_run_upload(&run, cu, sizeof cu),
+					      .pos = pt_run_upload(&run, pos, (size_t)n * sizeof *pos) };
+		r.in.ids = pt_run_upload(&run, id, (size_t)n * sizeof *id);
+		r.in.host_ids = real ? id : NULL;
+		pt_scope(&run, PT_SCOPE_NOGRAD, read_inside, &r, sizeof r, NULL, 0, NULL, NULL, 0);
+		st = pt_run_check(&run, err);
+		bytes = run.arena.peak + run.arena.peak / 16 + 4096;
+		pt_run_release(&run);
+	}
+	if (plan)
+		pt_device_close(plan);
+	return st;
+}
+
+/* The first keys and values are those that the base has for the text, as it has them: with their rotation. */
+static int init_text(struct pt_adapter *a, struct pt_error *err)
+{
+	struct prefix *p = a->state;
+	int64_t n = p->v.tokens, dim = p->v.dim, width = 2 * p->v.layers * dim;
+	float *x = pt_malloc((size_t)(n * width), sizeof *x, err), *kv = pt_malloc((size_t)(2 * n * dim), sizeof *kv, err);
+	int32_t *id = pt_malloc((size_t)(2 * n), sizeof *id, err);
+	struct pt_kvcache *cache = NULL;
+	int st = x && kv && id ? 0 : err->status;
+
+	if (!st)
+		st = pt_virtual_text(a, p->text, id, n, false, err);
+	if (!st)
+		st = pt_kvcache_new(&cache, a->model, PT_F32, (int)n, err);
+	for (int32_t i = 0; i < n && !st; i++)
+		id[n + i] = i;
+	if (!st)
+		st = read_ids(a->model, id, id + n, (int)n, cache, err);
+	for (int l = 0; l < p->v.layers && !st; l++) {
+		st = pt_kvcache_read(cache, l, kv, kv + n * dim, err);
+		for (int64_t i = 0; i < 2 * n && !st; i++)
+			memcpy(x + i % n * width + (2 * l + i / n) * dim, kv + i * dim, (size_t)dim * sizeof *x);
+	}
+	if (!st)
+		st = pt_adapter_set(a, p->v.table, x, err);
+	pt_kvcache_free(cache);
+	free(id);
+	free(kv);
+	free(x);
+	return st;
+}
+
 static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
 {
 	const struct prefix *p = a->state;
@@ -207,6 +312,8 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 
 	if (s != a->site)
 		return 0;
+	if (p->text)
+		return init_text(a, err);
 	if (!p->has)
 		return p->zero ? 0 : pt_virtual_normal(a, p->v.table, seed, err);
 	st = pt_virtual_normal(a, p->part[EMBEDDING], seed, err);
@@ -235,6 +342,7 @@ static void release(struct pt_adapter *a)
 	struct prefix *p = a->state;
 
 	if (p) {
+		free(p->text);
 		free(p->w);
 		free(p->b);
 	}

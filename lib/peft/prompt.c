@@ -122,23 +122,6 @@ static int copy_rows(struct pt_adapter *a, struct pt_adapter_site *s, const int3
 	return st;
 }
 
-/* The text's ids, cut, or again and again. */
-static int text_ids(struct pt_adapter *a, int32_t *id, int64_t n, struct pt_error *err)
-{
-	const struct prompt *p = a->state;
-	int32_t *own = NULL;
-	size_t count = 0;
-
-	if (!a->tokenize)
-		return pt_error(err, PT_USAGE, "prompt_tuning_init TEXT wants a tokenizer");
-	if (a->tokenize->ids(a->tokenize->arg, p->text, &own, &count, err))
-		return err->status;
-	for (int64_t i = 0; i < n && count; i++)
-		id[i] = own[(size_t)i % count];
-	free(own);
-	return count ? 0 : pt_error(err, PT_USAGE, "prompt_tuning_init_text has no tokens");
-}
-
 static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
 {
 	const struct prompt *p = a->state;
@@ -155,7 +138,7 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 		id[i] = (int32_t)pt_rng_below(pt_rng_mix_str(seed, PT_VIRTUAL_KEY), (uint64_t)i,
 					      (uint64_t)a->model->cfg.vocab);
 	if (p->how == TEXT)
-		st = text_ids(a, id, n, err);
+		st = pt_virtual_text(a, p->text, id, n, true, err);
 	if (!st)
 		st = copy_rows(a, s, id, err);
 	free(id);

@@ -202,6 +202,23 @@ int pt_virtual_save(struct pt_adapter *a, struct pt_st_build *file,
 	return st;
 }
 
+int pt_virtual_text(struct pt_adapter *a, const char *text, int32_t *id, int64_t n, bool again, struct pt_error *err)
+{
+	int32_t *own = NULL;
+	size_t count = 0;
+
+	if (!a->tokenize)
+		return pt_error(err, PT_USAGE, "first values by a text want a tokenizer");
+	if (a->tokenize->ids(a->tokenize->arg, text, &own, &count, err))
+		return err->status;
+	for (int64_t i = 0; i < n && count; i++)
+		id[i] = own[(size_t)i % count];
+	free(own);
+	if (!count || (!again && (int64_t)count < n))
+		return pt_error(err, PT_USAGE, "a text of %zu tokens for %lld virtual ones", count, (long long)n);
+	return 0;
+}
+
 void pt_virtual_release(struct pt_adapter *a)
 {
 	struct pt_virtual *v = a->state;

@@ -67,6 +67,8 @@ int pt_virtual_save(struct pt_adapter *a, struct pt_st_build *file,
 /* Normal values of deviation 1, as torch's Embedding has, and uniform ones within 1/sqrt(fan). */
 int pt_virtual_normal(struct pt_adapter *a, struct pt_param *p, uint64_t seed, struct pt_error *err);
 int pt_virtual_uniform(struct pt_adapter *a, struct pt_param *p, int64_t fan, uint64_t seed, struct pt_error *err);
+/* The first n ids of a text, which is repeated where again says so, and else must have as many. */
+int pt_virtual_text(struct pt_adapter *a, const char *text, int32_t *id, int64_t n, bool again, struct pt_error *err);
 /* x W' + b, of parameters. */
 struct pt_tensor *pt_virtual_linear(struct pt_run *run, struct pt_tensor *x, struct pt_param *w, struct pt_param *b);
 /* A number of the configuration; what is null becomes def there too. */

@@ -95,11 +95,59 @@ static void test_cache(void **state)
 	}
 }
 
+static int first_two(void *arg, const char *text, int32_t **ids, size_t *n, struct pt_error *err)
+{
+	assert_string_equal(text, "words");
+	*n = 2;
+	*ids = pt_malloc(2, sizeof **ids, err);
+	memcpy(*ids, arg, 2 * sizeof **ids);
+	return 0;
+}
+
+/* A prefix by a text is that text: the rest has the logits that it has behind it. */
+static void test_text(void **state)
+{
+	static const char *const names[] = { "prefix", "prefix-gpt2", "prefix-bloom" };
+	static const char keys[] = "{\"peft_type\":\"PREFIX_TUNING\",\"num_virtual_tokens\":2,\"init_weights\":\"text\","
+				   "\"init_text\":\"words\"}";
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		struct pt_tokenize tokenize = { first_two, NULL };
+		double diff = 0, top = 0;
+		float *whole, *rest;
+		struct lfix l;
+		size_t n, k;
+		cJSON *config;
+		int len;
+
+		lfix_golden(&l, names[i]);
+		mfix_open(&l.x, "cpu");
+		len = l.x.in.rows.host_cu[1];
+		tokenize.arg = (void *)(uintptr_t)mfix_in(&l.x, "in.ids")->data;
+		whole = piece(&l, 0, len, NULL, &n);
+		config = pt_json_parse(keys, sizeof keys - 1, 0, "config", &l.x.f.err);
+		assert_ok(pt_adapter_new(&l.a, l.x.m, config, 1, &tokenize, &l.x.f.err), &l.x.f.err);
+		rest = piece(&l, 2, len - 2, NULL, &k);
+		assert_int_equal(n - k, 2 * l.x.m->cfg.vocab);
+		for (size_t j = 0; j < k; j++) {
+			diff = fmax(diff, fabs(rest[j] - whole[n - k + j]));
+			top = fmax(top, fabs(rest[j]));
+		}
+		assert_true(diff < 2e-6 * top);
+		free(whole);
+		free(rest);
+		pt_adapter_close(l.a);
+		mfix_close(&l.x);
+		lfix_release(&l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge), cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_merge), cmocka_unit_test(test_cache), cmocka_unit_test(test_text),
 	};
 
 	return cmocka_run_group_tests_name("lora_virtual", tests, NULL, NULL);
