@@ -72,6 +72,12 @@ test_that 'answers: exact match and F1 by the best of the pieces' '
 	# in pieces: as many questions as there are
 	peft-tokenize -m base --max-length 10 --stride 3 qa.jsonl | peft-batch | peft-eval -m base -a qa >pieces
 	test "$(value targets pieces)" -eq "$(wc -l <qa.jsonl)"
+	# Virtual tokens in front are no part of the text that answers are counted in.
+	peft-init -q -m base -t prompt --virtual-tokens 3 --task qa --save-modules embeddings,encoder -o virtual0
+	peft-tokenize -m base -a virtual0 qa.jsonl >virtual.pts
+	peft-batch -b 10 -e 25 -s 1 virtual.pts | peft-step -q -m base -a virtual0 -o virtual --lr 3e-3 >/dev/null
+	peft-batch virtual.pts | peft-eval -m base -a virtual >out
+	beats f1 out 0.9
 	test "$(value examples pieces)" -gt "$(value examples out)"
 	beats exact pieces 0.5
 	peft-check p.pts'
