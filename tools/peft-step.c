@@ -304,7 +304,7 @@ static int run(struct step_tool *s, struct pt_error *err)
 	if (find_schedule(s, err) || open_model(s, err) || put_options(s, err))
 		return err->status;
 	if (o.plan)
-		return trial_plan(&s->step, s->head, &s->load, err);
+		return trial_plan(&s->step, s->head, &s->load, s->lo.schedule.total, err);
 	s->reads = o.dry_run;
 	if (o.dry_run)
 		return trial_step(&s->step, s->in, &s->load, err);

@@ -24,7 +24,22 @@ static void line(const char *what, size_t bytes, const char *note)
 	printf("%-24s %15zu bytes  %s\n", what, bytes, note);
 }
 
-int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, struct pt_error *err)
+/* What the method will do, step by step. */
+static int plan_method(const struct load *l, int64_t total, struct pt_error *err)
+{
+	struct pt_buf text = PT_BUF_INIT;
+	int status = pt_adapter_plan(l->adapter, total, &text, err);
+
+	if (!status)
+		status = pt_buf_check(&text, err);
+	if (!status && text.len)
+		fputs(text.data, stdout);
+	pt_buf_release(&text);
+	return status;
+}
+
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total,
+	       struct pt_error *err)
 {
 	size_t state = pt_step_state_bytes(s), limit = s->dev->memory(s->dev), arena, room;
 	struct pt_feed_bounds b;
@@ -48,7 +63,7 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 	line("memory", limit, arena > room ? "the step does not fit" : "the step fits");
 	printf("%-24s %15lld tokens in sequences of %lld\n", "largest micro-batch", (long long)most,
 	       (long long)(b.len < most ? b.len : most));
-	return tool_finish(err);
+	return plan_method(l, total, err) ? err->status : tool_finish(err);
 }
 
 /* Its class by the name that the head has for it, or its numbers. */

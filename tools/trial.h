@@ -9,8 +9,9 @@
 #include "load.h"
 #include "train/step.h"
 
-/* Memory of the run, and the largest micro-batch that fits. */
-int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, struct pt_error *err);
+/* Memory of a run of total steps, the largest micro-batch that fits, and what the method will do. */
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total,
+	       struct pt_error *err);
 
 /* The first micro-batch: its first example decoded with what is learned marked, its loss, the gradient's norm. */
 int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err);

@@ -105,6 +105,15 @@ static int base_linear(struct pt_run *run, struct pt_site *s, struct pt_lowrank 
 	return n < 0 ? run->err.status : 0;
 }
 
+/* What hooks made for the terms is read no more, unless backward reads it. */
+static void terms_done(struct pt_run *run, const struct pt_linear *lin)
+{
+	for (int i = 0; i < lin->nterms; i++) {
+		pt_tensor_done(run, lin->term[i].a);
+		pt_tensor_done(run, lin->term[i].b);
+	}
+}
+
 struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x)
 {
 	struct pt_lowrank term[PT_SITE_MAX_TERMS];
@@ -123,6 +132,7 @@ struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, stru
 	if (!in || base_linear(run, site, term, PT_SITE_MAX_TERMS, &lin))
 		return NULL;
 	y = pt_op_linear(run, in, &lin);
+	terms_done(run, &lin);
 	if (in != x)
 		pt_tensor_done(run, in);
 	return outputs(run, site, x, y);
@@ -154,6 +164,8 @@ void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, stru
 	}
 	if (run->err.status || (k && pt_op_linear_group(run, x, lin, k, out)))
 		return;
+	for (int i = 0; i < k; i++)
+		terms_done(run, &lin[i]);
 	for (int i = 0; i < k; i++)
 		y[index[i]] = outputs(run, site[index[i]], x, out[i]);
 }
@@ -192,8 +204,10 @@ void pt_site_experts(struct pt_run *run, struct pt_site *const *site, int n, str
 	for (int i = 0; lin && i < n * r->experts; i++)
 		if (!expert_linear(run, site[i], &lin[i]))
 			return;
-	if (lin)
-		pt_op_experts(run, x, r, lin, n, y);
+	if (!lin || pt_op_experts(run, x, r, lin, n, y))
+		return;
+	for (int i = 0; i < n * r->experts; i++)
+		terms_done(run, &lin[i]);
 }
 
 struct pt_tensor *pt_site_embed(struct pt_run *run, struct pt_site *site, const int32_t *ids,

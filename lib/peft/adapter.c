@@ -305,6 +305,8 @@ static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *
 		st = create(a, err);
 	if (!st)
 		st = pt_adapter_load(a, dir, err);
+	for (int i = 0; i < a->nsites && !st && a->method->load; i++)
+		st = a->method->load(a, &a->site[i], err);
 	a->file = a->state_file = NULL;
 	pt_st_release(&file);
 	pt_st_release(&state);
@@ -518,12 +520,22 @@ struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a)
 	return a->method && a->method->loss ? a->method->loss(run, a) : NULL;
 }
 
-int pt_adapter_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err)
+int pt_adapter_begin(struct pt_adapter *a, int64_t total, struct pt_error *err)
 {
-	return a->method && a->method->gradient ? a->method->gradient(a, step, total, err) : 0;
+	return a->method && a->method->begin ? a->method->begin(a, total, err) : 0;
 }
 
-int pt_adapter_after_step(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err)
+int pt_adapter_plan(const struct pt_adapter *a, int64_t total, struct pt_buf *out, struct pt_error *err)
 {
-	return a->method && a->method->after_step ? a->method->after_step(a, step, total, err) : 0;
+	return a->method && a->method->plan ? a->method->plan(a, total, out, err) : 0;
+}
+
+int pt_adapter_gradient(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err)
+{
+	return a->method && a->method->gradient ? a->method->gradient(a, at, err) : 0;
+}
+
+int pt_adapter_after_step(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err)
+{
+	return a->method && a->method->after_step ? a->method->after_step(a, at, err) : 0;
 }

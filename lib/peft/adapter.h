@@ -20,6 +20,8 @@ struct pt_adapter_tensor {
 	char *key;			/* name in the file */
 	struct pt_param *param;
 	bool state;			/* in peft_state.safetensors */
+	bool optional;			/* the directory may lack it */
+	bool memory;			/* of the state: no part of any formula */
 	bool twin;			/* the same values under a second name (tied weights) */
 	int groups;			/* of columns, see pt_adapter_grouped(); 0: none */
 };
@@ -134,10 +136,12 @@ int pt_adapter_merges(const struct pt_adapter *a, struct pt_error *err);
 int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *value, bool *changed,
 		     struct pt_error *err);
 
-/* The method's part of a step, where it has one: see struct pt_method. */
+/* The method's part of a run, and of a step, where it has one: see struct pt_method. */
+int pt_adapter_begin(struct pt_adapter *a, int64_t total, struct pt_error *err);
+int pt_adapter_plan(const struct pt_adapter *a, int64_t total, struct pt_buf *out, struct pt_error *err);
 struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a);	/* NULL: none, or run->err */
-int pt_adapter_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
-int pt_adapter_after_step(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
+int pt_adapter_gradient(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err);
+int pt_adapter_after_step(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err);
 
 /*
  * LoRA+: the rate of every lora_B, and of vectors, is ratio times the run's; that of what trains on an embedding

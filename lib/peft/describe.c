@@ -139,11 +139,18 @@ static void print_lines(const struct table *t, struct pt_buf *out)
 	}
 }
 
-/* Parameters of the model with the adapter on it: a weight that is replaced counts once, a tied one too. */
+/*
+ * Parameters of the model with the adapter on it: a weight that is replaced counts once, a tied one too; what a
+ * method merely remembers is none.
+ */
 static int64_t count_all(const struct pt_adapter *a)
 {
 	int64_t n = pt_params_count(&a->params) + pt_params_count(&a->frozen);
 
+	for (size_t i = 0; i < a->ntensors; i++) {
+		if (a->tensor[i].memory)
+			n -= pt_tensor_count(&a->tensor[i].param->t);
+	}
 	for (int i = 0; i < a->model->nweights; i++) {
 		const struct pt_weight *w = &a->model->weight[i];
 

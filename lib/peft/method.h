@@ -92,6 +92,13 @@ struct pt_tokenize {
 	void *arg;
 };
 
+/* A step of a run. */
+struct pt_method_step {
+	int64_t step;			/* counts from 1 */
+	int64_t total;			/* of the run; 0: not known */
+	float clip;			/* what the optimiser multiplied gradients by; 1 before it has them */
+};
+
 struct pt_method {
 	const char *name;		/* -t NAME: "lora" */
 	const char *peft_type;		/* "LORA"; several methods may share one */
@@ -122,6 +129,10 @@ struct pt_method {
 	/* Fresh values; seed is the run's, to be mixed with the names of tensors. */
 	int (*init)(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
 
+	/* Optional: values of a site that the directory holds in another form than the tensors have, see
+	 * PT_TENSOR_OPTIONAL; after all others are loaded. */
+	int (*load)(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+
 	/* The value of w, the site's weight or bias (f32, as stored: transposed where the site is), becomes the merged one. */
 	int (*merge)(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
 		     float *value, struct pt_error *err);
@@ -131,11 +142,15 @@ struct pt_method {
 	 * config, a copy. */
 	int (*save)(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
 
+	/* Optional: a run of total steps (0: not known) begins, before anything else of it; what it settles in
+	 * a->config counts for the digest. What it will do step by step, as text, beforehand. */
+	int (*begin)(struct pt_adapter *a, int64_t total, struct pt_error *err);
+	int (*plan)(const struct pt_adapter *a, int64_t total, struct pt_buf *out, struct pt_error *err);
 	/* Optional, called by the loop at every step: a loss of parameters alone, of shape [1]; after backward,
-	 * before the update; after the update. */
+	 * before clipping and the update; after the update, with the gradients as they were. */
 	struct pt_tensor *(*loss)(struct pt_run *run, struct pt_adapter *a);
-	int (*gradient)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
-	int (*after_step)(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *err);
+	int (*gradient)(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err);
+	int (*after_step)(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err);
 
 	/* Frees a->state and what hangs on sites. */
 	void (*release)(struct pt_adapter *a);
@@ -151,6 +166,7 @@ const struct pt_method *pt_method_at(int i);
 enum {
 	PT_TENSOR_FROZEN = 1,		/* does not train */
 	PT_TENSOR_STATE = 2,		/* stands in peft_state.safetensors */
+	PT_TENSOR_OPTIONAL = 4,		/* where the directory lacks it, it stays as it was created */
 };
 
 /*

@@ -253,10 +253,22 @@ static int pattern_fits(const char *re, const struct pt_site *s, bool *yes, stru
 	return st;
 }
 
+/* rank_pattern is something else to some. */
+static bool has_patterns(const struct pt_method *m, const char *key)
+{
+	for (const struct pt_option *o = m->options; o && o->key; o++) {
+		if (!strcmp(o->key, key))
+			return o->kind == PT_OPTION_INT_BY || o->kind == PT_OPTION_FLOAT_BY;
+	}
+	return false;
+}
+
 static int check_patterns(const struct pt_adapter *a, const char *key, const bool *matched, struct pt_error *err)
 {
 	const cJSON *patterns = pt_json_get(a->config, key);
 
+	if (!has_patterns(a->method, key))
+		return 0;
 	for (const cJSON *v = cJSON_IsObject(patterns) ? patterns->child : NULL; v; v = v->next) {
 		char *re = pt_format(err, "(?:.*\\.)?(?:%s)", v->string);
 		bool found = false;

@@ -67,7 +67,9 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 		return st;
 	p->decay = decays(p->name, err);
 	t = &a->tensor[a->ntensors];
-	*t = (struct pt_adapter_tensor){ .param = p, .state = flags & PT_TENSOR_STATE };
+	*t = (struct pt_adapter_tensor){ .param = p, .state = flags & PT_TENSOR_STATE,
+					  .optional = flags & PT_TENSOR_OPTIONAL,
+					  .memory = flags & PT_TENSOR_STATE && flags & PT_TENSOR_FROZEN };
 	t->key = pt_strdup(key, err);
 	if (!t->key)
 		return err->status;
@@ -223,6 +225,8 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
 
 	if (!f && file)
 		f = find_old(file, t->key);
+	if (!f && t->optional)
+		return 0;
 	if (!f)
 		return pt_error(err, PT_DATA, "%s: %s lacks %s", dir,
 				t->state ? PT_ADAPTER_STATE : PT_ADAPTER_FILE, t->key);

@@ -55,6 +55,8 @@ struct pt_tensor *pt_op_rescale(struct pt_run *run, struct pt_tensor *x, struct 
  * device f32 [Nout] both. The rows of a table are those of its transpose. Nothing is recorded.
  */
 int pt_op_row_norms(struct pt_run *run, const struct pt_linear *lin, const float *sumsq, float *inv);
+/* [1] f32: || T T' - I ||, of T' T where columns, in Frobenius's norm; t f32 [R,C]. */
+struct pt_tensor *pt_op_orthogonality(struct pt_run *run, struct pt_tensor *t, bool columns);
 /* p counts only while run->train; identity (x itself) otherwise. */
 struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p, uint64_t site);
 

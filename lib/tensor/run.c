@@ -34,6 +34,21 @@ void pt_run_compute(struct pt_run *run, bool bf16)
 	run->act_type = bf16 && run->dev->bf16_act ? PT_BF16 : PT_F32;
 }
 
+struct pt_compute pt_run_exact(struct pt_run *run)
+{
+	struct pt_compute was = { run->act_type, run->round_bf16 };
+
+	run->act_type = PT_F32;
+	run->round_bf16 = false;
+	return was;
+}
+
+void pt_run_resume(struct pt_run *run, struct pt_compute was)
+{
+	run->act_type = was.act_type;
+	run->round_bf16 = was.round_bf16;
+}
+
 void pt_run_release(struct pt_run *run)
 {
 	if (run->tape)

@@ -89,6 +89,17 @@ void pt_run_release(struct pt_run *run);
 /* The compute type: bf16 or f32, the latter from the start. What activations are then is the device's. */
 void pt_run_compute(struct pt_run *run, bool bf16);
 
+/*
+ * Operations between the two are on parameters, in f32 whatever activations
+ * are; what they make may be a weight or a term of a linear.
+ */
+struct pt_compute {
+	enum pt_dtype act_type;
+	bool round_bf16;
+};
+struct pt_compute pt_run_exact(struct pt_run *run);
+void pt_run_resume(struct pt_run *run, struct pt_compute was);
+
 /* Forget all tensors, nodes and arena contents: the start of a micro-batch. */
 void pt_run_reset(struct pt_run *run);
 

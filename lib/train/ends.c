@@ -242,7 +242,8 @@ int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_s
 	l->id = (struct pt_identity){ .options = o->options, .base = o->base, .bf16 = s->bf16,
 				      .path = s->dev->path, .head = pt_reader_digest(r) };
 	if (s->adapter) {
-		if (pt_adapter_digest(s->adapter, &l->id.adapter, err) ||
+		if (pt_adapter_begin(s->adapter, o->schedule.total, err) ||
+		    pt_adapter_digest(s->adapter, &l->id.adapter, err) ||
 		    pt_prov_union(&l->priv->prov, &s->adapter->prov, err))
 			return err->status;
 		l->priv->prov_id = s->adapter->prov_id;

@@ -93,18 +93,20 @@ int pt_optimizer_norm(struct pt_optimizer *o, double *norm, const struct pt_para
 	return 0;
 }
 
+float pt_optimizer_clip(const struct pt_optimizer *o, double norm)
+{
+	float scale = o->cfg.clip > 0 ? (float)o->cfg.clip / ((float)norm + 1e-6f) : 1;
+
+	return scale < 1 ? scale : 1;
+}
+
 int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm, struct pt_error *err)
 {
 	struct pt_params *p = o->params;
 	struct pt_device *dev = p->dev;
-	float scale = 1;
+	float scale = pt_optimizer_clip(o, norm);
 	int rc;
 
-	if (o->cfg.clip > 0) {
-		scale = (float)o->cfg.clip / ((float)norm + 1e-6f);
-		if (scale > 1)
-			scale = 1;
-	}
 	rc = dev->upload(dev, o->gscale, &scale, sizeof scale, err);
 	if (rc)
 		return rc;

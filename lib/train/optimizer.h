@@ -44,6 +44,9 @@ void pt_optimizer_release(struct pt_optimizer *o);
 int pt_optimizer_norm(struct pt_optimizer *o, double *norm, const struct pt_param **bad,
 		      struct pt_error *err);
 
+/* What gradients of this norm are multiplied by: 1 where clipping leaves them alone. */
+float pt_optimizer_clip(const struct pt_optimizer *o, double norm);
+
 /* One update at rate lr, t counted from 1; uses the norm computed before. Gradients are zeroed, unless keep_grad. */
 int pt_optimizer_step(struct pt_optimizer *o, double lr, int64_t t, double norm, struct pt_error *err);
 

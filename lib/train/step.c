@@ -130,8 +130,10 @@ int pt_step_clear(struct pt_step *s, struct pt_error *err)
 int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, double *norm,
 		   const struct pt_param **bad, struct pt_error *err)
 {
+	struct pt_method_step at = { .step = t, .total = total, .clip = 1 };
+
 	*bad = NULL;
-	if (method_loss(s, err) || (s->adapter && pt_adapter_gradient(s->adapter, t, total, err)) ||
+	if (method_loss(s, err) || (s->adapter && pt_adapter_gradient(s->adapter, &at, err)) ||
 	    pt_optimizer_norm(&s->opt, norm, bad, err))
 		return err->status;
 	if (*bad)
@@ -139,5 +141,6 @@ int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, doubl
 	if (pt_optimizer_step(&s->opt, lr, t, *norm, err))
 		return err->status;
 	s->clear = !s->opt.keep_grad;
-	return s->adapter ? pt_adapter_after_step(s->adapter, t, total, err) : 0;
+	at.clip = pt_optimizer_clip(&s->opt, *norm);
+	return s->adapter ? pt_adapter_after_step(s->adapter, &at, err) : 0;
 }

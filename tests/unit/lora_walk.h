@@ -171,6 +171,24 @@ static double lwalk_tensors(struct lfix *l, bool after)
 	return worst;
 }
 
+/* The method's loss of its parameters alone, its gradients added. */
+static float lwalk_method_loss(struct lfix *l)
+{
+	struct pt_run *run = &l->x.f.run;
+	struct pt_tensor *t;
+	float v = 0;
+
+	pt_run_reset(run);
+	run->record = true;
+	t = pt_adapter_loss(run, l->a);
+	assert_ok(pt_run_check(run, &l->x.f.err), &l->x.f.err);
+	if (!t)
+		return 0;
+	assert_ok(pt_tensor_read(run, t, &v, &l->x.f.err), &l->x.f.err);
+	assert_ok(pt_backward(run, t, NULL, &l->x.f.err), &l->x.f.err);
+	return v;
+}
+
 /* late: added to the count of steps that Adam's bias correction sees. */
 static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 {
@@ -188,15 +206,21 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 
 	if (pt_json_get(h, "loraplus"))
 		assert_ok(pt_adapter_loraplus(l->a, golden_number(h, "loraplus"), golden_number(h, "loraplus_embedding") / s.lr, err), err);
+	assert_ok(pt_adapter_begin(l->a, s.total, err), err);
 	assert_ok(pt_optimizer_init(&o, &cfg, &l->a->params, err), err);
 	for (int t = 0; t < (int)golden_number(h, "steps"); t++) {
 		const struct pt_param *bad;
 		double norm;
 
-		loss[t] = (float)mfix_loss(&l->x, true);
+		struct pt_method_step at = { .step = t + 1, .total = s.total, .clip = 1 };
+
+		loss[t] = (float)mfix_loss(&l->x, true) + lwalk_method_loss(l);
+		assert_ok(pt_adapter_gradient(l->a, &at, err), err);
 		assert_ok(pt_optimizer_norm(&o, &norm, &bad, err), err);
 		assert_null(bad);
 		assert_ok(pt_optimizer_step(&o, pt_schedule_rate(&s, t), t + 1 + late, norm, err), err);
+		at.clip = pt_optimizer_clip(&o, norm);
+		assert_ok(pt_adapter_after_step(l->a, &at, err), err);
 	}
 	pt_optimizer_release(&o);
 }
@@ -209,7 +233,7 @@ static void lwalk_case(struct lfix *l)
 	y = mfix_out(&l->x, &n);
 	lwalk_right(l, "out", golden_result(&l->x.g, "out", y, n, 0));
 	free(y);
-	loss = (float)mfix_loss(&l->x, true);
+	loss = (float)mfix_loss(&l->x, true) + lwalk_method_loss(l);
 	lwalk_right(l, "loss", golden_result(&l->x.g, "loss", &loss, 1, 0));
 	assert_int_equal(l->a->params.n, cJSON_GetArraySize(pt_json_get(l->x.g.about, "decays")));
 	lwalk_right(l, "a gradient", lwalk_tensors(l, false));

@@ -195,18 +195,18 @@ static struct pt_tensor *shift_loss(struct pt_run *run, struct pt_adapter *a)
 	return pt_op_scale(run, &a->site[0].param[0]->t, 0.25f);
 }
 
-static int shift_gradient(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *e)
+static int shift_gradient(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *e)
 {
-	(void)step, (void)total, (void)e;
+	(void)at, (void)e;
 	((struct shift *)a->state)->gradients++;
 	return 0;
 }
 
-static int shift_after(struct pt_adapter *a, int64_t step, int64_t total, struct pt_error *e)
+static int shift_after(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *e)
 {
 	struct shift *x = a->state;
 
-	(void)step, (void)total;
+	(void)at;
 	x->steps++;
 	return set_all(a, x->count, (float)x->steps, 0, e);
 }
@@ -405,9 +405,9 @@ static void test_shift(void **state)
 	t = pt_adapter_loss(&x.f.run, a);
 	assert_non_null(t);
 	assert_int_equal(pt_tensor_count(t), 30);
-	assert_ok(pt_adapter_gradient(a, 1, 2, &err), &err);
-	assert_ok(pt_adapter_after_step(a, 1, 2, &err), &err);
-	assert_ok(pt_adapter_after_step(a, 2, 2, &err), &err);
+	assert_ok(pt_adapter_gradient(a, &(struct pt_method_step){ 1, 2, 1 }, &err), &err);
+	assert_ok(pt_adapter_after_step(a, &(struct pt_method_step){ 1, 2, 0.5f }, &err), &err);
+	assert_ok(pt_adapter_after_step(a, &(struct pt_method_step){ 2, 2, 0.5f }, &err), &err);
 	assert_int_equal(((struct shift *)a->state)->gradients, 1);
 	y = mfix_out(&x, &n);
 	assert_ok(pt_adapter_save(a, dir, PT_SAVE_ALL, &err), &err);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tensor_param.c - operations on parameters against finite differences, and
+ * in f32 while activations are something else.
+ */
+#include "tensor_fix.h"
+
+static const char *const devices[] = { "ref", "cpu", "guard", NULL };
+
+static struct pt_tensor *orthogonality(struct fix *f)
+{
+	struct pt_tensor *rows = pt_op_orthogonality(&f->run, par(f, "a"), false);
+	struct pt_tensor *cols = pt_op_orthogonality(&f->run, par(f, "b"), true);
+
+	return pt_op_add(&f->run, pt_op_scale(&f->run, rows, 0.7f), cols);
+}
+
+static void test_orthogonality(void **state)
+{
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		struct fix f;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_param(&f, "a", 3, 7, 0.5f);
+		fix_param(&f, "b", 5, 4, 0.5f);
+		fix_check(&f, orthogonality, 1e-2, 3e-4);
+		fix_release(&f);
+	}
+}
+
+/* Orthonormal rows are at distance 0, where the gradient is none; a zero matrix at sqrt(rows). */
+static void test_orthonormal(void **state)
+{
+	static const float rotation[6] = { 0.6f, 0.8f, 0, 0, 0, 1 }, zero[6];
+
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		struct fix f;
+		struct pt_param *p;
+		struct pt_tensor *y;
+		float v, *g;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_param(&f, "a", 2, 3, 1);
+		p = f.params.item[0];
+		for (int k = 0; k < 2; k++) {
+			assert_ok(pt_param_write(&f.params, p, k ? zero : rotation, &f.err), &f.err);
+			assert_ok(pt_params_zero_grad(&f.params, &f.err), &f.err);
+			pt_run_reset(&f.run);
+			f.run.record = true;
+			y = pt_op_orthogonality(&f.run, &p->t, false);
+			assert_ok(pt_tensor_read(&f.run, y, &v, &f.err), &f.err);
+			assert_true(fabsf(v - (k ? sqrtf(2) : 0)) < 1e-6f);
+			assert_ok(pt_backward(&f.run, y, NULL, &f.err), &f.err);
+			g = fix_grad(&f, p);
+			for (int j = 0; j < 6; j++)
+				assert_true(fabsf(g[j]) < 3);
+			free(g);
+		}
+		fix_release(&f);
+	}
+}
+
+/* While the two stand around it, operations take and make f32. */
+static void test_exact(void **state)
+{
+	struct pt_compute was;
+	struct pt_tensor *y;
+	struct fix f;
+
+	(void)state;
+	fix_init(&f, "cpu", FIX_ARENA);
+	fix_param(&f, "a", 2, 3, 1);
+	f.run.act_type = PT_BF16;
+	f.run.round_bf16 = true;
+	was = pt_run_exact(&f.run);
+	y = pt_op_scale(&f.run, par(&f, "a"), 2);
+	assert_non_null(y);
+	assert_int_equal(y->type, PT_F32);
+	assert_false(f.run.round_bf16);
+	pt_run_resume(&f.run, was);
+	assert_true(f.run.round_bf16);
+	assert_null(pt_op_scale(&f.run, par(&f, "a"), 2));
+	pt_run_compute(&f.run, false);
+	fix_release(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
+	};
+
+	return cmocka_run_group_tests_name("tensor_param", tests, NULL, NULL);
+}
