@@ -20,11 +20,8 @@ enum { A = PT_LORA_A, B = PT_LORA_B, B_BIAS = PT_LORA_PARAMS };
 const struct pt_option pt_lora_options[] = {
 	{ .name = "rank", .letter = 'r', .key = "r", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
 	  .help = "rank of the update (8)" },
-	/* Twice the default rank: the scale of 2 that most recipes use. */
-	{ .name = "alpha", .key = "lora_alpha", .kind = PT_OPTION_FLOAT, .arg = "X", .min = -1e9, .max = 1e9,
-	  .preset = "16", .help = "the update is scaled by alpha/rank (16)" },
-	{ .name = "dropout", .key = "lora_dropout", .kind = PT_OPTION_FLOAT, .arg = "P", .max = 0.999,
-	  .help = "dropout of the adapter's input (0)" },
+	PT_LORA_OPTION_ALPHA,
+	PT_LORA_OPTION_DROPOUT,
 	{ .name = "rslora", .key = "use_rslora", .kind = PT_OPTION_FLAG, .help = "scale by alpha/sqrt(rank)" },
 	PT_OPTIONS_TARGETS,
 	{ .name = "target-parameters", .key = "target_parameters", .kind = PT_OPTION_NAMES, .arg = "LIST",
@@ -36,8 +33,7 @@ const struct pt_option pt_lora_options[] = {
 	  .help = "another alpha for some targets; may be repeated" },
 	{ .name = "init", .key = "init_lora_weights", .kind = PT_OPTION_WORD, .arg = "HOW",
 	  .words = "default=true|false|gaussian|orthogonal", .help = "default, false, gaussian or orthogonal" },
-	{ .name = "bias", .key = "bias", .kind = PT_OPTION_WORD, .arg = "WHICH", .words = "none|all|lora_only",
-	  .help = "biases that train: none, all or lora_only" },
+	PT_LORA_OPTION_BIAS,
 	{ 0 }
 };
 
@@ -89,15 +85,13 @@ static int parse_init(const struct pt_adapter *a, const cJSON *v, enum pt_lora_i
 			a->fresh ? "" : ": it stands for another base");
 }
 
-int pt_lora_parse(struct pt_adapter *a, struct pt_error *err)
+int pt_lora_read(const struct pt_adapter *a, struct pt_lora *l, struct pt_error *err)
 {
 	static const char *const biases[] = { "none", "all", "lora_only" };
-	struct pt_lora *l = pt_calloc(1, sizeof *l, err);
 	const char *bias;
 	bool known = false;
 
-	a->state = l;
-	if (!l || refuse_variants(a, err) ||
+	if (refuse_variants(a, err) ||
 	    pt_json_int(a->config, "r", 1, 1 << 20, 8, &l->r, err) ||
 	    pt_json_double(a->config, "lora_alpha", 8, &l->alpha, err) ||
 	    pt_json_double(a->config, "lora_dropout", 0, &l->dropout, err) ||
@@ -115,6 +109,14 @@ int pt_lora_parse(struct pt_adapter *a, struct pt_error *err)
 	if (l->bias && l->init != PT_LORA_DEFAULT && l->init != PT_LORA_FALSE)
 		return pt_error(err, PT_USAGE, "lora_bias goes with init_lora_weights true or false only");
 	return 0;
+}
+
+int pt_lora_parse(struct pt_adapter *a, struct pt_error *err)
+{
+	struct pt_lora *l = pt_calloc(1, sizeof *l, err);
+
+	a->state = l;
+	return l ? pt_lora_read(a, l, err) : err->status;
 }
 
 struct pt_lowrank pt_lora_term(const struct pt_lora *l, const struct pt_adapter_site *s)
@@ -419,15 +421,36 @@ static int merge_bias(struct pt_adapter *a, const struct pt_adapter_site *s, flo
 }
 
 /* A weight stored [in,out], and a table, take the transposed product. */
+int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const float *vb, float *value,
+			 struct pt_error *err)
+{
+	int64_t in = s->site->in, out = s->site->out, rank = s->rank;
+	bool flip = s->site->transposed || s->site->kind == PT_SITE_EMBEDDING;
+	float *ta = pt_malloc((size_t)(rank * in), sizeof *ta, err);
+	float *tb = pt_malloc((size_t)(rank * out), sizeof *tb, err);
+	float *sum = pt_malloc((size_t)(in > out ? in : out), sizeof *sum, err);
+	int st = ta && tb && sum ? 0 : err->status;
+
+	if (!st && flip) {
+		transpose(va, rank, in, ta);
+		transpose(vb, out, rank, tb);
+		pt_lora_add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
+	} else if (!st) {
+		pt_lora_add_product(value, out, in, s->scale, vb, va, s->rank, sum);
+	}
+	free(ta);
+	free(tb);
+	free(sum);
+	return st;
+}
+
 int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		  struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	int64_t in = s->site->in, out = s->site->out, rank = s->rank;
-	bool flip = s->site->transposed || s->site->kind == PT_SITE_EMBEDDING;
-	size_t na = (size_t)(rank * in), nb = (size_t)(rank * out);
-	float *va, *vb, *ta, *tb, *sum;
-	int st = PT_FAIL;
+	size_t na = (size_t)(s->rank * s->site->in), nb = (size_t)(s->rank * s->site->out);
+	float *va, *vb;
+	int st;
 
 	if (s->site->kind == PT_SITE_PARAM)
 		return pt_lora_param_merge(a, s, w, value, err);
@@ -437,24 +460,13 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 		return pt_error(err, PT_USAGE, "%s has no bias to merge lora_B.bias into", s->site->path);
 	va = pt_malloc(na, sizeof *va, err);
 	vb = pt_malloc(nb, sizeof *vb, err);
-	ta = pt_malloc(na, sizeof *ta, err);
-	tb = pt_malloc(nb, sizeof *tb, err);
-	sum = pt_malloc((size_t)(in > out ? in : out), sizeof *sum, err);
-	if (va && vb && ta && tb && sum && !(st = pt_adapter_get(a, s->param[A], va, err)) &&
-	    !(st = pt_adapter_get(a, s->param[B], vb, err))) {
-		if (flip) {
-			transpose(va, rank, in, ta);
-			transpose(vb, out, rank, tb);
-			pt_lora_add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
-		} else {
-			pt_lora_add_product(value, out, in, s->scale, vb, va, s->rank, sum);
-		}
-	}
+	st = va && vb ? pt_adapter_get(a, s->param[A], va, err) : err->status;
+	if (!st)
+		st = pt_adapter_get(a, s->param[B], vb, err);
+	if (!st)
+		st = pt_lora_merge_values(s, va, vb, value, err);
 	free(va);
 	free(vb);
-	free(ta);
-	free(tb);
-	free(sum);
 	return st;
 }
 

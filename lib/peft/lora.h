@@ -23,22 +23,36 @@ struct pt_lora {
 	enum pt_lora_init init;
 };
 
-/* adapter_config.json as PEFT writes it, with these values as JSON. */
-#define PT_LORA_DEFAULTS(bias, alpha, r, dora) \
+/* adapter_config.json as PEFT writes it, with these values as JSON; more: further keys, each with a comma behind. */
+#define PT_LORA_DEFAULTS(bias, alpha, r, dora) PT_LORA_DEFAULTS_OF("LORA", bias, alpha, r, dora, "{}", "")
+#define PT_LORA_DEFAULTS_OF(type, bias, alpha, r, dora, rank_pattern, more) \
 	"{\"alora_invocation_tokens\":null,\"alpha_pattern\":{},\"arrow_config\":null,\"auto_mapping\":null," \
 	"\"base_model_name_or_path\":null,\"bias\":" bias ",\"corda_config\":null,\"ensure_weight_tying\":false," \
 	"\"eva_config\":null,\"exclude_modules\":null,\"fan_in_fan_out\":false,\"inference_mode\":true," \
 	"\"init_lora_weights\":true,\"kasa_config\":null,\"layer_replication\":null,\"layers_pattern\":null," \
 	"\"layers_to_transform\":null,\"loftq_config\":{},\"lora_alpha\":" alpha ",\"lora_bias\":false," \
 	"\"lora_dropout\":0.0,\"lora_ga_config\":null,\"megatron_config\":null,\"megatron_core\":\"megatron.core\"," \
-	"\"modules_to_save\":null,\"monteclora_config\":null,\"peft_type\":\"LORA\",\"qalora_group_size\":16,\"r\":" r "," \
-	"\"rank_pattern\":{},\"revision\":null,\"target_modules\":null,\"target_parameters\":null," \
+	"\"modules_to_save\":null,\"monteclora_config\":null,\"peft_type\":\"" type "\",\"qalora_group_size\":16,\"r\":" r "," \
+	"\"rank_pattern\":" rank_pattern "," more "\"revision\":null,\"target_modules\":null,\"target_parameters\":null," \
 	"\"task_type\":null,\"trainable_token_indices\":null,\"use_bdlora\":null,\"use_dora\":" dora "," \
 	"\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}"
+
+/* Options that LoRA's relatives share. Alpha is twice the default rank: the scale of 2 that most recipes use. */
+#define PT_LORA_OPTION_ALPHA \
+	{ .name = "alpha", .key = "lora_alpha", .kind = PT_OPTION_FLOAT, .arg = "X", .min = -1e9, .max = 1e9, \
+	  .preset = "16", .help = "the update is scaled by alpha/rank (16)" }
+#define PT_LORA_OPTION_DROPOUT \
+	{ .name = "dropout", .key = "lora_dropout", .kind = PT_OPTION_FLOAT, .arg = "P", .max = 0.999, \
+	  .help = "dropout of the adapter's input (0)" }
+#define PT_LORA_OPTION_BIAS \
+	{ .name = "bias", .key = "bias", .kind = PT_OPTION_WORD, .arg = "WHICH", .words = "none|all|lora_only", \
+	  .help = "biases that train: none, all or lora_only" }
 
 extern const struct pt_option pt_lora_options[];
 const char *pt_lora_targets(const struct pt_model *m);
 
+/* The keys of a->config, checked, into l. */
+int pt_lora_read(const struct pt_adapter *a, struct pt_lora *l, struct pt_error *err);
 /* pt_method.parse, .create with flags of tensors (the hook is LoRA's), .init, .merge, .release */
 int pt_lora_parse(struct pt_adapter *a, struct pt_error *err);
 int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err);
@@ -47,6 +61,9 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 		  struct pt_error *err);
 void pt_lora_release(struct pt_adapter *a);
 
+/* The same of a linear's weight, or a table, with A [r,in] and B [out,r] given. */
+int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const float *vb, float *value,
+			 struct pt_error *err);
 /* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
 void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
 			 float *sum);

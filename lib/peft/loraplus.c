@@ -15,7 +15,8 @@ int pt_adapter_loraplus(struct pt_adapter *a, double ratio, double embedding, st
 
 	for (size_t i = 0; i < a->ntensors; i++) {
 		struct pt_param *p = a->tensor[i].param;
-		bool b = strstr(a->tensor[i].key, ".lora_B.") != NULL;
+		const char *at = strstr(a->tensor[i].key, ".lora_B");
+		bool b = at && (at[strlen(".lora_B")] == '.' || !at[strlen(".lora_B")]);
 
 		if (!p->t.needs_grad)
 			continue;

@@ -7,13 +7,14 @@
 
 #include "peft/method.h"
 
-extern const struct pt_method pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln, pt_method_lora,
-	pt_method_prefix, pt_method_prompt, pt_method_ptuning;
+extern const struct pt_method pt_method_adalora, pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln,
+	pt_method_lora, pt_method_prefix, pt_method_prompt, pt_method_ptuning;
 
 static const struct pt_method *const methods[] = {
 	&pt_method_dora,
 	&pt_method_bitfit,
 	&pt_method_lora,
+	&pt_method_adalora,
 	&pt_method_ia3,
 	&pt_method_ln,
 	&pt_method_prefix,

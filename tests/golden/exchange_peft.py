@@ -100,7 +100,7 @@ class Case:
             for b in range(len(LENGTHS)):
                 ids = self.ids[None, self.cu[b]:self.cu[b + 1]]
                 # What our decoder reads where nobody says.
-                more = dict(decoder_input_ids=model.get_base_model()._shift_right(ids)) if self.decoder else {}
+                more = dict(decoder_input_ids=getattr(model, "get_base_model", lambda: model)()._shift_right(ids)) if self.decoder else {}
                 y = output(model(input_ids=ids, **more))
                 out.append(y[0] if y.dim() == 3 else y)
         return torch.cat(out)

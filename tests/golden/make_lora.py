@@ -95,8 +95,46 @@ def make_adapter(config, more, keys, dtype):
     return model, params, still
 
 
+class Nothing:
+    """What a model gives that computes nothing."""
+    loss = None
+
+
+def method_loss(model):
+    """The loss of parameters alone that PEFT adds to the model's."""
+    tuner = model.base_model
+    if not hasattr(tuner, "rankallocator"):
+        return 0
+    out, inner = Nothing(), tuner.model.forward
+    out.loss = torch.zeros((), dtype=next(model.parameters()).dtype)
+    tuner.model.forward = lambda: out
+    try:
+        return tuner.forward().loss
+    finally:
+        tuner.model.forward = inner
+
+
+def after_step(model, t):
+    """Steps count from 1. What is pruned is not a matter of rounding."""
+    if not hasattr(model.base_model, "rankallocator"):
+        return
+    kthvalue = torch.kthvalue
+
+    def checked(x, k):
+        s = x.sort()[0].tolist()
+        assert k == len(s) or s[k] > s[k - 1] * 1.001, (t, s[k - 1:k + 1])
+        return kthvalue(x, k)
+
+    torch.kthvalue = checked
+    try:
+        model.base_model.update_and_allocate(t)
+    finally:
+        torch.kthvalue = kthvalue
+
+
 def run(model, x, more):
-    return forward(model.get_base_model(), x, more, model if model.active_peft_config.is_prompt_learning else None)
+    outs, loss = forward(model.get_base_model(), x, more, model if model.active_peft_config.is_prompt_learning else None)
+    return outs, loss + method_loss(model)
 
 
 def train(model, params, x, more, h):
@@ -116,13 +154,14 @@ def train(model, params, x, more, h):
                                 eps=h["eps"])
     schedule = transformers.get_linear_schedule_with_warmup(opt, h["warmup"], h["total"])
     losses = []
-    for _ in range(h["steps"]):
+    for t in range(h["steps"]):
         _, loss = run(model, x, more)
         losses.append(loss.detach())
         opt.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params.values(), h["clip"])
         opt.step()
+        after_step(model, t + 1)
         schedule.step()
     return torch.stack(losses), {n: name_of[id(p)] in decays for n, p in params.items()}
 
@@ -158,6 +197,8 @@ def make(name, config, lengths, more, keys, changed, directory, others):
     adapter = model.peft_config["default"].to_dict()
     adapter = json.loads(json.dumps(adapter, default=lambda v: sorted(v) if isinstance(v, set) else str(v.value)))
     adapter.pop("runtime_config", None)
+    if adapter["peft_type"] == "ADALORA":
+        adapter["rank_pattern"] = None      # that of after the steps
     if more.get("split"):
         adapter.update(dict(rank_pattern={}, alpha_pattern={}, target_parameters=None), **keys)
     shapes = {key: list(x.shape) for k, v in {**after, **still}.items() for key, x in pieces(k, v, config, more)}
