@@ -28,9 +28,6 @@ LORA = {
     "ptuning": (LLAMA, [7, 1, 4], {}, PTUNING, dict(lr=0.03)),
     "ptuning-lstm": (GPT2, [4, 2, 1], {}, dict(PTUNING, encoder_reparameterization_type="LSTM"), dict(lr=0.03)),
     "ptuning-bert": (ENCODER, RAGGED, dict(task="class", types=True), PTUNING, dict(lr=0.02)),
-    "ptuning-t5": (EVEN, [2, 1], dict(task="seq2seq", targets=[1, 1]),
-                   dict(PTUNING, encoder_reparameterization_type="LSTM", encoder_num_layers=1, num_virtual_tokens=8,
-                        encoder_hidden_size=24), dict(lr=0.05)),
 }
 
 EXCHANGE = {
