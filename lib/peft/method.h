@@ -66,6 +66,7 @@ struct pt_option {
 	double min, max;
 	const char *words;
 	const char *preset;		/* what peft-init takes unless it is given, or a configuration is; NULL: the default */
+	bool passing;			/* the key is for the making alone: no file has it */
 	const char *help;
 };
 

@@ -43,7 +43,7 @@ static const struct pt_option options[] = {
 	  .help = "width of the encoder (that of its outputs)" },
 	{ .name = "init", .key = "init_weights", .kind = PT_OPTION_WORD, .arg = "HOW", .words = "random=null|zero|text",
 	  .help = "random, zero or text (random)" },
-	{ .name = "init-text", .key = INIT_TEXT, .kind = PT_OPTION_TEXT, .arg = "TEXT",
+	{ .name = "init-text", .key = INIT_TEXT, .kind = PT_OPTION_TEXT, .arg = "TEXT", .passing = true,
 	  .help = "the text whose keys and values are the first ones, with --init text" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }

@@ -517,8 +517,8 @@ static void test_options(void **state)
 
 		assert_non_null(d);
 		for (const struct pt_option *o = m->options; o && o->key; o++) {
-			if (!cJSON_GetObjectItemCaseSensitive(d, o->key))
-				fail_msg("%s has no key %s", m->name, o->key);
+			if (!cJSON_GetObjectItemCaseSensitive(d, o->key) != o->passing)
+				fail_msg("%s %s key %s", m->name, o->passing ? "has" : "has no", o->key);
 			for (int k = 0; o->name && k < i; k++) {
 				for (const struct pt_option *p = pt_method_at(k)->options; p && p->key; p++) {
 					if (p->name && !strcmp(p->name, o->name) && (p->kind != o->kind || p->letter != o->letter))
