@@ -45,6 +45,7 @@ void pt_params_release(struct pt_params *p)
 	for (int i = 0; i < p->n; i++)
 		param_free(p->dev, p->item[i]);
 	free(p->item);
+	pt_map_release(&p->names);
 	p->item = NULL;
 	p->n = p->cap = 0;
 }
@@ -80,7 +81,8 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 		return PT_FAIL;
 	pt_tensor_init(&x->t, PT_F32, ndim, shape, NULL);
 	x->name = pt_strdup(name, err);
-	if (!x->name || pt_grow(&p->item, &cap, (size_t)p->n + 1, sizeof(struct pt_param *), err))
+	if (!x->name || pt_grow(&p->item, &cap, (size_t)p->n + 1, sizeof(struct pt_param *), err) ||
+	    (!p->names.cap && pt_map_init(&p->names, 64, err)))
 		goto fail;
 	p->cap = (int)cap;
 	r = zeroed(p->dev, n, &data, err);
@@ -88,6 +90,8 @@ int pt_params_add(struct pt_params *p, const char *name, int ndim, const int64_t
 	if (!r && !p->frozen)
 		r = zeroed(p->dev, n, &grad, err);
 	x->t.grad = grad;
+	if (!r)
+		r = pt_map_put(&p->names, x->name, strlen(x->name), p->n, NULL, err);
 	if (r)
 		goto fail;
 	x->t.needs_grad = !p->frozen;
@@ -106,10 +110,9 @@ fail:
 
 struct pt_param *pt_params_find(const struct pt_params *p, const char *name)
 {
-	for (int i = 0; i < p->n; i++)
-		if (!strcmp(p->item[i]->name, name))
-			return p->item[i];
-	return NULL;
+	int64_t i = pt_map_get(&p->names, name, strlen(name));
+
+	return i < 0 ? NULL : p->item[i];
 }
 
 int64_t pt_params_count(const struct pt_params *p)

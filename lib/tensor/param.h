@@ -7,6 +7,7 @@
 #ifndef PT_TENSOR_PARAM_H
 #define PT_TENSOR_PARAM_H
 
+#include "base/hash.h"
 #include "device/device.h"
 #include "tensor/tensor.h"
 
@@ -22,6 +23,7 @@ struct pt_params {
 	struct pt_device *dev;
 	struct pt_param **item;		/* in creation order: the order of sums and files */
 	int n, cap;
+	struct pt_map names;		/* -> place in item */
 	bool frozen;			/* tensors of this list have no gradient and do not train */
 	uint64_t version;		/* another one after every change of values: for what is computed from them */
 };
