@@ -208,6 +208,7 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 		assert_ok(pt_adapter_loraplus(l->a, golden_number(h, "loraplus"), golden_number(h, "loraplus_embedding") / s.lr, err), err);
 	assert_ok(pt_adapter_begin(l->a, s.total, err), err);
 	assert_ok(pt_optimizer_init(&o, &cfg, &l->a->params, err), err);
+	o.keep_grad = true;	/* what looks at them after the update; each loss clears them */
 	for (int t = 0; t < (int)golden_number(h, "steps"); t++) {
 		const struct pt_param *bad;
 		double norm;
