@@ -163,11 +163,43 @@ static void tables_are_whole(void **state)
 	}
 }
 
+/* A plan is made for the most rows: fewer must never want more room. */
+static void fewer_rows_want_no_more(void **state)
+{
+	static const int64_t width[] = { 3, 53, 8191, 32000, 65024 };
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_device *dev;
+
+	(void)state;
+	assert_ok(pt_device_open(&dev, "cpu", NULL, &err), &err);
+	for (size_t i = 0; i < sizeof width / sizeof width[0]; i++) {
+		size_t nll[2] = { 0 }, lin[2] = { 0 };
+
+		for (int64_t rows = 1; rows < 1500; rows++) {
+			struct pt_k_linear l = { .n = width[i], .wtype = PT_BF16 };
+			struct pt_k_linear_group g = { .rows = rows, .k = 24, .n = 1, .lin = &l };
+			struct pt_k_nll k = { .rows = rows, .n = rows, .c = 24, .v = width[i], .head = l };
+
+			for (int b = 0; b < 2; b++) {
+				size_t n = dev->k->nll_scratch(dev, &k, b), m = dev->k->linear_scratch(dev, &g, b);
+
+				if (n < nll[b] || m < lin[b])
+					fail_msg("%lld rows want %zu and %zu bytes, one less %zu and %zu", (long long)rows,
+						 n, m, nll[b], lin[b]);
+				nll[b] = n;
+				lin[b] = m;
+			}
+		}
+	}
+	pt_device_close(dev);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_whole),
 		cmocka_unit_test(plan_is_exact),
+		cmocka_unit_test(fewer_rows_want_no_more),
 		cmocka_unit_test(counts),
 		cmocka_unit_test(guard_guards),
 	};

@@ -41,13 +41,13 @@ static size_t take(struct plan *p, char *base, void *ptr, size_t n)
 
 static void layout(struct pt_device *dev, const struct pt_k_nll *k, bool grads, char *base, struct plan *p)
 {
-	int64_t most = CHUNK / (k->v ? k->v : 1), chunks;
+	int64_t most = CHUNK / (k->v ? k->v : 1);
 	size_t fwd, bwd, rows;
 	void *inner;
 
+	/* Not even shares: fewer rows must never want more room, since plans are made for the most. */
 	most = most < CHUNK_ROWS ? CHUNK_ROWS : most;
-	chunks = (k->rows + most - 1) / most;
-	*p = (struct plan){ .rows = chunks ? (k->rows + chunks - 1) / chunks : 0, .lin = k->head };
+	*p = (struct plan){ .rows = k->rows < most ? k->rows : most, .lin = k->head };
 	rows = (size_t)p->rows;
 	take(p, base, &p->z, rows * (size_t)k->v * sizeof(float));
 	take(p, base, &p->x, rows * (size_t)k->c * sizeof(float));
