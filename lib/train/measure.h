@@ -66,12 +66,6 @@ double pt_measure_majority(const struct pt_measure *m, int *which);
 /* Precision, recall and F1 of one class or label; its true occurrences. */
 int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, double *recall, double *f1);
 
-/*
- * The tokens of the likeliest answer of piece i, counted in it (both 0: none), logits [tokens,2] of all;
- * returns its share by a softmax over the starts and the ends of the piece.
- */
-double pt_measure_answer(const struct pt_examples *x, int64_t i, const float *logits, int64_t *from, int64_t *to);
-
 /* Class of a row of logits: the first of the largest; probability by softmax, sigmoid or as it is. */
 int pt_logits_class(const float *z, int k);
 void pt_logits_probability(enum pt_problem problem, const float *z, int k, float *p);

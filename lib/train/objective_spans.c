@@ -96,17 +96,48 @@ struct answer {
 	int64_t piece, from, to;	/* tokens of it, counted in the piece; from 0: none */
 };
 
-/* The best span of a piece behind its first token; *score: that much. */
-static struct answer best_span(const struct pt_examples *x, int64_t piece, const float *z, double *score)
+static bool is_mark(const struct pt_tokenizer *tok, int32_t id)
+{
+	return pt_tokenizer_is_special(tok, id) && id != pt_tokenizer_named(tok, PT_TOKEN_UNK);
+}
+
+/*
+ * The tokens of a piece in which its answer is searched, [*from, *to): the second text, by its types or, of a
+ * model without them, behind the last special token that stands inside.
+ */
+static void find_context(const struct pt_examples *x, const struct pt_tokenizer *tok, int64_t piece, int64_t *from,
+			 int64_t *to)
 {
 	const int64_t begin = x->offsets[piece], n = x->offsets[piece + 1] - begin;
+	const int32_t *ids = x->input_ids + begin, *types = x->token_type_ids ? x->token_type_ids + begin : NULL;
+
+	*from = 1;
+	*to = n;
+	while (tok && *to > 1 && is_mark(tok, ids[*to - 1]))
+		--*to;
+	if (types) {
+		while (*from < *to && !types[*from])
+			++*from;
+	} else if (tok) {
+		int64_t at = *to;
+
+		while (at > 1 && !is_mark(tok, ids[at - 1]))
+			at--;
+		*from = at;
+	}
+}
+
+/* The best span of a piece behind its first token; *score: that much. */
+static struct answer best_span(const struct pt_examples *x, const struct pt_tokenizer *tok, int64_t piece,
+			       const float *z, double *score)
+{
+	const int64_t begin = x->offsets[piece];
 	struct answer best = { piece, 0, 0 };
+	int64_t from, n;
 
 	*score = -1e300;
-	for (int64_t s = 1; s < n; s++) {
-		/* Where the model knows two texts, an answer is in the second. */
-		if (x->token_type_ids && !x->token_type_ids[begin + s])
-			continue;
+	find_context(x, tok, piece, &from, &n);
+	for (int64_t s = from; s < n; s++) {
 		for (int64_t e = s; e < n && e < s + MOST; e++) {
 			double v = (double)z[2 * (begin + s)] + (double)z[2 * (begin + e) + 1];
 
@@ -130,11 +161,16 @@ static double log_sum(const float *z, int64_t n)
 	return max + log(sum);
 }
 
-double pt_measure_answer(const struct pt_examples *x, int64_t i, const float *logits, int64_t *from, int64_t *to)
+/*
+ * The tokens of the likeliest answer of piece i, counted in it (both 0: none), logits [tokens,2] of all;
+ * returns its share by a softmax over the starts and the ends of the piece.
+ */
+static double likeliest(const struct pt_examples *x, const struct pt_tokenizer *tok, int64_t i, const float *logits,
+			int64_t *from, int64_t *to)
 {
 	const float *z = logits + 2 * x->offsets[i];
 	double score, none = (double)z[0] + (double)z[1];
-	struct answer a = best_span(x, i, logits, &score);
+	struct answer a = best_span(x, tok, i, logits, &score);
 	int64_t n = x->offsets[i + 1] - x->offsets[i];
 
 	if (none > score) {
@@ -197,7 +233,7 @@ static int one_question(struct pt_measure *m, const struct pt_examples *x, int64
 	double most = -1e300, none = 1e300, v;
 
 	for (int64_t i = from; i < to; i++) {
-		struct answer a = best_span(x, i, z, &v);
+		struct answer a = best_span(x, m->tok, i, z, &v);
 		int64_t first = x->offsets[i];
 
 		if (v > most) {
@@ -248,7 +284,7 @@ static int predict(struct pt_predict *p, const struct pt_evaluator *e, const str
 	pt_predict_index(p, x);
 	for (int64_t i = 0; e->has_logits && i < x->n; i++) {
 		int64_t from, to;
-		float share = (float)pt_measure_answer(x, i, e->logits, &from, &to);
+		float share = (float)likeliest(x, e->measure.tok, i, e->logits, &from, &to);
 
 		pt_predict_ids(p, x->input_ids + x->offsets[i] + from, from ? to - from + 1 : 0);
 		pt_buf_add(&p->probability, &share, sizeof share);

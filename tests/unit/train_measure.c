@@ -304,11 +304,47 @@ static void answers_of_ids(void **state)
 	pt_measure_release(&m);
 }
 
+/* Neither the question nor what the post-processor added holds an answer, with types or without. */
+static void answers_stand_in_the_context(void **state)
+{
+	static const int32_t ids[] = { 0, 11, 12, 2, 2, 13, 3, 14, 2 };
+	static const int32_t types[] = { 0, 0, 0, 0, 0, 1, 1, 1, 1 };
+	static const int64_t span[2] = { 5, 7 };
+	struct pt_tokenizer *tok;
+
+	(void)state;
+	assert_ok(pt_tokenizer_open(&tok, "tests/data/tokenizers/xlm-r-config", &err), &err);
+	for (int with = 0; with < 2; with++) {
+		struct pt_feed_options o = { .task = PT_TASK_QA, .tok = tok };
+		struct pt_measure m;
+		double v;
+
+		begin();
+		b.x.n = b.f.rows = 1;
+		b.x.tokens = b.offsets[1] = sizeof ids / sizeof ids[0];
+		b.x.span = span;
+		b.x.token_type_ids = with ? types : NULL;
+		memcpy(b.ids, ids, sizeof ids);
+		b.z[2 * 1] = b.z[2 * 2 + 1] = 9;	/* the question */
+		b.z[2 * 4] = 8;				/* marks */
+		b.z[2 * 8 + 1] = 8;
+		b.z[2 * 5] = b.z[2 * 7 + 1] = 5;
+		assert_ok(pt_measure_init(&m, &o, &err), &err);
+		assert_ok(pt_measure_add(&m, &b.f, b.loss, b.z, NULL, NULL, &err), &err);
+		assert_string_equal(pt_measure_result(&m, 1, &v), "exact");
+		assert_true(fabs(v - 1) < 1e-12);
+		pt_measure_release(&m);
+		b.x.token_type_ids = NULL;
+	}
+	pt_tokenizer_close(tok);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entities), cmocka_unit_test(classes), cmocka_unit_test(numbers), cmocka_unit_test(pairs),
 		cmocka_unit_test(answers), cmocka_unit_test(answers_of_ids),
+		cmocka_unit_test(answers_stand_in_the_context),
 	};
 
 	return cmocka_run_group_tests(tests, open_golden, close_golden);
