@@ -68,8 +68,15 @@ test_that 'an adapter in the place of a model is no model' '
 	test ! -e old/config.json
 	test ! -e old/model.safetensors
 	near "$(loss base old)" "$(loss base a)"
-	exits 2 peft-init -f -m base -o ./base/ 2>err
+	for t in lora full; do
+		exits 2 peft-init -f -t $t -m base -o ./base/ 2>err
+		grep "is the base itself" err
+	done
+	exits 2 peft-merge -f -m base -a a -o ./base/ 2>err
 	grep "is the base itself" err
+	exits 2 peft-merge -f -m base -a a -o a 2>err
+	grep "is the adapter itself" err
+	peft-check base a
 	test -e base/model.safetensors'
 test_that 'bf16 is rounded once' '
 	peft-merge -m base -a a --dtype f32 -o wide

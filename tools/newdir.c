@@ -43,6 +43,15 @@ int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 	return 0;
 }
 
+int newdir_check(const char *path, const char *input, const char *what, struct pt_error *err)
+{
+	struct stat in, out;
+
+	if (!stat(input, &in) && !stat(path, &out) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+		return pt_error(err, PT_USAGE, "%s is the %s itself: give another -o", path, what);
+	return 0;
+}
+
 void newdir_abort(struct newdir *d)
 {
 	struct pt_error ignored = PT_ERROR_INIT;

@@ -18,6 +18,9 @@ struct newdir {
 
 int newdir_open(struct newdir *d, const char *path, struct pt_error *err);
 
+/* PT_USAGE: path is the directory input, which is read; what says what that is. */
+int newdir_check(const char *path, const char *input, const char *what, struct pt_error *err);
+
 /*
  * Put it in its place. *same: all files were there already, byte for byte
  * (JSON files but for base_model_name_or_path), and no others of an adapter

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "initconfig.h"
@@ -210,22 +209,10 @@ static int note(struct job *j, struct pt_error *err)
 	return st ? st : pt_prov_add(&a->prov, &step, &a->prov_id, err);
 }
 
-/* An adapter in the place of its base would remove that. */
-static int check_place(const struct job *j, struct pt_error *err)
-{
-	struct stat base, out;
-
-	if (j->full || stat(j->base.path, &base) || stat(output, &out))
-		return 0;
-	if (base.st_dev == out.st_dev && base.st_ino == out.st_ino)
-		return pt_error(err, PT_USAGE, "%s is the base itself: give the adapter another -o", output);
-	return 0;
-}
-
 static int write_dir(struct job *j, bool *same, struct pt_error *err)
 {
 	struct newdir d;
-	int st = check_place(j, err);
+	int st = newdir_check(output, j->base.path, "base", err);
 
 	if (!st)
 		st = newdir_open(&d, output, err);

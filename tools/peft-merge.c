@@ -86,6 +86,10 @@ static int run(const struct pt_tool *t, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "%s is needed", !model ? "-m DIR" : !adapter ? "-a DIR" : "-o DIR");
 	st = load_open(&l, &o, err);
 	if (!st)
+		st = newdir_check(output, l.base.path, "base", err);
+	if (!st)
+		st = newdir_check(output, adapter, "adapter", err);
+	if (!st)
 		st = merge(&l, &same, &mg, err);
 	if (!st && same)
 		pt_log(PT_FACT, "%s is there already, the same; left alone", output);
