@@ -186,6 +186,16 @@ test_that 'what is refused, with the cure' '
 	grep "the directory of -a" err
 	ln -s init link
 	exits 2 peft-step -m base -a init -o link b.pts 2>err
+	exits 1 step --eval nofile -o unmade b.pts 2>err >/dev/null
+	grep "nofile: No such file" err
+	cp -R init foreign
+	exits 2 step -o foreign b.pts 2>err >/dev/null
+	grep "foreign holds adapter_config.json, which no run has left there" err
+	cmp init/adapter_model.safetensors foreign/adapter_model.safetensors
+	cp -R base model
+	exits 2 step -o model b.pts 2>err >/dev/null
+	grep "model holds config.json" err
+	test ! -e model/checkpoints
 	exits 2 peft-step -m base -a init -o new b.pts 2>err >fail.log
 	grep "another tokenizer" err
 	exits 3 peft-head -n 1 fail.log >/dev/null 2>err2

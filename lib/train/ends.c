@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -43,12 +44,38 @@ int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struc
 	return 0;
 }
 
+/* An adapter or a model that no run has left there is not written over. */
+static int check_foreign(const char *out, struct pt_error *err)
+{
+	static const char *const name[] = {
+		PT_CHECKPOINTS, "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
+		"model.safetensors.index.json",
+	};
+
+	for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+		char *path = pt_path_join(out, name[i], err);
+		bool there = path && (i ? pt_is_file(path) : pt_is_dir(path));
+
+		free(path);
+		if (!path)
+			return err->status;
+		if (there && i)
+			return pt_error(err, PT_USAGE, "%s holds %s, which no run has left there: give another -o, or remove it",
+					out, name[i]);
+		if (there)
+			return 0;
+	}
+	return 0;
+}
+
 int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
 {
 	char *dir;
-	int status = pt_dir_make(out, err);
+	int status = check_foreign(out, err);
 
 	*fd = -1;
+	if (!status)
+		status = pt_dir_make(out, err);
 	if (status)
 		return status;
 	dir = pt_path_join(out, PT_CHECKPOINTS, err);
@@ -196,7 +223,7 @@ static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_err
 	struct pt_reader *r = NULL;
 	int status;
 
-	if (!pt_is_file(l->o.eval))
+	if ((!strcmp(l->o.eval, "-") || !access(l->o.eval, F_OK)) && !pt_is_file(l->o.eval))
 		return pt_error(err, PT_USAGE, "%s: the batches to evaluate on are read again and again: give a regular file",
 				l->o.eval);
 	status = open_eval(l, &r, &head, err);

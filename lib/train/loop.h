@@ -60,7 +60,10 @@ int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error 
 /* Bounds of a batch stream; zeros where the HEAD has none. */
 int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err);
 
-/* Create the output directory and hold a lock in it, to be closed by pt_lock_close(). */
+/*
+ * Create the output directory and hold a lock in it, to be closed by pt_lock_close(). PT_USAGE: it has an adapter
+ * or a model that no run left there.
+ */
 int pt_loop_lock(const char *out, int *fd, struct pt_error *err);
 
 /*
