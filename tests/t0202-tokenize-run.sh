@@ -81,7 +81,7 @@ test_that 'the first bad line is named whatever the threads do' '
 test_that 'what a line may be bad for' '
 	while read -r part line; do
 		printf "%b\n" "$line" >one.jsonl
-		exits 3 peft-tokenize -m "$M" --format jsonl --labels good -o out one.jsonl 2>err
+		exits 3 peft-tokenize -m "$M" --format jsonl --labels good,fine -o out one.jsonl 2>err
 		grep -e "^peft-tokenize: one.jsonl:1: .*$part" err
 	done <<-"X"
 	chat {"messages":[{"role":"user","content":"x"}]}

@@ -85,6 +85,8 @@ test_that 'a head is made for a task, trained and saved; labels beside it' '
 	peft-init -m base --task regression -o reg | grep "1 x 16"
 	exits 2 peft-init -m base --task class -o x 2>err
 	grep "give --labels A,B or --num-labels N" err
+	exits 2 peft-init -m base --task class --labels nofile.txt -o x 2>err
+	grep "nofile.txt. is no file" err
 	exits 2 peft-init -m base --labels "a,,b" -o x 2>err
 	grep "label 2 is empty" err
 	exits 2 peft-init -m base --labels "a,a" -o x 2>err

@@ -62,6 +62,8 @@ test_that 'reviews from the published archive, and a label for new sentences' '
 	sed -n 1p labels | grep -E "^(pos|neg)	(0\.[5-9][0-9]*|1\.000)	The lamp works\.$"
 	sed -n 2p labels | grep -E "^(pos|neg)	(0\.[5-9][0-9]*|1\.000)	It broke \"at once\",	and I am angry\.$"
 	"$P/label" "$DATA/examples/base" imdb/adapter <new.txt | cmp - labels
+	{ printf "\357\273\277\n"; cat new.txt; } >marked.txt
+	"$P/label" "$DATA/examples/base" imdb/adapter marked.txt | cmp - labels
 	exits 2 "$P/imdb" "$DATA/examples/base" missing.tar.gz x 2>err
 	grep "published at" err'
 test_that 'labels of a stream' '

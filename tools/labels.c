@@ -106,6 +106,8 @@ int labels_parse(const char *arg, char ***labels, int *n, struct pt_error *err)
 			st = split(text.len ? text.data : "", '\n', labels, n, err);
 	} else {
 		st = split(arg, ',', labels, n, err);
+		if (!st && *n == 1)
+			st = pt_error(err, PT_USAGE, "'%s' is no file, and one class is nothing to tell apart", arg);
 	}
 	pt_buf_release(&text);
 	if (!st && !*n)
