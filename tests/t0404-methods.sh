@@ -14,7 +14,7 @@ peft-batch -q -b 8 -e 3 -s 1 -o b.pts ex.pts || exit 1
 peft-batch -q -b 8 -o held.pts ex.pts || exit 1
 
 cat >fixture.sh <<'X'
-merging="lora dora adalora bitfit ia3 ln"
+merging="lora dora adalora vera loha lokr oft bitfit ia3 ln"
 methods="$merging prefix prompt ptuning"
 loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
 near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }

@@ -5,8 +5,11 @@
 cp -R "$DATA/examples/base" "$DATA"/examples/*.jsonl .
 peft-tokenize -q -m base sums.jsonl >ex.pts || exit 1
 peft-batch -q -b 8 -e 3 -s 1 -o b.pts ex.pts || exit 1
+peft-batch -q -b 8 -o held.pts ex.pts || exit 1
 cat >fixture.sh <<'X'
 loss() { peft-eval -m base ${1:+-a "$1" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
+near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
+less() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x < y) }'; }
 pattern() { tr -d ' \n' <"$1/adapter_config.json" | grep -o '"rank_pattern":{[^}]*}'; }
 X
 
@@ -46,7 +49,6 @@ test_that 'adalora: another number of steps is said, a schedule without pruning 
 		grep "is not an option of the method adalora" err
 	done'
 test_that 'adalora: a file that contradicts itself is refused, named, with 3' '
-	peft-batch -q -b 8 -o held.pts ex.pts
 	cp -R peft bad
 	sed "s/\"init_r\": 4/\"init_r\": 5/" peft/adapter_config.json >bad/adapter_config.json
 	exits 3 peft-eval -m base -a bad held.pts 2>err
@@ -57,4 +59,58 @@ test_that 'adalora: a file that contradicts itself is refused, named, with 3' '
 	sed "s/\"beta1\": 0.85/\"beta1\": 1.5/" peft/adapter_config.json >bad/adapter_config.json
 	exits 3 peft-eval -m base -a bad held.pts 2>err
 	grep "beta1 1.5" err'
+for i in pissa olora; do
+	echo "i=$i" >init.sh
+	test_that "$i: starts at the base, learns, goes on bit by bit, is an ordinary file on the original base" '
+		. ./fixture.sh
+		. ./init.sh
+		peft-init -q -m base -r 3 --alpha 6 --init $i -o init-$i
+		near "$(loss init-$i)" "$(loss)"
+		peft-step -q -m base -a init-$i --lr 1e-2 -o $i b.pts >/dev/null
+		less "$(loss $i)" "$(loss)"
+		head -c $(($(wc -c <b.pts) / 2)) b.pts >cut.pts
+		exits 3 peft-step -q -m base -a init-$i --lr 1e-2 -o cut-$i cut.pts
+		peft-step -q -m base -a init-$i --lr 1e-2 -o cut-$i b.pts >/dev/null
+		for f in $i/*.*; do cmp $f cut-$i/${f#*/}; done
+		grep "\"init_lora_weights\": true" $i/adapter_config.json
+		grep "\"r\": 6" $i/adapter_config.json
+		grep "\"lora_alpha\": 12" $i/adapter_config.json
+		cp -R $i plain-$i
+		rm -R plain-$i/peft_state.safetensors plain-$i/checkpoints
+		near "$(loss $i)" "$(loss plain-$i)"
+		peft-merge -q -m base -a $i -o merged-$i
+		near "$(loss $i)" "$(peft-eval -m merged-$i held.pts | sed -n "s/^loss[^0-9]*\([0-9.]*\).*/\1/p")"'
+done
+test_that 'what takes its start out of the base is refused where it cannot' '
+	exits 2 peft-init -m base -t dora --init pissa -o x 2>err
+	grep "not supported with use_dora" err
+	exits 2 peft-init -m base --init olora -r 9 -o x 2>err
+	grep "a rank of 9 is more than the module has" err
+	exits 2 peft-init -m base --init pissa --targets embed_tokens -o x 2>err
+	grep "for linears" err'
+test_that 'LoRA-FA: A stands still, B learns; gone on with only as it was begun' '
+	. ./fixture.sh
+	peft-init -q -m base -o lora
+	peft-step -q -m base -a lora --lr 1e-2 --lora-fa -o fa b.pts >/dev/null
+	less "$(loss fa)" "$(loss)"
+	peft-cmp lora/adapter_model.safetensors fa/adapter_model.safetensors >differ || :
+	grep lora_B differ
+	! grep lora_A differ
+	exits 2 peft-step -q -m base -a lora --lr 1e-2 -o fa b.pts 2>err
+	grep "was begun with lora-fa" err
+	peft-init -q -m base -t ia3 -o ia3
+	exits 2 peft-step -q -m base -a ia3 --lora-fa -o x b.pts 2>err
+	grep "LoRA-FA is for adapters" err'
+test_that 'vera, loha, lokr: what cannot be is refused' '
+	printf "{\"peft_type\":\"LOHA\",\"rank_dropout\":0.1}" >c.json
+	exits 2 peft-init -m base --config c.json -o x 2>err
+	grep "rank_dropout is not supported with loha" err
+	peft-init -q -m base -t vera -r 4 -o vera
+	peft-init -q -m base -t vera -r 4 --no-save-projection -o small
+	test "$(wc -c <small/adapter_model.safetensors)" -lt "$(wc -c <vera/adapter_model.safetensors)"
+	rm -R bad
+	cp -R vera bad
+	sed "s/\"r\": 4/\"r\": 5/" vera/adapter_config.json >bad/adapter_config.json
+	exits 3 peft-eval -m base -a bad held.pts 2>err
+	grep "vera_A is F32" err'
 test_done

@@ -24,7 +24,7 @@ static struct {
 	int64_t warmup, steps, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
 	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given, loraplus_given, embedding_given,
-		router_given;
+		router_given, lorafa;
 } o = {
 	.device = "auto", .lr = 5e-5, .schedule = PT_SCHEDULE_LINEAR, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
 	.clip = 1, .loraplus_embedding = 1e-6, .router_loss = -1, .save_minutes = 10, .keep = 2,
@@ -63,6 +63,8 @@ static const struct pt_opt opts[] = {
 	  .given = &o.embedding_given, .help = "LoRA+: rate of an adapted embedding (1e-6)" },
 	{ .name = "router-loss", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.router_loss, .max = 1e6, .optional = true,
 	  .given = &o.router_given, .help = "keep the experts of a mixture in balance: factor of that loss (by model)" },
+	{ .name = "lora-fa", .type = PT_OPT_FLAG, .value = &o.lorafa,
+	  .help = "LoRA-FA: A stands still, the gradient of B is turned to what full training's step is nearest to" },
 	{ .name = "recompute", .type = PT_OPT_FLAG, .value = &o.recompute,
 	  .help = "keep one tensor a layer and compute the rest again: less memory, more time" },
 	{ .name = "eval", .type = PT_OPT_STRING, .arg = "FILE", .value = &o.eval,
@@ -194,6 +196,8 @@ static int put_options(struct step_tool *s, struct pt_error *err)
 	}
 	if (s->load.model->router_loss > 0)
 		put_number(b, "router-loss", s->load.model->router_loss);
+	if (o.lorafa)
+		pt_buf_printf(b, "lora-fa ");
 	if (o.eval)
 		pt_buf_printf(b, "eval-steps=%lld ", (long long)s->lo.eval_steps);
 	if (o.patience)
@@ -239,6 +243,8 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 	    pt_adapter_loraplus(s->load.adapter, o.loraplus, o.lr > 0 ? o.loraplus_embedding / o.lr : 0, err))
 		return err->status;
 	if (set_router_loss(s->load.model, err))
+		return err->status;
+	if (o.lorafa && pt_adapter_lorafa(s->load.adapter, err))
 		return err->status;
 	s->load.model->recompute = o.recompute;
 	s->load.feed.seed = (uint64_t)o.seed;

@@ -265,6 +265,8 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = set_fan(a, err);
 	for (int i = 0; i < a->nsites && !st; i++)
 		st = a->method->init(a, &a->site[i], seed, err);
+	if (!st && a->method->settle)
+		st = a->method->settle(a, err);
 	return st;
 }
 
@@ -437,6 +439,7 @@ void pt_adapter_close(struct pt_adapter *a)
 			pt_site_remove_hook(s->site->piece[k], &s->piece[k]);
 		free(s->piece);
 	}
+	pt_adapter_precondition_release(a);
 	if (a->method && a->method->release)
 		a->method->release(a);
 	for (size_t i = 0; i < a->ntensors; i++)

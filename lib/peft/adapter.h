@@ -60,6 +60,8 @@ struct pt_adapter {
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
 	uint64_t prov_id;
 	const struct pt_st *file, *state_file;	/* while it is being opened */
+	struct pt_precondition *precondition;	/* lorafa.c */
+	int npreconditions;
 };
 
 /*
@@ -148,6 +150,14 @@ int pt_adapter_after_step(struct pt_adapter *a, const struct pt_method_step *at,
  * is embedding times the run's. PT_USAGE: the adapter trains no lora_B.
  */
 int pt_adapter_loraplus(struct pt_adapter *a, double ratio, double embedding, struct pt_error *err);
+
+/*
+ * LoRA-FA: A stands still, and pt_adapter_precondition() turns the gradients
+ * of B, after clipping's norm is known and before the update. PT_USAGE: the
+ * adapter trains no lora_B of linears.
+ */
+int pt_adapter_lorafa(struct pt_adapter *a, struct pt_error *err);
+int pt_adapter_precondition(struct pt_adapter *a, struct pt_error *err);
 
 /* The table of what was matched, as text: sites, shapes, trainable parameters, share. */
 void pt_adapter_describe(const struct pt_adapter *a, struct pt_buf *out);

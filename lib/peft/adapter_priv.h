@@ -72,6 +72,9 @@ int pt_full_open(struct pt_adapter *a, const char *dir, struct pt_error *err);
 int pt_full_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err);
 int pt_full_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err);
 
+/* lorafa.c */
+void pt_adapter_precondition_release(struct pt_adapter *a);
+
 /* save.c */
 int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err);
 

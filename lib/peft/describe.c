@@ -78,7 +78,7 @@ static void add_sites(struct table *t, const struct pt_adapter *a)
 			snprintf(l.scale, sizeof l.scale, "%g", (double)s->scale);
 		}
 		for (int k = 0; k < s->nparams; k++)
-			l.elements += pt_tensor_count(&s->param[k]->t);
+			l.elements += s->param[k]->t.needs_grad || !a->trainable ? pt_tensor_count(&s->param[k]->t) : 0;
 		add(t, &l, s->site->layer);
 	}
 }

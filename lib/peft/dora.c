@@ -183,6 +183,8 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 
 	if (!st && ((struct pt_lora *)a->state)->bias)
 		return pt_error(err, PT_USAGE, "lora_bias does not go with use_dora");
+	if (!st && (((struct pt_lora *)a->state)->init == PT_LORA_PISSA || ((struct pt_lora *)a->state)->init == PT_LORA_OLORA))
+		return pt_error(err, PT_USAGE, "pissa and olora are not supported with use_dora");
 	return st;
 }
 

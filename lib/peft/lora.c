@@ -32,7 +32,8 @@ const struct pt_option pt_lora_options[] = {
 	{ .name = "alpha-pattern", .key = "alpha_pattern", .kind = PT_OPTION_FLOAT_BY, .arg = "REGEX=X",
 	  .help = "another alpha for some targets; may be repeated" },
 	{ .name = "init", .key = "init_lora_weights", .kind = PT_OPTION_WORD, .arg = "HOW",
-	  .words = "default=true|false|gaussian|orthogonal", .help = "default, false, gaussian or orthogonal" },
+	  .words = "default=true|false|gaussian|orthogonal|pissa|olora",
+	  .help = "default, false, gaussian, orthogonal, pissa or olora" },
 	PT_LORA_OPTION_BIAS,
 	{ 0 }
 };
@@ -73,6 +74,11 @@ static int parse_init(const struct pt_adapter *a, const cJSON *v, enum pt_lora_i
 		*out = PT_LORA_GAUSSIAN;
 	else if (cJSON_IsString(v) && !strcmp(v->valuestring, "orthogonal"))
 		*out = PT_LORA_ORTHOGONAL;
+	/* Iterations of PEFT's approximation are no matter: the result is exact. */
+	else if (a->fresh && cJSON_IsString(v) && !strncmp(v->valuestring, "pissa", 5))
+		*out = PT_LORA_PISSA;
+	else if (a->fresh && cJSON_IsString(v) && !strcmp(v->valuestring, "olora"))
+		*out = PT_LORA_OLORA;
 	if (*out != PT_LORA_OTHER)
 		return 0;
 	if (!cJSON_IsString(v))
@@ -204,10 +210,11 @@ static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_
 	return 0;
 }
 
-static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+/* file: the configuration is one of twice the rank. */
+static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, bool file, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	double alpha = l->alpha;
+	double alpha = l->alpha, rank = file ? 2 * s->rank : s->rank;
 	const cJSON *v;
 
 	if (pattern(a, s, "alpha_pattern", &v, err))
@@ -216,7 +223,7 @@ static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt
 		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", v->string);
 	if (v)
 		alpha = v->valuedouble;
-	s->scale = (float)(alpha / (l->rslora ? sqrt(s->rank) : s->rank));
+	s->scale = (float)(alpha / (l->rslora ? sqrt(rank) : rank));
 	return 0;
 }
 
@@ -225,13 +232,17 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	struct pt_lora *l = a->state;
 	bool table = s->site->kind == PT_SITE_EMBEDDING;
 	int64_t shape_a[2], shape_b[2];
+	bool residual;
 	int st;
 
 	s->state = s->site->kind == PT_SITE_PARAM ? NULL : l;
-	if ((st = find_rank(a, s, err)) || (st = find_scale(a, s, err)))
+	if ((st = pt_lora_residual_wanted(a, s, &residual, err)) || (st = find_rank(a, s, err)) ||
+	    (st = find_scale(a, s, residual && !a->fresh, err)))
 		return st;
-	if (s->site->kind == PT_SITE_PARAM)
+	if (s->site->kind == PT_SITE_PARAM && !residual)
 		return pt_lora_param_create(a, s, err);
+	if (residual)
+		flags |= PT_TENSOR_STATE;
 	if (table && l->bias)
 		return pt_error(err, PT_USAGE, "lora_bias is not for embeddings, %s is one", s->site->path);
 	shape_a[0] = s->rank;
@@ -244,7 +255,7 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	if (!st && l->bias)
 		st = pt_adapter_tensor_at(a, s, "lora_B.bias", flags, 1, shape_b, err);
 	s->hook.ops = table ? &embed_hook : &linear_hook;
-	return st;
+	return st || !residual ? st : pt_lora_residual_create(a, s, err);
 }
 
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
@@ -371,7 +382,10 @@ int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed,
 	const struct pt_lora *l = a->state;
 	float *va = pt_calloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
 	float *vb = pt_calloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
-	int st = va && vb ? fresh_values(s, l->init, seed, va, vb, err) : err->status;
+	int st = va && vb ? 0 : err->status;
+
+	if (!st)
+		st = pt_lora_residual(s) ? pt_lora_residual_init(a, s, va, vb, err) : fresh_values(s, l->init, seed, va, vb, err);
 
 	if (!st)
 		st = pt_adapter_set(a, s->param[A], va, err);
@@ -458,6 +472,8 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 		return l->bias ? merge_bias(a, s, value, err) : 0;
 	if (l->bias && !s->site->bias)
 		return pt_error(err, PT_USAGE, "%s has no bias to merge lora_B.bias into", s->site->path);
+	if (pt_lora_residual(s))
+		return pt_lora_residual_merge(a, s, value, err);
 	va = pt_malloc(na, sizeof *va, err);
 	vb = pt_malloc(nb, sizeof *vb, err);
 	st = va && vb ? pt_adapter_get(a, s->param[A], va, err) : err->status;
@@ -473,7 +489,9 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 void pt_lora_release(struct pt_adapter *a)
 {
 	for (int i = 0; i < a->nsites; i++) {
-		if (a->site[i].site->kind == PT_SITE_PARAM)
+		if (pt_lora_residual(&a->site[i]))
+			pt_lora_residual_release(&a->site[i]);
+		else if (a->site[i].site->kind == PT_SITE_PARAM)
 			free(a->site[i].state);
 	}
 	free(a->state);
@@ -491,6 +509,8 @@ const struct pt_method pt_method_lora = {
 	.parse = pt_lora_parse,
 	.create = create,
 	.init = pt_lora_init,
+	.settle = pt_lora_settle,
 	.merge = pt_lora_merge,
+	.save = pt_lora_save,
 	.release = pt_lora_release,
 };

@@ -9,7 +9,7 @@
 #include "peft/adapter_priv.h"
 
 enum pt_lora_init {
-	PT_LORA_DEFAULT, PT_LORA_FALSE, PT_LORA_GAUSSIAN, PT_LORA_ORTHOGONAL,
+	PT_LORA_DEFAULT, PT_LORA_FALSE, PT_LORA_GAUSSIAN, PT_LORA_ORTHOGONAL, PT_LORA_PISSA, PT_LORA_OLORA,
 	PT_LORA_OTHER,			/* of a file: no matter now */
 };
 
@@ -67,6 +67,19 @@ int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const
 /* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
 void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
 			 float *sum);
+
+/*
+ * lora_residual.c: a site whose first update is taken out of the base; what
+ * it is to begin with, made of the weight; pt_method.save and .settle.
+ */
+bool pt_lora_residual(const struct pt_adapter_site *s);
+int pt_lora_residual_wanted(const struct pt_adapter *a, const struct pt_adapter_site *s, bool *yes, struct pt_error *err);
+int pt_lora_residual_create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+int pt_lora_residual_init(struct pt_adapter *a, struct pt_adapter_site *s, float *va, float *vb, struct pt_error *err);
+int pt_lora_residual_merge(struct pt_adapter *a, const struct pt_adapter_site *s, float *value, struct pt_error *err);
+void pt_lora_residual_release(struct pt_adapter_site *s);
+int pt_lora_save(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
+int pt_lora_settle(struct pt_adapter *a, struct pt_error *err);
 
 /* lora_param.c: LoRA on a parameter (PT_SITE_PARAM); s->state is its own. */
 int pt_lora_param_name(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *name, char **out,

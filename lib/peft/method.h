@@ -134,6 +134,9 @@ struct pt_method {
 	 * PT_TENSOR_OPTIONAL; after all others are loaded. */
 	int (*load)(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
 
+	/* Optional: all sites of a fresh adapter have their values: what the configuration says then. */
+	int (*settle)(struct pt_adapter *a, struct pt_error *err);
+
 	/* The value of w, the site's weight or bias (f32, as stored: transposed where the site is), becomes the merged one. */
 	int (*merge)(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
 		     float *value, struct pt_error *err);

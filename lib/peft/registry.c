@@ -8,13 +8,18 @@
 #include "peft/method.h"
 
 extern const struct pt_method pt_method_adalora, pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln,
-	pt_method_lora, pt_method_prefix, pt_method_prompt, pt_method_ptuning;
+	pt_method_loha, pt_method_lokr, pt_method_lora, pt_method_oft, pt_method_prefix, pt_method_prompt,
+	pt_method_ptuning, pt_method_vera;
 
 static const struct pt_method *const methods[] = {
 	&pt_method_dora,
 	&pt_method_bitfit,
 	&pt_method_lora,
 	&pt_method_adalora,
+	&pt_method_vera,
+	&pt_method_loha,
+	&pt_method_lokr,
+	&pt_method_oft,
 	&pt_method_ia3,
 	&pt_method_ln,
 	&pt_method_prefix,

@@ -57,6 +57,15 @@ struct pt_tensor *pt_op_rescale(struct pt_run *run, struct pt_tensor *x, struct 
 int pt_op_row_norms(struct pt_run *run, const struct pt_linear *lin, const float *sumsq, float *inv);
 /* [1] f32: || T T' - I ||, of T' T where columns, in Frobenius's norm; t f32 [R,C]. */
 struct pt_tensor *pt_op_orthogonality(struct pt_run *run, struct pt_tensor *t, bool columns);
+/*
+ * x times the blocks of a block-diagonal matrix, m [n,b*b], or one for all
+ * [1,b*b]: x is [N,n*b], or stacked blocks [n,b*b] itself.
+ */
+struct pt_tensor *pt_op_blocks(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *m, int64_t b, bool stacked);
+/* The elements of x as [rows,cols]. */
+struct pt_tensor *pt_op_reshape(struct pt_run *run, struct pt_tensor *x, int64_t rows, int64_t cols);
+/* The Kronecker product of a [L,M] and b [K,N]: [L*K,M*N]. */
+struct pt_tensor *pt_op_kron(struct pt_run *run, struct pt_tensor *a, struct pt_tensor *b);
 /* p counts only while run->train; identity (x itself) otherwise. */
 struct pt_tensor *pt_op_dropout(struct pt_run *run, struct pt_tensor *x, float p, uint64_t site);
 

@@ -230,7 +230,7 @@ int pt_guard_unmoved(const struct pt_optimizer *opt, struct pt_buf *list)
 	for (int i = 0; i < opt->params->n; i++) {
 		const char *name = opt->params->item[i]->name;
 
-		if (opt->moved[i])
+		if (opt->moved[i] || !opt->params->item[i]->t.needs_grad)
 			continue;
 		/* As many as a message holds. */
 		if (list && list->len + strlen(name) < MOST_TEXT)

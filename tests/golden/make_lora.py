@@ -92,6 +92,10 @@ def make_adapter(config, more, keys, dtype):
                 piece.copy_(torch.from_numpy(weight(key, tuple(piece.shape))))
             if more.get("split"):
                 only_pieces(file_key(name, encoder), p, config, more)
+        for name, b in model.named_buffers():
+            if ".vera_" in name:        # one for all modules, found at the first
+                key = "base_model." + file_key(name, encoder).rsplit(".", 1)[-1]
+                still[key] = b.copy_(torch.from_numpy(weight(key, tuple(b.shape))))
     return model, params, still
 
 

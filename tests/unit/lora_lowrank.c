@@ -36,6 +36,12 @@ static void test_mutations(void **state)
 		{ "adalora-rich", false, "total_step", "9" },
 		{ "adalora-rich", false, "bias", "\"none\"" },
 		{ "adalora-rich", true, "clip", "0.69" },
+		{ "vera-bert", false, "bias", "\"none\"" },
+		{ "loha", false, "alpha", "4.9" },
+		{ "loha", false, "alpha_pattern", "{}" },
+		{ "loha-t5", false, "alpha", "1.9" },
+		{ "lokr", false, "alpha", "1.4" },
+		{ "lokr-bert", true, "decay", "0" },
 	};
 
 	(void)state;

@@ -75,7 +75,7 @@ static void refused(void **state)
 		{ "{\"peft_type\":\"LORA\",\"lora_alpha\":0,\"bias\":\"all\"}", "no biases to train" },
 		{ "{\"peft_type\":\"IA3\",\"target_modules\":[\"q_proj\"],\"feedforward_modules\":[\"up_proj\"]}", "'up_proj' is not among" },
 		{ "{\"peft_type\":\"LN_TUNING\",\"target_modules\":[\"xx\"]}", "'xx' matches no module" },
-		{ "{\"peft_type\":\"LORA\",\"init_lora_weights\":\"pissa\"}", "pissa" },
+		{ "{\"peft_type\":\"LORA\",\"init_lora_weights\":\"loftq\"}", "loftq" },
 		{ "{\"peft_type\":\"LORA\",\"init_lora_weights\":\"orthogonal\",\"r\":3}", "even rank" },
 		{ "{\"peft_type\":\"LORA\",\"task_type\":\"SEQ_CLS\"}", "task_type SEQ_CLS" },
 		{ "{\"peft_type\":\"LORAX\"}", "peft_type LORAX" },

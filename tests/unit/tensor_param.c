@@ -29,6 +29,64 @@ static void test_orthogonality(void **state)
 	}
 }
 
+static struct pt_tensor *kron(struct fix *f)
+{
+	return pt_op_kron(&f->run, par(f, "a"), par(f, "b"));
+}
+
+static void test_kron(void **state)
+{
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		struct pt_tensor *y;
+		float *v, *a, *b;
+		struct fix f;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_param(&f, "a", 2, 3, 0.5f);
+		fix_param(&f, "b", 4, 5, 0.5f);
+		fix_check(&f, kron, 1e-2, 3e-4);
+		pt_run_reset(&f.run);
+		f.run.record = false;
+		y = kron(&f);
+		assert_int_equal(y->shape[0], 8);
+		assert_int_equal(y->shape[1], 15);
+		v = fix_read(&f, y);
+		a = fix_read(&f, par(&f, "a"));
+		b = fix_read(&f, par(&f, "b"));
+		for (int k = 0; k < 8 * 15; k++)
+			assert_true(fabsf(v[k] - a[k / 15 / 4 * 3 + k % 15 / 5] * b[k / 15 % 4 * 5 + k % 5]) < 1e-6f);
+		free(v);
+		free(a);
+		free(b);
+		fix_release(&f);
+	}
+}
+
+/* Of activations and of stacked blocks; two blocks, or one for all. */
+static struct pt_tensor *blocks(struct fix *f)
+{
+	struct pt_tensor *m = par(f, "m"), *square = pt_op_blocks(&f->run, m, m, 3, true);
+
+	return pt_op_blocks(&f->run, pt_op_blocks(&f->run, par(f, "x"), m, 3, false), square, 3, false);
+}
+
+static void test_blocks(void **state)
+{
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		for (int n = 1; n <= 2; n++) {
+			struct fix f;
+
+			fix_init(&f, devices[i], FIX_ARENA);
+			fix_param(&f, "x", 4, 6, 0.5f);
+			fix_param(&f, "m", n, 9, 0.5f);
+			fix_check(&f, blocks, 1e-2, 3e-4);
+			fix_release(&f);
+		}
+	}
+}
+
 /* Orthonormal rows are at distance 0, where the gradient is none; a zero matrix at sqrt(rows). */
 static void test_orthonormal(void **state)
 {
@@ -89,7 +147,7 @@ static void test_exact(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_kron), cmocka_unit_test(test_blocks), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
 	};
 
 	return cmocka_run_group_tests_name("tensor_param", tests, NULL, NULL);
