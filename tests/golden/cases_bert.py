@@ -43,6 +43,8 @@ MODELS = {
     "bert-multilabel": (dict(BERT, **labels(4)), RAGGED, dict(task="multilabel", types=True)),
     **{k: v for k, v in heads("bert", BERT, "Bert", True).items() if k != "bert-class"},
     **heads("roberta", ROBERTA, "Roberta", False),
+    # Inputs with which the gradient of the queries' biases does not cancel away.
+    "roberta-qa": (cls(ROBERTA, "Roberta", "ForQuestionAnswering"), LONG, dict(task="qa", salt="e")),
     **heads("distil", DISTIL, "DistilBert", False),
     "xlmr-class": (cls(dict(XLMR, **labels(3)), "XLMRoberta", "ForSequenceClassification"), [9, 4, 1, 15], dict(task="class")),
     "xlmr-mlm": (cls(XLMR, "XLMRoberta", "ForMaskedLM"), RAGGED, dict(task="mlm")),

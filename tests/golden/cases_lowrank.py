@@ -16,8 +16,9 @@ ADALORA = dict(peft_type="ADALORA", init_r=6, target_r=3, tinit=2, tfinal=3, tot
 
 LORA = {
     "adalora": (LLAMA, RAGGED, {}, dict(ADALORA, lora_alpha=16), dict(lr=0.03)),
+    # Lengths with which no gradient of a bias cancels away.
     # Pruned every other step, and forced at the end; biases and a norm beside it.
-    "adalora-rich": (BIASED, RAGGED, {},
+    "adalora-rich": (BIASED, [6, 1, 2, 9], {},
                      dict(ADALORA, init_r=5, target_r=2, tinit=1, tfinal=1, deltaT=2, beta1=0.6, beta2=0.75, lora_alpha=20,
                           orth_reg_weight=0.3, bias="lora_only", modules_to_save=["model.norm"],
                           target_modules=["k_proj", "o_proj", "up_proj", "lm_head"]), dict(lr=0.015)),

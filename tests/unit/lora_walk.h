@@ -92,7 +92,7 @@ static void lfix_write(struct lfix *l)
 	assert_ok(pt_file_write(path, text.data, text.len, &err), &err);
 	pt_buf_release(&text);
 	lfix_write_tensors(l, "tensors", PT_ADAPTER_FILE);
-	if (pt_json_get(l->x.g.about, "state"))
+	if (cJSON_GetArraySize(pt_json_get(l->x.g.about, "state")))
 		lfix_write_tensors(l, "state", PT_ADAPTER_STATE);
 }
 
