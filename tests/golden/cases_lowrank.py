@@ -15,7 +15,7 @@ OFT = dict(peft_type="OFT")
 ADALORA = dict(peft_type="ADALORA", init_r=6, target_r=3, tinit=2, tfinal=3, total_step=10)
 
 LORA = {
-    "adalora": (LLAMA, RAGGED, {}, dict(ADALORA, lora_alpha=16), dict(lr=0.03)),
+    "adalora": (LLAMA, [6, 1, 2, 9], {}, dict(ADALORA, lora_alpha=16), dict(lr=0.03)),
     # Lengths with which no gradient of a bias cancels away.
     # Pruned every other step, and forced at the end; biases and a norm beside it.
     "adalora-rich": (BIASED, [6, 1, 2, 9], {},
