@@ -65,8 +65,14 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 
 	if (!st && a->method->prepare)
 		st = a->method->prepare(a, err);
-	for (int i = 0; i < a->nsites && !st; i++)
+	for (int i = 0; i < a->nsites && !st; i++) {
+		const struct pt_site *s = a->site[i].site;
+
+		if (a->method->no_conv1d && s->transposed)
+			return pt_error(err, PT_USAGE, "%s is a %s, which PEFT has no %s for", s->path, s->module,
+					a->method->name);
 		st = a->method->create(a, &a->site[i], err);
+	}
 	return st ? st : pt_adapter_replace_all(a, err);
 }
 
@@ -263,7 +269,7 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = create(a, err);
 	if (!st)
 		st = set_fan(a, err);
-	for (int i = 0; i < a->nsites && !st; i++)
+	for (int i = 0; i < a->nsites && !st && a->method->init; i++)
 		st = a->method->init(a, &a->site[i], seed, err);
 	if (!st && a->method->settle)
 		st = a->method->settle(a, err);

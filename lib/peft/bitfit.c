@@ -50,13 +50,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	return st;
 }
 
-/* Zero, as tensors are made. */
-static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
-{
-	(void)a, (void)s, (void)seed, (void)err;
-	return 0;
-}
-
 static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		 struct pt_error *err)
 {
@@ -76,7 +69,6 @@ const struct pt_method pt_method_bitfit = {
 	.targets = pt_lora_targets,
 	.parse = parse,
 	.create = create,
-	.init = init,
 	.merge = merge,
 	.release = pt_lora_release,
 };

@@ -46,13 +46,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	return st || !s->site->bias ? st : replace(a, s->site, s->site->bias, err);
 }
 
-/* They start as the base's. */
-static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
-{
-	(void)a, (void)s, (void)seed, (void)err;
-	return 0;
-}
-
 /* The copies are merged as all weights that stand in for the base's. */
 static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		 struct pt_error *err)
@@ -72,6 +65,5 @@ const struct pt_method pt_method_ln = {
 	.targets = targets,
 	.parse = parse,
 	.create = create,
-	.init = init,
 	.merge = merge,
 };

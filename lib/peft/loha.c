@@ -75,8 +75,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 
 	if (st || (st = find_rank(a, s, err)))
 		return st;
-	if (s->site->transposed)
-		return pt_error(err, PT_USAGE, "%s is a %s, which PEFT has no loha for", s->site->path, s->site->module);
 	s->hook.ops = &hook;
 	for (int i = 0; i < PARAMS && !st; i++) {
 		int64_t shape[2] = { i % 2 ? s->rank : s->site->out, i % 2 ? s->site->in : s->rank };
@@ -127,6 +125,7 @@ const struct pt_method pt_method_loha = {
 	.paper = "Hyeon-Woo et al. 2022, FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning",
 	.kinds = 1u << PT_SITE_LINEAR,
 	.merges = true,
+	.no_conv1d = true,
 	.defaults = defaults,
 	.options = options,
 	.targets = pt_lora_targets,

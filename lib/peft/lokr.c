@@ -166,8 +166,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	s->state = x;
 	if (!x || pt_delta_scale(a, s, err))
 		return err->status;
-	if (s->site->transposed)
-		return pt_error(err, PT_USAGE, "%s is a %s, which PEFT has no lokr for", s->site->path, s->site->module);
 	factorize(s->site->in, l->factor, &x->m, &x->n);
 	factorize(s->site->out, l->factor, &x->l, &x->k);
 	if (find_form(a, s, err))
@@ -247,6 +245,7 @@ const struct pt_method pt_method_lokr = {
 	.paper = "Edalati et al. 2022, KronA: Parameter Efficient Tuning with Kronecker Adapter",
 	.kinds = 1u << PT_SITE_LINEAR,
 	.merges = true,
+	.no_conv1d = true,
 	.defaults = defaults,
 	.options = options,
 	.targets = pt_lora_targets,

@@ -111,6 +111,7 @@ struct pt_method {
 	const char *paper;
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
+	bool no_conv1d;			/* PEFT has it for no module that stores its weight transposed */
 	const char *prefix;		/* of the keys of whole modules in its file; NULL: "base_model.model." */
 
 	/* Its adapter_config.json with all defaults, as PEFT writes it: a JSON text. */
@@ -127,7 +128,10 @@ struct pt_method {
 	int (*prepare)(struct pt_adapter *a, struct pt_error *err);
 	/* Tensors and hook of one site. Shapes that a file decides are asked of pt_adapter_stored(). */
 	int (*create)(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
-	/* Fresh values; seed is the run's, to be mixed with the names of tensors. */
+	/*
+	 * Optional: fresh values, where tensors do not start as they were made (zero, or the base's). seed is the
+	 * run's, to be mixed with the names of tensors.
+	 */
 	int (*init)(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
 
 	/* Optional: values of a site that the directory holds in another form than the tensors have, see

@@ -217,8 +217,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	s->state = x;
 	if (!x || block_size(a, s, &x->b, err))
 		return err->status;
-	if (s->site->transposed)
-		return pt_error(err, PT_USAGE, "%s is a %s, which PEFT has no oft for", s->site->path, s->site->module);
 	x->o = o;
 	shape[0] = o->share ? 1 : s->site->in / x->b;
 	shape[1] = x->b * (x->b - 1) / 2;
@@ -226,13 +224,6 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	if (add_skew(a, x->b, &x->skew, err))
 		return err->status;
 	return pt_adapter_tensor_at(a, s, "oft_R.weight", 0, 2, shape, err);
-}
-
-/* Zero, as tensors are made: no turn. */
-static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
-{
-	(void)a, (void)s, (void)seed, (void)err;
-	return 0;
 }
 
 /* z = x y, [b,b] */
@@ -325,12 +316,12 @@ const struct pt_method pt_method_oft = {
 	.paper = "Qiu et al. 2023, Controlling Text-to-Image Diffusion by Orthogonal Finetuning",
 	.kinds = 1u << PT_SITE_LINEAR,
 	.merges = true,
+	.no_conv1d = true,
 	.defaults = defaults,
 	.options = options,
 	.targets = pt_lora_targets,
 	.parse = parse,
 	.create = create,
-	.init = init,
 	.merge = merge,
 	.release = release,
 };
