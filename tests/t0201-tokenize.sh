@@ -172,10 +172,12 @@ test_that 'an unknown label is an error, as is a line without one' '
 	grep "^peft-tokenize: c.jsonl:1: unknown label .z." err
 	echo "{\"text\":\"c\",\"label\":2}" | exits 3 peft-tokenize -m m --labels x,y -o x 2>err
 	grep "unknown label .2." err
-	printf "{\"text\":\"c\",\"label\":\"x\"}\n{\"text\":\"c\"}\n" | exits 3 peft-tokenize -m m --labels x -o x 2>err
+	printf "{\"text\":\"c\",\"label\":\"x\"}\n{\"text\":\"c\"}\n" | exits 3 peft-tokenize -m m --labels x,y -o x 2>err
 	grep "standard input:2: no \"label\"" err
 	exits 2 peft-tokenize -m m --labels x,x -o x c.jsonl 2>err
-	grep -e "--labels: label .x. is there twice" err'
+	grep -e "--labels: label .x. is there twice" err
+	exits 2 peft-tokenize -m m --labels nowhere.txt -o x c.jsonl 2>err
+	grep -e "--labels: .nowhere.txt. is no file, and one class is nothing to tell apart" err'
 test_that 'unlabelled text for a classifier has no class' '
 	echo c | gives "0 0 1 : 0 5\n" -m m --task class
 	head_has task class got.pts
@@ -213,8 +215,8 @@ test_that 'ready input_ids with labels, types, weights and groups' '
 	printf "%s\n" "{\"input_ids\":[3,4,5],\"labels\":[-100,4,9]}" "{\"input_ids\":[3,4]}" |
 		gives "0 0 1 : 3 4 5 : - = 9\n1 0 2 : 3 4 : = =\n" -m m
 	echo "{\"input_ids\":[3,4,5,6],\"labels\":[-100,4,5,6]}" | gives "0 0 1 : 3 4 5 : - = =\n" -m m --max-length 3
-	echo "{\"input_ids\":[3],\"token_type_ids\":[1],\"label\":\"x\"}" | gives "0 0 1 class 0 : 3 : 1\n" -m m --labels x
-	echo "{\"input_ids\":[3],\"labels\":0,\"attention_mask\":[1]}" | gives "0 0 1 class 0 : 3\n" -m m --labels x
+	echo "{\"input_ids\":[3],\"token_type_ids\":[1],\"label\":\"x\"}" | gives "0 0 1 class 0 : 3 : 1\n" -m m --labels x,y
+	echo "{\"input_ids\":[3],\"labels\":0,\"attention_mask\":[1]}" | gives "0 0 1 class 0 : 3\n" -m m --labels x,y
 	echo "{\"text\":\"c\",\"weight\":0.5,\"group\":7}" | gives "0 0 1 group 7 weight 0.5 : 0 5 1 : = = =\n" -m m
 	echo "{\"input_ids\":[3,4],\"labels\":[0,1]}" | gives "0 0 1 : 3 4 : 0 1\n" -m m --task token-class --labels o,x
 	while read -r line; do

@@ -43,21 +43,21 @@ test_that 'tags are collected from files, cut with their words, and none is no e
 	echo "{\"tokens\":[\"a\",\"bc\",\"d\"],\"ner_tags\":[\"Z\",\"A\",\"Z\"]}" >w.jsonl
 	gives "0 0 1 : 2 5 6 33 3 : - 1 0 - -\n" -m m --max-length 5 w.jsonl
 	peft-view got.pts | grep "labels.*A.*Z"
-	echo "{\"tokens\":[\"a\",\"b\"]}" | gives "0 0 1 : 2 5 6 3\n" -m m --labels X
+	echo "{\"tokens\":[\"a\",\"b\"]}" | gives "0 0 1 : 2 5 6 3\n" -m m --labels X,Y
 	{ cat w.jsonl; echo "{\"tokens\":[\"a\"],\"ner_tags\":[-100]}"; } >w2.jsonl
 	peft-tokenize -m m --labels A,Z w2.jsonl 2>err >got.pts
 	grep "1 examples dropped" err
-	echo "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[\"A\"]}" | exits 3 peft-tokenize -m m --labels A -o x 2>err
+	echo "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[\"A\"]}" | exits 3 peft-tokenize -m m --labels A,Z -o x 2>err
 	grep "2 words with 1 tags" err
-	echo "{\"tokens\":[\"a\"],\"ner_tags\":[\"B\"]}" | exits 3 peft-tokenize -m m --labels A -o x 2>err
-	grep "unknown label .B.; known: A" err
-	echo "{\"tokens\":[1],\"ner_tags\":[\"A\"]}" | exits 3 peft-tokenize -m m --labels A -o x 2>err
+	echo "{\"tokens\":[\"a\"],\"ner_tags\":[\"B\"]}" | exits 3 peft-tokenize -m m --labels A,Z -o x 2>err
+	grep "unknown label .B.; known: A, Z" err
+	echo "{\"tokens\":[1],\"ner_tags\":[\"A\"]}" | exits 3 peft-tokenize -m m --labels A,Z -o x 2>err
 	grep "a word that is not a string" err'
 
 test_that 'words for a byte-level tokenizer have a space before them' '
 	mkdir b
 	cp "$DATA/tokenizers/gpt2-files/"* b/
-	echo "{\"tokens\":[\"in\",\"in\"],\"ner_tags\":[\"A\",\"A\"]}" | peft-tokenize -m b --labels A | show >got
+	echo "{\"tokens\":[\"in\",\"in\"],\"ner_tags\":[\"A\",\"A\"]}" | peft-tokenize -m b --labels A,Z | show >got
 	echo " in in" | peft-tokenize -m b --task lm --no-eos | show >plain
 	test "$(cut -d: -f2 got)" = "$(cut -d: -f2 plain)"'
 
@@ -136,7 +136,7 @@ test_that 'sets of texts: a line is a group, its weight is at its first text' '
 	cp -r m st
 	echo "{\"max_seq_length\": 4, \"do_lower_case\": false}" >st/sentence_bert_config.json
 	echo "{\"anchor\":\"a b c d\",\"positive\":\"b\"}" | peft-tokenize -m st | show | head -n 1 | grep ": 2 5 6 3$"
-	echo "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"x\"}" | peft-tokenize -m m --labels x | show |
+	echo "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"x\"}" | peft-tokenize -m m --labels x,y | show |
 		grep "class 0 : 2 5 3 6 3"'
 
 test_that 'a source and its target' '
@@ -240,7 +240,7 @@ test_that 'every task makes something of a line, or says why not' '
 	for t in $(cat tasks); do
 		grep -q "$t" "$SRC/man/peft-tokenize.1"
 		st=0
-		echo "{\"text\":\"a\",\"label\":\"x\"}" | peft-tokenize -m m --task $t --labels x -o t.pts 2>err || st=$?
+		echo "{\"text\":\"a\",\"label\":\"x\"}" | peft-tokenize -m m --task $t --labels x,y -o t.pts 2>err || st=$?
 		test $st -eq 0 || test $st -eq 2 || test $st -eq 3
 	done'
 
