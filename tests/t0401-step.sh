@@ -233,8 +233,8 @@ case $BUILD in
 *)	test_that 'a step that does not fit is refused at the start' '
 	. ./fixture.sh
 	"$sample" -n 128 --per 64 --length 4096 --total 1 batch >big.pts
-	ulimit -v 450000
-	exits 2 step -j 1 -o big big.pts 2>err
+	ulimit -v 300000
+	exits 2 step -j 1 -o big big.pts 2>err >metrics.pts
 	grep "tokens needs [0-9]* bytes, .*up to [0-9]* tokens fit" err
 	test ! -e big/adapter_model.safetensors' ;;
 esac
@@ -243,8 +243,31 @@ test_that 'the plan says what a run takes' '
 	. ./fixture.sh
 	peft-step -m base -a init --other-tokenizer --plan b.pts >plan
 	cat plan
-	test "$(wc -l <plan)" -eq 5
-	grep "the step fits" plan'
+	test "$(wc -l <plan)" -eq 6
+	grep "the step fits, 0 of" plan'
+
+test_that 'in less memory: layers are computed again, to the same bits, or the step is refused' '
+	. ./fixture.sh
+	bytes() {
+		peft-step -m base -a init --other-tokenizer --plan "$@" b.pts | awk "/^trained/ { n += \$3 } /^step/ { n += \$2 } END { print n }"
+	}
+	all=$(bytes) least=$(bytes --recompute)
+	test "$least" -lt "$all"
+	test "$(bytes --recompute=1000)" -eq "$least"
+	test "$(bytes --recompute=0)" -eq "$all"
+	step -o all b.pts >all.pts
+	for mem in $((all - 1)) "$least"; do
+		peft-step -m base -a init --other-tokenizer --plan --mem $mem b.pts | grep "the step fits, [1-9]"
+		rm -rf less
+		peft-step -v ${args#-q} --mem $mem -o less b.pts >less.pts 2>err
+		grep "^peft-step: [1-9] of [0-9]* blocks are computed again" err
+		cmp all/adapter_model.safetensors less/adapter_model.safetensors
+	done
+	exits 2 step --mem $((all - 1)) --recompute=0 -o tight b.pts >never.pts 2>err
+	grep "tokens fit: .* or --recompute$" err
+	exits 2 step --mem $((least - 1)) -o tight b.pts >never.pts 2>err
+	grep "tokens fit" err
+	exits 2 step --mem 0 -o tight b.pts'
 
 test_that 'a dry run changes nothing' '
 	. ./fixture.sh

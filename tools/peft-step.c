@@ -2,6 +2,7 @@
 /*
  * peft-step.c - micro-batches to a trained adapter.
  */
+#include <limits.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,13 +22,13 @@
 static struct {
 	const char *model, *adapter, *output, *device, *eval;
 	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, router_loss, save_minutes;
-	int64_t warmup, steps, eval_steps, patience, save_steps, keep, seed, threads;
+	int64_t warmup, steps, mem, recompute, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
-	bool warmup_given, ratio_given, recompute, plan, dry_run, other_tokenizer, eval_steps_given, loraplus_given, embedding_given,
-		router_given, lorafa;
+	bool warmup_given, ratio_given, recompute_given, plan, dry_run, other_tokenizer, eval_steps_given,
+		loraplus_given, embedding_given, router_given, lorafa;
 } o = {
 	.device = "auto", .lr = 5e-5, .schedule = PT_SCHEDULE_LINEAR, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-	.clip = 1, .loraplus_embedding = 1e-6, .router_loss = -1, .save_minutes = 10, .keep = 2,
+	.clip = 1, .loraplus_embedding = 1e-6, .router_loss = -1, .recompute = INT_MAX, .save_minutes = 10, .keep = 2,
 };
 
 static const struct pt_opt opts[] = {
@@ -65,8 +66,11 @@ static const struct pt_opt opts[] = {
 	  .given = &o.router_given, .help = "keep the experts of a mixture in balance: factor of that loss (by model)" },
 	{ .name = "lora-fa", .type = PT_OPT_FLAG, .value = &o.lorafa,
 	  .help = "LoRA-FA: A stands still, the gradient of B is turned to what full training's step is nearest to" },
-	{ .name = "recompute", .type = PT_OPT_FLAG, .value = &o.recompute,
-	  .help = "keep one tensor a layer and compute the rest again: less memory, more time" },
+	{ .name = "mem", .type = PT_OPT_INT, .arg = "SIZE", .value = &o.mem, .min = 1, .max = 9e18,
+	  .help = "bytes to train in, beside the base's weights (all that the device has)" },
+	{ .name = "recompute", .type = PT_OPT_INT, .arg = "N", .value = &o.recompute, .max = 1e9, .optional = true,
+	  .given = &o.recompute_given,
+	  .help = "keep one tensor of N layers (all) and compute the rest again (as many as it takes to fit)" },
 	{ .name = "eval", .type = PT_OPT_STRING, .arg = "FILE", .value = &o.eval,
 	  .help = "batches to evaluate on; the best state becomes the result" },
 	{ .name = "eval-steps", .type = PT_OPT_INT, .arg = "N", .value = &o.eval_steps, .min = 1, .max = 9e15,
@@ -229,6 +233,19 @@ static int set_router_loss(struct pt_model *m, struct pt_error *err)
 	return 0;
 }
 
+/* How much there is to train in, and how much of the forward pass may be done twice for its sake. */
+static void set_memory(struct step_tool *s)
+{
+	int blocks = pt_model_blocks(s->load.model);
+	size_t all = s->load.dev->memory(s->load.dev);
+
+	s->lo.limit = o.mem && (size_t)o.mem < all ? (size_t)o.mem : all;
+	if (o.recompute_given)
+		s->load.model->recompute = o.recompute < blocks ? (int)o.recompute : blocks;
+	else
+		s->step.recompute_max = blocks;
+}
+
 static int open_model(struct step_tool *s, struct pt_error *err)
 {
 	struct pt_adamw adamw = { .beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .decay = o.decay,
@@ -246,10 +263,12 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 		return err->status;
 	if (o.lorafa && pt_adapter_lorafa(s->load.adapter, err))
 		return err->status;
-	s->load.model->recompute = o.recompute;
 	s->load.feed.seed = (uint64_t)o.seed;
-	return pt_step_init(&s->step, s->load.model, s->load.adapter, &s->load.adapter->params, s->load.dev, s->plan,
-			    &s->load.feed, &adamw, load_bf16(&s->load, o.dtype), err);
+	if (pt_step_init(&s->step, s->load.model, s->load.adapter, &s->load.adapter->params, s->load.dev, s->plan,
+			 &s->load.feed, &adamw, load_bf16(&s->load, o.dtype), err))
+		return err->status;
+	set_memory(s);
+	return 0;
 }
 
 static int asked_to_stop(void *arg)
@@ -279,7 +298,6 @@ static int train(struct step_tool *s, struct pt_error *err)
 	lo->save_steps = o.save_steps;
 	lo->save_seconds = o.save_minutes * 60;
 	lo->keep = (int)o.keep;
-	lo->limit = s->load.dev->memory(s->load.dev);
 	lo->loose_bounds = !total;
 	lo->base = s->load.base_digest;
 	lo->stop = asked_to_stop;
@@ -310,10 +328,10 @@ static int run(struct step_tool *s, struct pt_error *err)
 	if (find_schedule(s, err) || open_model(s, err) || put_options(s, err))
 		return err->status;
 	if (o.plan)
-		return trial_plan(&s->step, s->head, &s->load, s->lo.schedule.total, err);
+		return trial_plan(&s->step, s->head, &s->load, s->lo.schedule.total, s->lo.limit, err);
 	s->reads = o.dry_run;
 	if (o.dry_run)
-		return trial_step(&s->step, s->in, &s->load, err);
+		return trial_step(&s->step, s->in, &s->load, s->lo.limit, err);
 	return train(s, err);
 }
 

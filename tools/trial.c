@@ -38,20 +38,36 @@ static int plan_method(const struct load *l, int64_t total, struct pt_error *err
 	return status;
 }
 
-int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total,
+/* The largest micro-batch, as it is and with every block that may be computed again. */
+static int largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, struct pt_error *err)
+{
+	int was = s->model->recompute;
+	int64_t most;
+
+	do {
+		if (pt_step_largest(s, b, room, &most, err))
+			return err->status;
+		printf("%-24s %15lld tokens in sequences of %lld, %d of %d layers computed again\n",
+		       "largest micro-batch", (long long)most, (long long)(b->len < most ? b->len : most),
+		       s->model->recompute, pt_model_blocks(s->model));
+	} while (s->model->recompute < s->recompute_max && (s->model->recompute = s->recompute_max));
+	s->model->recompute = was;
+	return 0;
+}
+
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total, size_t limit,
 	       struct pt_error *err)
 {
-	size_t state = pt_step_state_bytes(s), limit = s->dev->memory(s->dev), arena, room;
+	size_t state = pt_step_state_bytes(s), arena, room = limit > state ? limit - state : 0;
+	int asked = s->model->recompute;
 	struct pt_feed_bounds b;
 	char note[200];
-	int64_t most;
 
 	if (pt_loop_bounds(head, &b, err))
 		return err->status;
 	if (!b.tokens)
 		return pt_error(err, PT_USAGE, "the stream's HEAD has no bounds to plan with");
-	room = limit > state ? limit - state : 0;
-	if (pt_step_plan(s, &b, true, &arena, err) || pt_step_largest(s, &b, room, &most, err))
+	if (pt_step_recompute(s, &b, room, &arena, err))
 		return err->status;
 	line("weights, mapped", mapped(l->info.full ? &l->full : &l->base), "shared by all processes");
 	snprintf(note, sizeof note, "%lld values with gradient and moments",
@@ -60,9 +76,12 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 	snprintf(note, sizeof note, "micro-batches of %lld tokens, %lld sequences, %lld tokens a sequence",
 		 (long long)b.tokens, (long long)b.seqs, (long long)b.len);
 	line("step", arena, note);
-	line("memory", limit, arena > room ? "the step does not fit" : "the step fits");
-	printf("%-24s %15lld tokens in sequences of %lld\n", "largest micro-batch", (long long)most,
-	       (long long)(b.len < most ? b.len : most));
+	snprintf(note, sizeof note, "the step %s, %d of %d layers computed again", arena > room ? "does not fit" : "fits",
+		 s->model->recompute, pt_model_blocks(s->model));
+	line("memory", limit, note);
+	s->model->recompute = asked;
+	if (largest(s, &b, room, err))
+		return err->status;
 	return plan_method(l, total, err) ? err->status : tool_finish(err);
 }
 
@@ -106,7 +125,7 @@ static int show_first(const struct pt_record *head, const struct pt_record *rec,
 	return status;
 }
 
-int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err)
+int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, size_t limit, struct pt_error *err)
 {
 	const struct pt_record *rec, *head;
 	const struct pt_param *bad = NULL;
@@ -128,7 +147,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, st
 	printf("micro-batch of %lld examples, %lld tokens\n", (long long)x.n, (long long)x.tokens);
 	status = show_first(head, rec, &x, l, err);
 	if (!status)
-		status = pt_step_fit(s, &b, NULL, s->dev->memory(s->dev), err);
+		status = pt_step_fit(s, &b, NULL, limit, err);
 	if (!status)
 		status = pt_step_micro(s, &x, err);
 	if (!status)

@@ -9,11 +9,11 @@
 #include "load.h"
 #include "train/step.h"
 
-/* Memory of a run of total steps, the largest micro-batch that fits, and what the method will do. */
-int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total,
+/* Memory of a run of total steps within limit, the largest micro-batch that fits, and what the method will do. */
+int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total, size_t limit,
 	       struct pt_error *err);
 
 /* The first micro-batch: its first example decoded with what is learned marked, its loss, the gradient's norm. */
-int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, struct pt_error *err);
+int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, size_t limit, struct pt_error *err);
 
 #endif

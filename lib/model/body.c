@@ -156,7 +156,7 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
 					    (p->memory && p->memory->needs_grad) || layer_trains(p->m, l));
 
-		if (grad && !p->m->recompute) {
+		if (grad && p->stack->first + i >= p->m->recompute) {
 			x = pt_block(run, p, l, x, &delta);
 			continue;
 		}

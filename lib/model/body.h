@@ -22,6 +22,7 @@ struct pt_layer {
 
 struct pt_stack {
 	const struct pt_stack_config *cfg;
+	int first;			/* its first block among those of all stacks */
 	struct pt_site *part[PT_ROLES];	/* those outside the blocks */
 	struct pt_layer *layer;		/* [cfg->layers] */
 	struct pt_tensor bias;		/* its relative bias in f32 where it is stored in another type; data NULL: none */
@@ -94,7 +95,7 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 int64_t pt_stack_first(const struct pt_stack *s, const struct pt_kvcache *cache);
 /* What the blocks of p->stack share, for p->rows. */
 int pt_pass_prepare(struct pt_run *run, struct pt_pass *p);
-/* All blocks in turn, each in a recomputed scope where m->recompute says so, the last norm and projection
+/* All blocks in turn, as many in a recomputed scope as m->recompute says, the last norm and projection
  * where the model has them. x is done with. */
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x);
 /* norm(x + delta), without the norm or the delta where they are NULL; both are done with. */

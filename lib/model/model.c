@@ -114,6 +114,13 @@ bool pt_model_head_is_new(const struct pt_model *m)
 	return m->body->head_is_new;
 }
 
+int pt_model_blocks(const struct pt_model *m)
+{
+	const struct pt_stack *last = &m->body->stack[m->body->nstacks - 1];
+
+	return last->first + last->cfg->layers;
+}
+
 struct pt_site *pt_model_site(const struct pt_model *m, const char *path)
 {
 	for (int i = 0; i < m->nsites; i++) {

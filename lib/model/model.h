@@ -40,7 +40,7 @@ struct pt_model {
 	int nweights;
 	struct pt_site *site;		/* all sites, in HF's order of modules */
 	int nsites;
-	bool recompute;			/* one recomputed scope per block */
+	int recompute;			/* so many blocks, an encoder's before a decoder's, run in a recomputed scope each */
 	double router_loss;		/* factor of the loss that keeps experts in balance; 0: what pt_model_router_loss()
 					 * needs is not kept */
 	struct pt_body *body;		/* body.h: parts by role, memory that the model owns */
@@ -49,6 +49,9 @@ struct pt_model {
 int pt_model_open(struct pt_model **m, struct pt_device *dev, const struct pt_modeldir *dir,
 		  const struct pt_model_options *o, struct pt_error *err);
 void pt_model_close(struct pt_model *m);
+
+/* Blocks of all its stacks. */
+int pt_model_blocks(const struct pt_model *m);
 
 /* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
 bool pt_model_head_is_new(const struct pt_model *m);

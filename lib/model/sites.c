@@ -405,6 +405,7 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 		struct pt_stack *s = &m->body->stack[i];
 
 		s->cfg = &c->stack[i];
+		s->first = i ? s[-1].first + s[-1].cfg->layers : 0;
 		s->layer = pt_calloc((size_t)s->cfg->layers, sizeof *s->layer, err);
 		if (!s->layer)
 			return err->status;

@@ -5,6 +5,7 @@
  */
 #include <math.h>
 
+#include "base/log.h"
 #include "train/loss.h"
 #include "train/step.h"
 
@@ -39,6 +40,36 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
 		*bytes = more > *bytes ? more : *bytes;
 	}
 	return status;
+}
+
+/* The first blocks are the ones: their backward is last, when what the others kept is gone. */
+int pt_step_recompute(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, size_t *bytes,
+		      struct pt_error *err)
+{
+	int lo = s->model->recompute, hi = s->recompute_max;
+
+	if (pt_step_plan(s, b, true, bytes, err))
+		return err->status;
+	if (*bytes <= room || hi <= lo)
+		return 0;
+	s->model->recompute = hi;
+	if (pt_step_plan(s, b, true, bytes, err))
+		return err->status;
+	while (*bytes <= room && hi - lo > 1) {
+		size_t n;
+
+		s->model->recompute = lo + (hi - lo) / 2;
+		if (pt_step_plan(s, b, true, &n, err))
+			return err->status;
+		if (n <= room) {
+			hi = s->model->recompute;
+			*bytes = n;
+		} else {
+			lo = s->model->recompute;
+		}
+	}
+	s->model->recompute = hi;
+	return 0;
 }
 
 size_t pt_step_state_bytes(const struct pt_step *s)
@@ -105,7 +136,8 @@ int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const str
 		size_t limit, struct pt_error *err)
 {
 	struct pt_feed_bounds t = s->train, e = s->eval;
-	size_t bytes, more = 0, room = limit;
+	size_t bytes, more = 0, room = SIZE_MAX;
+	int was = s->model->recompute;
 
 	pt_feed_bounds_raise(&t, train);
 	if (eval)
@@ -115,15 +147,21 @@ int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const str
 
 		room = limit > state ? limit - state : 0;
 	}
-	if (pt_step_plan(s, &t, true, &bytes, err))
+	if (pt_step_recompute(s, &t, room, &bytes, err))
 		return err->status;
-	if (limit && bytes > room)
-		return too_large(s, &t, bytes, room, err);
+	if (bytes > room) {
+		too_large(s, &t, bytes, room, err);
+		s->model->recompute = was;
+		return err->status;
+	}
+	if (s->model->recompute > was)
+		pt_log(PT_FACT, "%d of %d blocks are computed again in backward, to save memory", s->model->recompute,
+		       pt_model_blocks(s->model));
 	if (e.tokens > 0 && pt_step_plan(s, &e, false, &more, err))
 		return err->status;
 	if (more > bytes)
 		bytes = more;
-	if (limit && bytes > room)
+	if (bytes > room)
 		return pt_error(err, PT_USAGE, "evaluating a micro-batch of %lld tokens needs %zu bytes, %zu are left;"
 				" use a smaller -b or --tokens for it", (long long)e.tokens, bytes, room);
 	if (s->run.dev)

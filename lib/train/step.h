@@ -25,6 +25,7 @@ struct pt_step {
 	struct pt_feed feed;
 	struct pt_feed_bounds train, eval;	/* shapes that the arena holds */
 	bool bf16;
+	int recompute_max;		/* so many blocks pt_step_fit() may have computed again, where it needs them */
 
 	bool clear;			/* all gradients are known to be zero */
 	/* the step so far */
@@ -47,9 +48,18 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
 		 struct pt_error *err);
 
 /*
+ * Bytes of the arena for training within b, with as few blocks computed again
+ * in backward as keep them within room: model->recompute rises from what it
+ * is, at most to recompute_max, where more than room stays more.
+ */
+int pt_step_recompute(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, size_t *bytes,
+		      struct pt_error *err);
+
+/*
  * Make room for micro-batches within these bounds (eval may be NULL), keeping
- * what was there. PT_USAGE when more than limit bytes are needed (0: no limit),
- * with the bytes and the largest micro-batch that fits.
+ * what was there, within limit bytes (0: no limit), with pt_step_recompute()
+ * where that takes it. PT_USAGE when more are needed, with the bytes and the
+ * largest micro-batch that fits.
  */
 int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
 		size_t limit, struct pt_error *err);

@@ -214,7 +214,7 @@ static float *gradients(struct reg *r, struct pt_params *params, size_t *n)
 static void check_gradients(struct reg *r, struct pt_params *params)
 {
 	size_t n, k, some = 0;
-	float *a = gradients(r, params, &n), *b;
+	float *a = gradients(r, params, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		assert_true(isfinite(a[i]));
@@ -222,14 +222,19 @@ static void check_gradients(struct reg *r, struct pt_params *params)
 	}
 	if (some < n / 4)
 		fail_msg("%s: of %zu gradients %zu are not zero", r->what, n, some);
-	r->x.m->recompute = true;
-	b = gradients(r, params, &k);
-	r->x.m->recompute = false;
-	assert_int_equal(n, k);
-	if (memcmp(a, b, n * sizeof *a))
-		fail_msg("%s: recomputing changes gradients", r->what);
+	/* All blocks, and the first alone. */
+	for (int i = 0; i < 2; i++) {
+		float *b;
+
+		r->x.m->recompute = i ? 1 : pt_model_blocks(r->x.m);
+		b = gradients(r, params, &k);
+		r->x.m->recompute = 0;
+		assert_int_equal(n, k);
+		if (memcmp(a, b, n * sizeof *a))
+			fail_msg("%s: recomputing %s changes gradients", r->what, i ? "one block" : "all blocks");
+		free(b);
+	}
 	free(a);
-	free(b);
 }
 
 /* The loss of targets of tokens is that of the outputs. */

@@ -79,7 +79,7 @@ static void plan_is_exact(void **state)
 	(void)state;
 	for (int r = 0; r < 2; r++) {
 		tfix_open(&x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
-		x.m->recompute = recompute[r];
+		x.m->recompute = recompute[r] ? pt_model_blocks(x.m) : 0;
 		memset(&b, 0, sizeof b);
 		tbatch_make(&b, 0, 3, 21, false);
 		/* Sequences of 21 rows, every one learned but the first. */
@@ -114,6 +114,56 @@ static void too_large(void **state)
 	assert_true(most > 0 && most < 4096);
 	assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ .tokens = most, .seqs = (most + 63) / 64, .len = 64 }, true, &bytes, &err), &err);
 	assert_true(bytes <= 1 << 20 && bytes > (1 << 20) * 9 / 10);
+	tfix_close(&x);
+}
+
+/* Where memory is short, as few blocks as that takes are computed again: to the same loss and gradients. */
+static void recompute_to_fit(void **state)
+{
+	struct pt_feed_bounds bounds = { .tokens = 63, .seqs = 3, .len = 21 };
+	size_t need[8] = { 0 };
+	float *want = NULL;
+	double loss = 0;
+	struct tbatch b;
+	struct tfix x;
+
+	(void)state;
+	tfix_open(&x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
+	memset(&b, 0, sizeof b);
+	tbatch_make(&b, 0, 3, 21, false);
+	int n = pt_model_blocks(x.m);
+	assert_in_range(n, 2, 7);
+	for (int k = 0; k <= n; k++) {
+		x.m->recompute = k;
+		assert_ok(pt_step_plan(&x.s, &bounds, true, &need[k], &err), &err);
+		assert_true(!k || need[k] < need[k - 1]);
+	}
+	for (int k = 0; k <= n; k++) {
+		size_t state_bytes = pt_step_state_bytes(&x.s);
+		float *got;
+
+		x.m->recompute = 0;
+		x.s.recompute_max = n;
+		x.s.train = (struct pt_feed_bounds){ 0 };
+		assert_ok(pt_step_fit(&x.s, &bounds, NULL, state_bytes + need[k], &err), &err);
+		assert_int_equal(x.m->recompute, k);
+		assert_ok(pt_step_clear(&x.s, &err), &err);
+		assert_ok(pt_step_micro(&x.s, &b.x, &err), &err);
+		got = gradients(&x);
+		if (!k) {
+			want = got;
+			loss = x.s.loss;
+			continue;
+		}
+		assert_true(loss == x.s.loss);
+		assert_memory_equal(got, want, (size_t)pt_params_count(&x.a->params) * sizeof *got);
+		free(got);
+	}
+	x.m->recompute = 0;
+	assert_fails(pt_step_fit(&x.s, &bounds, NULL, pt_step_state_bytes(&x.s) + need[n] - 1, &err), PT_USAGE, "tokens fit",
+		     &err);
+	assert_int_equal(x.m->recompute, 0);
+	free(want);
 	tfix_close(&x);
 }
 
@@ -266,7 +316,7 @@ static void learns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accumulation), cmocka_unit_test(plan_is_exact), cmocka_unit_test(too_large),
+		cmocka_unit_test(accumulation), cmocka_unit_test(plan_is_exact), cmocka_unit_test(too_large), cmocka_unit_test(recompute_to_fit),
 		cmocka_unit_test_setup_teardown(not_finite, make_dir, drop_dir), cmocka_unit_test(no_gradient),
 		cmocka_unit_test(method_loss), cmocka_unit_test(learns),
 	};
