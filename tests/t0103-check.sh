@@ -81,7 +81,7 @@ test_that 'a directory: each file in it, and shards against the index' '
 	grep "has no tensor LAST" err
 	rm sharded/model-00001-of-00001.safetensors
 	sed "s/, \"LAST\": [^}]*//" index >sharded/model.safetensors.index.json
-	! peft-check sharded 2>err
+	exits 1 peft-check sharded 2>err
 	grep "model-00001-of-00001.safetensors" err
 	mkdir empty
 	exits 3 peft-check empty 2>err
@@ -101,7 +101,7 @@ test_that 'an adapter directory; a pickle in it is never read' '
 	exits 3 peft-check ad 2>err
 	grep "ad/adapter_model.bin is a Python pickle, which is never read; convert it" err
 	rm ad/adapter_model.bin
-	! peft-check ad 2>err
+	exits 1 peft-check ad 2>err
 	grep "ad/adapter_model.safetensors: No such file" err'
 
 test_that 'cmp: equal is 0 and silent, different is 1 and says what, where and how much' '

@@ -83,7 +83,7 @@ test_that 'JSON lines: one object a line, head and end with "pts"' '
 	for k in examples batch metrics predictions other bare; do
 		sample -o x $k
 		peft-view --json x >out
-		! grep -v "^{.*}$" out
+		exits 1 grep -v "^{.*}$" out
 	done
 	peft-view --json e.pts >out
 	test "$(wc -l <out)" -eq 5
@@ -138,7 +138,7 @@ test_that 'text with what is learned marked' '
 	peft-tokenize -m base --task class train.jsonl | peft-view -n 1 -m base | tail -n 2 | grep "class [01] = [a-z]"
 	peft-view -m base e.pts 2>err >out
 	grep "^peft-view: warning: the stream was made with another tokenizer (0123456789abcdef) than this" err
-	! peft-view -m nowhere e.pts 2>err
+	exits 1 peft-view -m nowhere e.pts 2>err
 	grep "^peft-view: nowhere" err'
 test_that 'a model directory is described from its configuration, with weights and without' '
 	peft-view base | sed "/^sites/,\$d" >with
@@ -170,7 +170,7 @@ test_that 'a model that is not supported says why, and its files are shown' '
 test_that 'names with control characters do not reach the terminal' '
 	sample --options "$(printf "\033[31mred\nline")" -o x.pts examples
 	peft-view x.pts >out
-	! grep "$(printf "\033")" out
+	exits 1 grep "$(printf "\033")" out
 	grep "^  options        .x1B\[31mred.x0Aline$" out'
 test_that 'the start of a big file is there at once; a closed pipe ends it silently' '
 	sample -n 60000 --per 64 --length 100 -o big.pts examples

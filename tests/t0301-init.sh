@@ -23,7 +23,7 @@ test_that 'equal options and seeds give equal bytes, another seed others' '
 	peft-init -q -m base -o b
 	diff -r a b
 	peft-init -q -m base -s 1 -o c
-	! cmp a/adapter_model.safetensors c/adapter_model.safetensors'
+	exits 1 cmp a/adapter_model.safetensors c/adapter_model.safetensors'
 test_that 'the same directory is left alone, another one refused' '
 	cp a/adapter_model.safetensors before
 	touch -d 2001-01-01 a/adapter_model.safetensors a/note
@@ -34,7 +34,7 @@ test_that 'the same directory is left alone, another one refused' '
 	grep "^peft-init: a exists and holds something else; -f replaces it$" err
 	cmp before a/adapter_model.safetensors
 	peft-init -q -f -m base -r 4 -o a
-	! cmp before a/adapter_model.safetensors
+	exits 1 cmp before a/adapter_model.safetensors
 	test -e a/note
 	test -z "$(find . -name ".*.tmp.*")"'
 test_that 'the same under another name of the base is the same' '
@@ -106,7 +106,7 @@ test_that 'full training from a description alone: random, by seed' '
 	peft-init -q -m bare -t full -o r2
 	cmp r1/model.safetensors r2/model.safetensors
 	peft-init -q -m bare -t full -s 1 -o r3
-	! cmp r1/model.safetensors r3/model.safetensors
+	exits 1 cmp r1/model.safetensors r3/model.safetensors
 	exits 3 peft-init -m bare -o x 2>err'
 test_that 'what matches nothing is an error, nothing is made' '
 	for o in "--targets q_proj,qproj" "--exclude x" "--save-modules x" "--layers 2" "--rank-pattern x=2" \

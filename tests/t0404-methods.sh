@@ -69,8 +69,8 @@ test_that 'encoders of virtual tokens: kept for going on; without them the table
 		test -s init/peft_state.safetensors
 		peft-step -q -m base -a init --lr 1e-2 -o one b.pts >/dev/null
 		peft-step -q -m base -a one --lr 1e-2 -o two b.pts >/dev/null
-		! cmp one/peft_state.safetensors two/peft_state.safetensors
-		! cmp one/adapter_model.safetensors two/adapter_model.safetensors
+		exits 1 cmp one/peft_state.safetensors two/peft_state.safetensors
+		exits 1 cmp one/adapter_model.safetensors two/adapter_model.safetensors
 		cp -R one e
 		rm e/peft_state.safetensors
 		peft-eval -m base -a one --no-base held.pts >a
@@ -79,7 +79,7 @@ test_that 'encoders of virtual tokens: kept for going on; without them the table
 		rm -rf two
 		peft-step -q -m base -a e --lr 1e-2 -o two b.pts >/dev/null
 		test ! -e two/peft_state.safetensors
-		! cmp e/adapter_model.safetensors two/adapter_model.safetensors
+		exits 1 cmp e/adapter_model.safetensors two/adapter_model.safetensors
 	done'
 test_that 'virtual tokens: room is left for them, text goes on behind them, and their first values are as told' '
 	peft-tokenize -q -m base -a init-prompt sums.jsonl -o a.pts
@@ -91,18 +91,18 @@ test_that 'virtual tokens: room is left for them, text goes on behind them, and 
 	done
 	peft-init -q -m base -t prompt --init text --init-text "1 2" -o said
 	peft-init -q -m base -t prompt --init vocab -o vocab
-	! cmp said/adapter_model.safetensors vocab/adapter_model.safetensors
+	exits 1 cmp said/adapter_model.safetensors vocab/adapter_model.safetensors
 	exits 2 peft-init -q -m base -t prompt --init text -o none 2>err
 	grep "wants prompt_tuning_init_text" err
 	exits 2 peft-init -q -m base -t prompt --init-text x -o none 2>err
 	grep "is of use to prompt_tuning_init TEXT alone" err
 	peft-init -q -m base -t prefix --init text --init-text "1 + 2 = 3, 2 + 3 = 5" --virtual-tokens 6 -o read
-	! grep init_text read/adapter_config.json
+	exits 1 grep init_text read/adapter_config.json
 	grep "\"init_weights\": null" read/adapter_config.json
 	peft-eval -m base -a read --no-base held.pts >text
 	peft-init -q -m base -t prefix --init zero --virtual-tokens 6 -o zero
 	peft-eval -m base -a zero --no-base held.pts >zeros
-	! cmp -s text zeros
+	exits 1 cmp -s text zeros
 	exits 2 peft-init -q -m base -t prefix --init text --init-text x --virtual-tokens 100 -o none 2>err
 	grep "tokens for 100 virtual ones" err
 	exits 2 peft-init -q -m base -t prefix --init text -o none 2>err
@@ -127,7 +127,7 @@ test_that 'a prompt that contradicts itself is refused, named, with 3' '
 	grep "num_virtual_tokens is missing" err'
 test_that 'LoRA+: another run, gone on with only as it was begun; refused where there is no B' '
 	peft-step -q -m base -a init-lora --lr 3e-2 --loraplus 4 -o plus b.pts >/dev/null
-	! cmp plus/adapter_model.safetensors lora/adapter_model.safetensors
+	exits 1 cmp plus/adapter_model.safetensors lora/adapter_model.safetensors
 	exits 2 peft-step -q -m base -a init-lora --lr 3e-2 --loraplus 2 -o plus b.pts 2>err
 	grep loraplus err
 	exits 2 peft-step -q -m base -a init-ia3 --loraplus 4 -o refused b.pts 2>err

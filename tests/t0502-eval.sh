@@ -42,9 +42,9 @@ test_that 'predictions: class by name, probability, logits, loss' '
 	grep accuracy err'
 test_that 'unlabelled text is predicted' '
 	sed "s/, \"label\": \"[a-z]*\"//" test.jsonl >plain.jsonl
-	! grep label plain.jsonl
+	exits 1 grep label plain.jsonl
 	peft-tokenize -m base -a cls plain.jsonl | peft-batch -b 3 | peft-eval -m base -a cls --predictions q.pts >out
-	! grep accuracy out
+	exits 1 grep accuracy out
 	peft-eval -m base -a cls --predictions p.pts test.pts >/dev/null
 	peft-cmp p.pts q.pts'
 test_that 'a cut stream: status 3, no predictions' '

@@ -16,7 +16,7 @@ test_that 'greedy text is the same from options, lines and JSON, with any thread
 	test -s one'
 test_that 'an adapter changes the text' '
 	peft-generate -m base -a a --max-tokens 12 --prompt "The lamp" --prompt "1 and 2" >with
-	! cmp one with'
+	exits 1 cmp one with'
 test_that 'JSON: prompt, completion, text, why it ended' '
 	peft-generate -m base --max-tokens 5 --json sums-test.jsonl >out
 	test "$(wc -l <out)" -eq 4
@@ -26,7 +26,7 @@ test_that 'draws depend on seed and prompt alone' '
 	peft-generate -j 3 -m base --temperature 1 -s 1 --max-tokens 12 p.jsonl >again
 	cmp s1 again
 	peft-generate -m base --temperature 1 -s 2 --max-tokens 12 p.jsonl >s2
-	! cmp s1 s2
+	exits 1 cmp s1 s2
 	peft-generate -m base --temperature 1 --top-k 1 -s 2 --max-tokens 12 p.jsonl >k1
 	cmp one k1'
 test_that 'a long prompt is read in pieces: the text is that of one piece' '

@@ -50,7 +50,7 @@ test_that 'tags of words: entities are learned, the adapter keeps their names' '
 test_that 'tags that nobody knows yet: a class for each token' '
 	echo "{\"tokens\":[\"a\",\"x\",\"y\"]}" | peft-tokenize -m base -a tags | peft-batch |
 		peft-eval -m base -a tags --predictions q.pts >out
-	! grep loss out
+	exits 1 grep loss out
 	peft-view --json q.pts | grep "\"ids\":\[[0-9],0,1,2,[0-9]\]"'
 
 test_that 'answers: exact match and F1 by the best of the pieces' '
@@ -133,10 +133,10 @@ test_that 'pooling by the files of sentence-transformers; what is not known is r
 	embed st | cmp plain -
 	echo "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":false}" >st/1_Pooling/config.json
 	embed st >first
-	! cmp -s plain first
+	exits 1 cmp -s plain first
 	modules ",{\"type\":\"sentence_transformers.models.Normalize\",\"path\":\"2_Normalize\"}" >st/modules.json
 	embed st >unit
-	! cmp -s first unit
+	exits 1 cmp -s first unit
 	echo "{\"pooling_mode_max_tokens\":true}" >st/1_Pooling/config.json
 	peft-batch s.pts | exits 3 peft-eval -m st 2>err
 	grep "1_Pooling/config.json: pooling_mode_max_tokens is not supported" err
