@@ -106,18 +106,20 @@ ifeq ($(V),)
 say = @echo "  $(1)  $@";
 endif
 
-.PHONY: all demo features units check test test-faults bench bench-gpu lint clean deps deps-dev install uninstall
-all: features $(TOOLS) $(PLUGIN)
+.PHONY: all tools demo features units check test test-faults bench bench-gpu lint clean deps deps-dev install uninstall
+all: features tools $(PLUGIN)
+tools: $(TOOLS)
 
-# Twice: what deps has just installed must be seen anew.
+# Twice: what deps has just installed must be seen anew. On all cores, unless -j is given. A GPU is not needed: its
+# plug-in, which takes minutes, is left to make.
 demo:
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2)) NVCC= tools
 	@PATH="$(abspath $(BUILD))/bin:$$PATH" sh pipelines/demo/run $(BUILD)/demo
 
 # One line for each optional thing that is left out, and for what cannot be.
 features:
-	@sh .ci/deps report
+	@NVCC='$(NVCC)' sh .ci/deps report
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
