@@ -36,13 +36,6 @@ static size_t place(const struct pt_prov *p, uint64_t id)
 	return lo;
 }
 
-const char *pt_prov_find(const struct pt_prov *p, uint64_t id)
-{
-	size_t i = place(p, id);
-
-	return i < p->n && p->node[i].id == id ? p->node[i].text : NULL;
-}
-
 static int add_text(struct pt_prov *p, const char *text, size_t n, uint64_t *id, struct pt_error *err)
 {
 	size_t i;

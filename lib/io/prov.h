@@ -58,8 +58,6 @@ int pt_prov_json(const struct pt_prov *p, uint64_t id, struct pt_buf *out, struc
 /* The reverse. An absent file gives an empty set and id 0. */
 int pt_prov_read(struct pt_prov *p, const char *path, uint64_t *id, struct pt_error *err);
 
-const char *pt_prov_find(const struct pt_prov *p, uint64_t id);		/* the text, or NULL */
-
 /*
  * The history of a node as an indented tree, a line each; a node that was
  * shown before is named by its id only.

@@ -133,13 +133,6 @@ void pt_writer_fail_from(struct pt_writer *w, struct pt_reader *const *inputs, i
 /* Closes and frees; without an END before it the output is removed. */
 void pt_writer_close(struct pt_writer *w);
 
-/* Flush what is buffered (metrics: once a step). */
-int pt_writer_flush(struct pt_writer *w, struct pt_error *err);
-
-uint64_t pt_writer_records(const struct pt_writer *w);	/* DATA records written so far */
-uint64_t pt_writer_bytes(const struct pt_writer *w);	/* bytes, compressed where they are */
-uint64_t pt_writer_digest(const struct pt_writer *w);	/* running digest of the canonical form */
-
 /*
  * Into a HEAD to be written: what describes the data and is inherited from an
  * input's HEAD (tokenizer, vocab_size, task, labels, bounds, unknown keys,

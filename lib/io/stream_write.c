@@ -29,7 +29,6 @@ struct pt_writer {
 	struct pt_digest digest;
 	struct pt_kind_bounds bounds;
 	uint32_t have;
-	uint64_t bytes;
 	struct pt_prov sources;		/* pt_writer_source() */
 };
 
@@ -81,7 +80,6 @@ static int emit(struct pt_writer *w, const void *data, size_t n, struct pt_error
 	if (status)
 		return status;
 	w->state = before;
-	w->bytes += n;
 	return 0;
 }
 
@@ -386,29 +384,6 @@ void pt_writer_close(struct pt_writer *w)
 	pt_buf_release(&w->rec);
 	pt_buf_release(&w->packed);
 	free(w);
-}
-
-int pt_writer_flush(struct pt_writer *w, struct pt_error *err)
-{
-	/* Every record goes out in one write. */
-	(void)w;
-	(void)err;
-	return 0;
-}
-
-uint64_t pt_writer_records(const struct pt_writer *w)
-{
-	return w->digest.records;
-}
-
-uint64_t pt_writer_bytes(const struct pt_writer *w)
-{
-	return w->bytes;
-}
-
-uint64_t pt_writer_digest(const struct pt_writer *w)
-{
-	return pt_digest_value(&w->digest);
 }
 
 void pt_head_inherit(struct pt_st_build *b, const struct pt_record *head)

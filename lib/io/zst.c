@@ -148,12 +148,3 @@ ssize_t pt_zst_read(struct pt_zst_reader *r, void *data, size_t n, struct pt_err
 			return -1;
 	return (ssize_t)out.pos;
 }
-
-int pt_zst_finish(struct pt_zst_reader *r, bool *more, struct pt_error *err)
-{
-	char extra;
-	ssize_t k = pt_zst_read(r, &extra, 1, err);
-
-	*more = k > 0;
-	return k < 0 ? err->status : 0;
-}

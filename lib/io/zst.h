@@ -6,7 +6,6 @@
 #ifndef PT_IO_ZST_H
 #define PT_IO_ZST_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -34,7 +33,5 @@ void pt_zst_reader_free(struct pt_zst_reader *r);
 void pt_zst_begin(struct pt_zst_reader *r, const void *first, size_t n);
 /* Exactly n bytes, or fewer at the end of the frame; -1 and err: PT_DATA (damaged, cut short), or PT_FAIL. */
 ssize_t pt_zst_read(struct pt_zst_reader *r, void *data, size_t n, struct pt_error *err);
-/* Whether the frame is complete: its last byte was decoded and its checksum compared. */
-int pt_zst_finish(struct pt_zst_reader *r, bool *more, struct pt_error *err);
 
 #endif

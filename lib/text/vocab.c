@@ -103,14 +103,6 @@ int pt_vocab_commit(struct pt_vocab *v, size_t off, uint32_t id, struct pt_error
 	return 0;
 }
 
-int pt_vocab_add(struct pt_vocab *v, const char *s, size_t n, uint32_t id, struct pt_error *err)
-{
-	size_t off = v->pool.len;
-
-	pt_buf_add(&v->pool, s, n);
-	return pt_vocab_commit(v, off, id, err);
-}
-
 int pt_vocab_read(struct pt_vocab *v, struct pt_span span, struct pt_error *err)
 {
 	struct pt_walk w;

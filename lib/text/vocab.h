@@ -35,7 +35,6 @@ struct pt_vocab {
 void pt_vocab_release(struct pt_vocab *v);
 /* The token that lies in v->pool from off to its end becomes id; a token seen before gets the new id. */
 int pt_vocab_commit(struct pt_vocab *v, size_t off, uint32_t id, struct pt_error *err);
-int pt_vocab_add(struct pt_vocab *v, const char *s, size_t n, uint32_t id, struct pt_error *err);
 /* {"token": id, ...} */
 int pt_vocab_read(struct pt_vocab *v, struct pt_span span, struct pt_error *err);
 
