@@ -45,6 +45,7 @@ struct pt_body {
 	struct pt_rope_table rope[PT_MAX_ROPES];
 	float *slopes;			/* device [heads], where positions are slopes */
 	struct pt_map names;		/* of weights, and, counted on from there, of sites whose pieces are one tensor of files */
+	struct pt_map read;		/* while weights are loaded: names of tensors of the checkpoint that are some weight's */
 	struct pt_owned *owned;		/* device memory of weights */
 	size_t nowned, cap_owned;
 	struct pt_rows picked;		/* packing of the rows that the head read last */
@@ -65,6 +66,11 @@ void pt_body_free(struct pt_model *m);
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err);
 /* Rows of the weight of a head in the checkpoint; 0: it has none. */
 int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path);
+/*
+ * unread.c: PT_DATA where the checkpoint has more blocks or experts than config.json; a warning where it has other
+ * tensors that neither this task nor another has a use for. read: names of those that are some weight's.
+ */
+int pt_weights_unread(const struct pt_model *m, const struct pt_map *read, struct pt_error *err);
 /* body.c: slopes of positions and relative biases, where the model has them, as attention reads them. */
 int pt_body_positions(struct pt_model *m, struct pt_error *err);
 /* Device memory that the model owns, filled from host. */

@@ -183,6 +183,7 @@ struct pt_family {
 
 	const struct pt_part *part;	/* ends in a NULL path */
 	const struct pt_head *head;	/* ends in PT_TASK_NONE */
+	const char *idle;	/* modules and buffers that files hold for other classes or for nothing, separated by commas */
 	/* PEFT's default modules of each method, separated by commas; NULL: it has none. Others take LoRA's */
 	const char *lora_targets;
 	const char *adalora_targets;

@@ -134,7 +134,7 @@ const struct pt_family pt_families_bert[] = {
 	{
 		.model_type = "bert", .stem = "Bert", .prefix = "bert", .keys = &bert_keys,
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
-		.part = bert_parts, .head = bert_heads,
+		.part = bert_parts, .head = bert_heads, .idle = "cls.seq_relationship",
 		.lora_targets = "query,value", .adalora_targets = "query,value",
 		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
 	},

@@ -353,6 +353,7 @@ const struct pt_family pt_families_gpt[] = {
 		.adalora_targets = "c_attn",
 		.ia3_targets = "c_attn,mlp.c_proj", .ia3_feedforward = "mlp.c_proj",
 		.ln_targets = "ln_1,ln_2,ln_f",
+		.idle = "h.#.attn.bias,h.#.attn.masked_bias,multiple_choice_head",
 	},
 	/* GPT-NeoX, Pythia */
 	{
@@ -362,7 +363,8 @@ const struct pt_family pt_families_gpt[] = {
 			 .bos = 0, .eos = 2 },
 		.causal = true, .form = PT_BLOCK_PARALLEL, .norm = PT_NORM_LAYER,
 		.position = PT_POS_ROPE, .ffn = PT_FFN_PLAIN, .qkv = PT_QKV_GROUPS,
-		.bias_qkv = true, .bias_o = true, .bias_ffn = true, .config = neox_config, .part = neox_parts, .head = neox_heads,
+		.bias_qkv = true, .bias_o = true, .bias_ffn = true, .config = neox_config,
+		.part = neox_parts, .head = neox_heads, .idle = "layers.#.attention.bias,layers.#.attention.masked_bias",
 		.lora_targets = "query_key_value",
 		.adalora_targets = "query_key_value",
 		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",

@@ -206,6 +206,7 @@ const struct pt_family pt_families_t5[] = {
 		.adalora_targets = "q,k,v,o,wi,wo",
 		.ia3_targets = "k,v,wo", .ia3_feedforward = "wo",
 		.ln_targets = "layer_norm,final_layer_norm",
+		.idle = "decoder.block.#.layer.1.EncDecAttention.relative_attention_bias",
 	},
 	{
 		.model_type = "mt5", .stem = "MT5", .prefix = "", .keys = &t5_keys,
@@ -219,6 +220,7 @@ const struct pt_family pt_families_t5[] = {
 		.adalora_targets = "q,k,v,o,wi_0,wi_1,wo",
 		.ia3_targets = "k,v,wi_1", .ia3_feedforward = "",
 		.ln_targets = "layer_norm,final_layer_norm",
+		.idle = "decoder.block.#.layer.1.EncDecAttention.relative_attention_bias",
 	},
 	{ 0 }
 };

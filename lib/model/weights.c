@@ -84,6 +84,12 @@ static const struct pt_st_tensor *resolve(const struct pt_model *m, const struct
 	return resolve_names(m, w->path, w->file, w->old);
 }
 
+/* t is some weight's. */
+static int note_read(struct pt_model *m, const struct pt_st_tensor *t, struct pt_error *err)
+{
+	return t ? pt_map_put(&m->body->read, t->name, strlen(t->name), 0, NULL, err) : 0;
+}
+
 int64_t pt_weights_head_rows(const struct pt_model *m, const char *head_path)
 {
 	struct pt_buf name = PT_BUF_INIT;
@@ -196,7 +202,7 @@ static int load_param(struct pt_model *m, struct pt_site *s, struct pt_error *er
 		s->file = NULL;
 		return 0;
 	}
-	if (check_shape(3 - one, shape + one, t, err) || place(m, t, &type, &p, err))
+	if (note_read(m, t, err) || check_shape(3 - one, shape + one, t, err) || place(m, t, &type, &p, err))
 		return err->status;
 	data = p;
 	bytes = t->count / (size_t)s->npieces * pt_dtype_size(type);
@@ -268,8 +274,10 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w), *other;
 	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE] || s == m->body->part[PT_ROLE_HEAD_NORM] ||
 		    (s->output && w->bias);
-	int st;
+	int st = note_read(m, t, err);
 
+	if (st)
+		return st;
 	if (twin) {
 		other = !file ? NULL : resolve(m, twin->weight);
 		if (!t || !other || equal(t, other)) {
@@ -283,7 +291,9 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 		t = resolve_twin(m, s);
 	if (t) {
 		w->stored = t->name;
-		st = check_shape(w->t.ndim, w->t.shape, t, err);
+		st = note_read(m, t, err);
+		if (!st)
+			st = check_shape(w->t.ndim, w->t.shape, t, err);
 		return st ? st : place(m, t, &w->t.type, &w->t.data, err);
 	}
 	if (o->random || (head && o->head_may_lack)) {
@@ -329,9 +339,11 @@ static int index_names(struct pt_model *m, struct pt_error *err)
 	return st;
 }
 
-int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
+static int load_all(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
 {
-	for (int i = 0; i < m->nsites && !o->random && !o->structure; i++) {
+	const bool file = !o->random && !o->structure;
+
+	for (int i = 0; i < m->nsites && file; i++) {
 		if (m->site[i].kind == PT_SITE_PARAM && load_param(m, &m->site[i], err))
 			return err->status;
 	}
@@ -345,5 +357,15 @@ int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct
 		if (s->kind == PT_SITE_EMBEDDING)
 			round_scale(s);
 	}
-	return index_names(m, err);
+	return file ? pt_weights_unread(m, &m->body->read, err) : 0;
+}
+
+int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
+{
+	int st = pt_map_init(&m->body->read, (size_t)m->nweights, err);
+
+	if (!st)
+		st = load_all(m, o, err);
+	pt_map_release(&m->body->read);
+	return st ? st : index_names(m, err);
 }
