@@ -13,6 +13,8 @@ loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} sums.pts | awk '$1 == "loss" 
 # near X Y: equal to 2e-5
 near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
 
+differs() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !((d > 2e-5 || d < -2e-5) && x != "" && y != "") }'; }
+
 test_that 'merged equals unmerged, and not the base' '
 	peft-merge -m base -a a -o merged
 	near "$(loss merged)" "$(loss base a)"
@@ -110,4 +112,57 @@ test_that 'misuse' '
 	exits 2 peft-merge -m base -a a -o x y
 	exits 1 peft-merge -m base -a nowhere -o x 2>err
 	grep nowhere err'
+
+peft-init -q -m base -r 2 --alpha 6 --targets q_proj,up_proj --init false -s 5 -o b
+test_that 'adapters become one: the sum of their updates' '
+	peft-merge -v -m base -a a=0.5 -a b=-2 --combine cat -o cat 2>err
+	grep "^peft-merge: cat: 2 adapters combined" err
+	peft-check cat
+	# The same twice: one after the other into the base.
+	peft-merge -q -m base -a a=0.5 --combine cat -o half
+	peft-merge -q -m base -a half -o once
+	peft-merge -q -m once -a b=-2 --combine cat -o minus
+	peft-merge -q -m once -a minus -o twice
+	near "$(loss base cat)" "$(loss twice)"
+	differs "$(loss twice)" "$(loss once)"
+	peft-merge -q -m base -a a=0.5 -a b=-2 --combine svd -r 6 -o svd
+	near "$(loss base svd)" "$(loss twice)"
+	grep "peft-merge" cat/provenance.json
+	test "$(grep -o "peft-init" cat/provenance.json | wc -l)" -ge 2'
+test_that 'the same again is left alone; an adapter is never written over its inputs' '
+	peft-merge -v -m base -a a=0.5 -a b=-2 --combine cat -o cat 2>err
+	grep "left alone" err
+	exits 2 peft-merge -f -m base -a a -a b --combine cat -o b 2>err
+	grep "adapter" err
+	exits 2 peft-merge -f -m base -a a -a b --combine cat -o a 2>err
+	peft-check a b'
+test_that 'what cannot be combined is refused, and leaves nothing' '
+	peft-init -q -m base -t ia3 -o i
+	no() { exits 2 peft-merge -m base "$@" -o no 2>err && test ! -e no; }
+	no -a a -a i --combine cat
+	grep "lora and ia3 are not combined" err
+	no -a a -a b
+	grep -e "--combine" err
+	no -a a=2
+	no -a a -r 3
+	no -a a -a b=x --combine cat
+	no -a a -a b --combine sum
+	grep "none of cat, svd" err
+	no -a a -a b --combine linear
+	grep "one rank" err
+	no -a a -a b --combine ties_svd
+	grep -e "--density" err
+	no -a a -a b --combine cat --density 0.5
+	grep "no meaning" err
+	no -a a -a b --combine cat -r 3
+	no -a a -a b --combine svd -s 3
+	no -a a -a b --combine dare_linear_svd --density 0.5 --sign total
+	no -a a -a b --combine cat --dtype bf16'
+test_that 'a seed decides what is dropped' '
+	for s in 1 2; do
+		peft-merge -q -m base -a a -a b --combine dare_ties_svd --density 0.5 -s $s -o dare$s
+		peft-merge -q -m base -a a -a b --combine dare_ties_svd --density 0.5 -s $s -o again$s
+		cmp dare$s/adapter_model.safetensors again$s/adapter_model.safetensors
+	done
+	exits 1 cmp dare1/adapter_model.safetensors dare2/adapter_model.safetensors'
 test_done

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peft-merge.c - base and adapter become one model directory.
+ * peft-merge.c - base and adapter become one model directory, or several
+ * adapters one adapter.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "combine.h"
 #include "load.h"
 #include "newdir.h"
 #include "peft/merge.h"
 #include "tool.h"
 
-static const char *model, *adapter, *output, *device = "cpu";
+static const char *model, *output, *device = "cpu";
+static struct pt_opt_list adapters;
+static struct combine combine;
 static int64_t threads;
 static int dtype;
-static bool force;
+static bool dtype_given;
 
 #define DTYPES "stored|f32|bf16|f16"
 static const int types[] = { -1, PT_F32, PT_BF16, PT_F16 };
@@ -21,21 +25,33 @@ static const int types[] = { -1, PT_F32, PT_BF16, PT_F16 };
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "the base: a model directory or a name in the hub cache" },
-	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
-	  .help = "the adapter to merge, or a trained model directory" },
+	{ .name = "adapter", .letter = 'a', .type = PT_OPT_LIST, .arg = "DIR", .value = &adapters,
+	  .help = "the adapter to merge, or a trained model directory; DIR[=WEIGHT], repeated, with --combine" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "DIR", .value = &output,
-	  .help = "the model directory to make" },
+	  .help = "the directory to make" },
+	{ .name = "combine", .type = PT_OPT_STRING, .arg = "KIND", .value = &combine.kind,
+	  .help = "make one adapter of several: cat, svd, linear, ties, dare_linear, ..." },
+	{ .name = "rank", .letter = 'r', .type = PT_OPT_INT, .arg = "N", .value = &combine.rank, .min = 1, .max = 1 << 20,
+	  .given = &combine.rank_given, .help = "its rank, where that is free (the largest of theirs)" },
+	{ .name = "density", .type = PT_OPT_FLOAT, .arg = "F", .value = &combine.density, .max = 1,
+	  .given = &combine.density_given, .help = "share of values that stay, where some are dropped" },
+	{ .name = "sign", .type = PT_OPT_CHOICE, .arg = "HOW", .value = &combine.sign, .choices = "total|frequency",
+	  .given = &combine.sign_given,
+	  .help = "elected by the total of values or by their frequency (total)" },
+	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "SEED", .value = &combine.seed, .max = INT64_MAX,
+	  .given = &combine.seed_given, .help = "of what is dropped at random (0)" },
 	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &dtype, .choices = DTYPES,
+	  .given = &dtype_given,
 	  .help = "type of the written tensors (stored: as the base has each)" },
 	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = &device,
 	  .help = "where it is computed (cpu)" },
 	LOAD_OPTION_THREADS(&threads),
-	{ .name = "force", .letter = 'f', .type = PT_OPT_FLAG, .value = &force,
+	{ .name = "force", .letter = 'f', .type = PT_OPT_FLAG, .value = &combine.force,
 	  .help = "replace a directory that holds something else" },
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
-	"peft-merge", "[options] -m DIR -a DIR -o DIR", "Merges an adapter into its base model.", opts
+	"peft-merge", "[options] -m DIR -a DIR -o DIR", "Merges an adapter into its base model, or adapters into one.", opts
 };
 
 /* This step joins what is known of the adapter. */
@@ -67,36 +83,64 @@ static int merge(struct load *l, bool *same, struct pt_merge *mg, struct pt_erro
 		return st;
 	st = pt_merge_write(mg, d.tmp, err);
 	if (!st)
-		return newdir_publish(&d, force, same, err);
+		return newdir_publish(&d, combine.force, same, err);
 	newdir_abort(&d);
 	return st;
 }
 
-static int run(const struct pt_tool *t, struct pt_error *err)
+static int merge_one(struct load *l, struct pt_error *err)
 {
-	struct load_options o = { .model = model, .adapter = adapter, .device = device, .threads = (int)threads };
-	struct load l = { 0 };
 	struct pt_merge mg = { 0 };
 	bool same = false;
-	int st;
+	int st = merge(l, &same, &mg, err);
 
-	if (t->noperands)
-		return pt_error(err, PT_USAGE, "unexpected argument '%s'", t->operand[0]);
-	if (!model || !adapter || !output)
-		return pt_error(err, PT_USAGE, "%s is needed", !model ? "-m DIR" : !adapter ? "-a DIR" : "-o DIR");
-	st = load_open(&l, &o, err);
-	if (!st)
-		st = newdir_check(output, l.base.path, "base", err);
-	if (!st)
-		st = newdir_check(output, adapter, "adapter", err);
-	if (!st)
-		st = merge(&l, &same, &mg, err);
 	if (!st && same)
 		pt_log(PT_FACT, "%s is there already, the same; left alone", output);
 	else if (!st)
 		pt_log(PT_FACT, "%s: %lld of %lld tensors merged", output, (long long)mg.merged, (long long)mg.total);
 	pt_merge_release(&mg);
+	return st;
+}
+
+static int check_usage(const struct pt_tool *t, const struct combine_inputs *in, struct pt_error *err)
+{
+	if (t->noperands)
+		return pt_error(err, PT_USAGE, "unexpected argument '%s'", t->operand[0]);
+	if (!model || !in->n || !output)
+		return pt_error(err, PT_USAGE, "%s is needed", !model ? "-m DIR" : !in->n ? "-a DIR" : "-o DIR");
+	if (combine.kind)
+		return dtype_given ? pt_error(err, PT_USAGE, "--dtype is for models: adapters are f32") : 0;
+	if (in->n > 1 || in->weighted)
+		return pt_error(err, PT_USAGE, "several adapters, or a weight: --combine makes one adapter of them");
+	if (combine.rank_given || combine.density_given || combine.seed_given || combine.sign_given)
+		return pt_error(err, PT_USAGE, "--rank, --density, --sign and --seed go with --combine");
+	return 0;
+}
+
+static int run(const struct pt_tool *t, struct pt_error *err)
+{
+	struct load_options o = { .model = model, .device = device, .threads = (int)threads };
+	struct combine_inputs in;
+	struct load l = { 0 };
+	bool same = false;
+	int st = combine_inputs(&in, &adapters, err);
+
+	combine.output = output;
+	if (!st)
+		st = check_usage(t, &in, err);
+	if (!st) {
+		o.adapter = in.dir[0];
+		st = load_open(&l, &o, err);
+	}
+	if (!st)
+		st = newdir_check(output, l.base.path, "base", err);
+	if (!st)
+		st = newdir_check(output, in.dir[0], "adapter", err);
+	if (!st)
+		st = combine.kind ? combine_run(&combine, &in, &l, &same, err) : merge_one(&l, err);
 	load_close(&l);
+	combine_inputs_release(&in);
+	pt_opt_list_release(&adapters);
 	return st;
 }
 

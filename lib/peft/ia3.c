@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
+#include "peft/combine.h"
 
 static const char defaults[] =
 	"{\"auto_mapping\":null,\"base_model_name_or_path\":null,\"exclude_modules\":null,\"fan_in_fan_out\":false,"
@@ -146,6 +147,44 @@ static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const st
 	return st;
 }
 
+static int combine_config(cJSON *config, struct pt_adapter *const *a, int n, const struct pt_combine_options *o,
+			  struct pt_error *err)
+{
+	if (o->kind->form != PT_COMBINE_FACTORS || o->kind->drop != PT_DROP_NONE)
+		return pt_error(err, PT_USAGE, "adapters of ia3 are combined by linear, not by %s", o->kind->name);
+	for (int i = 0; i < n; i++) {
+		if (!cJSON_IsArray(pt_json_get(a[i]->config, "feedforward_modules")))
+			return pt_error(err, PT_USAGE, "feedforward_modules is an expression: not combined");
+	}
+	return pt_combine_names(config, "feedforward_modules", a, n, err);
+}
+
+/* The weighted sum; an adapter that does not act here has ones. */
+static int combine_site(struct pt_adapter *to, struct pt_adapter_site *s, struct pt_adapter *const *a,
+			const struct pt_adapter_site *const *part, int n, const struct pt_combine_options *o,
+			struct pt_error *err)
+{
+	size_t count = (size_t)pt_tensor_count(&s->param[0]->t);
+	float *sum = pt_calloc(count, sizeof *sum, err), *l = pt_malloc(count, sizeof *l, err);
+	int st = sum && l ? 0 : err->status;
+
+	for (int i = 0; i < n && !st; i++) {
+		if (part[i] && part[i]->hook.ops != s->hook.ops)
+			st = pt_error(err, PT_USAGE, "scaled at its input by one adapter, at its output by another");
+		else if (part[i])
+			st = pt_adapter_get(a[i], part[i]->param[0], l, err);
+		for (size_t k = 0; k < count && !st; k++)
+			sum[k] += (float)o->weight[i] * (part[i] ? l[k] : 1);
+	}
+	if (!st)
+		st = pt_adapter_set(to, s->param[0], sum, err);
+	free(sum);
+	free(l);
+	return st;
+}
+
+const struct pt_combiner pt_ia3_combiner = { .config = combine_config, .site = combine_site };
+
 const struct pt_method pt_method_ia3 = {
 	.name = "ia3",
 	.peft_type = "IA3",
@@ -159,4 +198,5 @@ const struct pt_method pt_method_ia3 = {
 	.create = create,
 	.init = init,
 	.merge = merge,
+	.combiner = &pt_ia3_combiner,
 };

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "peft/combine.h"
 #include "peft/lora.h"
 
 enum { A = PT_LORA_A, B = PT_LORA_B, B_BIAS = PT_LORA_PARAMS };
@@ -511,6 +512,7 @@ const struct pt_method pt_method_lora = {
 	.init = pt_lora_init,
 	.settle = pt_lora_settle,
 	.merge = pt_lora_merge,
+	.combiner = &pt_lora_combiner,
 	.save = pt_lora_save,
 	.release = pt_lora_release,
 };

@@ -25,6 +25,7 @@
 #include "tensor/param.h"
 
 struct pt_adapter;
+struct pt_combiner;
 
 #define PT_SITE_MAX_TENSORS 64
 
@@ -144,6 +145,9 @@ struct pt_method {
 	/* The value of w, the site's weight or bias (f32, as stored: transposed where the site is), becomes the merged one. */
 	int (*merge)(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
 		     float *value, struct pt_error *err);
+
+	/* How several become one, see combine.h; NULL: they do not. */
+	const struct pt_combiner *combiner;
 
 	/* Optional: what the directory holds differs from what trains: more tensors of adapter_model.safetensors
 	 * (pt_adapter_made(); their data lives until the next save or the release of a) and other values in
