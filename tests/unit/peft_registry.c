@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What peft-methods(7) says of each method is what the registry says: an
+ * entry with its paper, and a row of the table.
+ */
+#include "test.h"
+
+#include "base/file.h"
+#include "peft/combine.h"
+#include "peft/method.h"
+
+static struct pt_buf page;
+
+/* How the row begins, and ends: what tells it from others of its peft_type may stand between. */
+static void row_of(const struct pt_method *m, char begin[200], char end[20])
+{
+	static const struct {
+		unsigned kind;
+		const char *word;
+	} words[] = {
+		{ PT_SITE_LINEAR, "linear" }, { PT_SITE_EMBEDDING, "embedding" }, { PT_SITE_NORM, "norm" },
+		{ PT_SITE_PARAM, "parameter" }, { PT_SITE_KV, "keys and values" }, { PT_SITE_BLOCK, "block" },
+		{ PT_SITE_INPUT, "input" },
+	};
+	char acts[100] = "";
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		if (!(m->kinds & 1u << words[i].kind))
+			continue;
+		if (acts[0])
+			strcat(acts, ", ");
+		strcat(acts, words[i].word);
+	}
+	snprintf(begin, 200, "\n.It %s Ta %s Ta %s", m->name, acts, m->peft_type);
+	snprintf(end, 20, " Ta %s Ta %s", m->merges ? "yes" : "no", m->combiner ? "yes" : "no");
+}
+
+static void table(void **state)
+{
+	const struct pt_method *m;
+	char begin[200], end[20], entry[100], paper[200];
+
+	(void)state;
+	for (int i = 0; (m = pt_method_at(i)); i++) {
+		const char *at;
+		size_t n;
+
+		row_of(m, begin, end);
+		at = strstr(page.data, begin);
+		n = at ? strcspn(at + 1, "\n") + 1 : 0;
+		if (!at || n < strlen(end) || strncmp(at + n - strlen(end), end, strlen(end)) != 0)
+			fail_msg("peft-methods(7) lacks the row%s ...%s", begin, end);
+		snprintf(entry, sizeof entry, "\n.It Cm %s\n", m->name);
+		if (!strstr(page.data, entry))
+			fail_msg("peft-methods(7) has no entry for %s", m->name);
+		snprintf(paper, sizeof paper, "%.*s", (int)strcspn(m->paper, ","), m->paper);
+		if (!strstr(page.data, paper))
+			fail_msg("peft-methods(7) does not name %s", paper);
+	}
+}
+
+static void kinds(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_buf merge = PT_BUF_INIT;
+	const struct pt_combine_kind *k;
+
+	(void)state;
+	assert_ok(pt_file_read("man/peft-merge.1", 1 << 20, &merge, &err), &err);
+	for (int i = 0; (k = pt_combine_kind_at(i)); i++) {
+		if (!strstr(merge.data, k->name))
+			fail_msg("peft-merge(1) does not name %s", k->name);
+	}
+	pt_buf_release(&merge);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(table), cmocka_unit_test(kinds) };
+	struct pt_error err = PT_ERROR_INIT;
+	int failed;
+
+	if (pt_file_read("man/peft-methods.7", 1 << 20, &page, &err)) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 1;
+	}
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	pt_buf_release(&page);
+	return failed;
+}
