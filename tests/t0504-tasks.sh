@@ -45,7 +45,12 @@ test_that 'tags of words: entities are learned, the adapter keeps their names' '
 	grep "^B-N	" out
 	peft-check p.pts
 	peft-view p.pts | grep "ids.*I32\[360\]"
-	peft-view p.pts | grep "labels.*B-N"'
+	peft-view p.pts | grep "labels.*B-N"
+	peft-view -m base --tsv --tensor ids p.pts | sed 1d >ids
+	cut -f 1 ids | sed "s/0/O/g; s/1/B-N/g; s/2/I-N/g" >want
+	cut -f 2 ids | cmp - want
+	grep B-N want
+	peft-view -m base tags.pts | grep "x→B-N"'
 
 test_that 'tags that nobody knows yet: a class for each token' '
 	echo "{\"tokens\":[\"a\",\"x\",\"y\"]}" | peft-tokenize -m base -a tags | peft-batch |

@@ -21,7 +21,8 @@ struct decode {
 	struct pt_tokenizer *tok;
 	struct pt_buf text;
 	bool shifts;			/* the first token of a sequence is never a target */
-	bool classes;			/* targets are no tokens */
+	bool classes;			/* targets and predictions of tokens are classes */
+	cJSON *labels;			/* their names; NULL: they have none */
 };
 
 int decode_open(struct decode **out, const char *model, struct pt_error *err)
@@ -47,6 +48,7 @@ void decode_close(struct decode *d)
 	if (!d)
 		return;
 	pt_tokenizer_close(d->tok);
+	pt_json_free(d->labels);
 	pt_buf_release(&d->text);
 	free(d);
 }
@@ -54,11 +56,14 @@ void decode_close(struct decode *d)
 void decode_head(struct decode *d, const struct pt_st *head)
 {
 	enum pt_task task = pt_task_of_head(pt_st_meta(head, "task"));
-	const char *tokenizer = pt_st_meta(head, "tokenizer");
+	const char *tokenizer = pt_st_meta(head, "tokenizer"), *labels = pt_st_meta(head, "labels");
+	struct pt_error ignored = PT_ERROR_INIT;
 	struct pt_hex mine = pt_hex64(pt_tokenizer_digest(d->tok));
 
 	d->shifts = pt_task_shifts(task);
 	d->classes = pt_task_labels(task) && pt_task_per_token(task);
+	pt_json_free(d->labels);
+	d->labels = labels ? pt_json_parse(labels, strlen(labels), 0, "labels", &ignored) : NULL;
 	if (tokenizer && strcmp(tokenizer, mine.s))
 		pt_log(PT_WARN, "the stream was made with another tokenizer (%.20s) than this (%s)", tokenizer, mine.s);
 }
@@ -85,11 +90,12 @@ static void take(struct decode *d, struct pt_buf *out)
 	pt_buf_clear(&d->text);
 }
 
-static void target(struct decode *d, int32_t label, struct pt_buf *out)
+/* The name of a class or token, or its number. */
+static void name_of(struct decode *d, int32_t label, struct pt_buf *out)
 {
-	const char *s = d->classes ? NULL : pt_tokenizer_token(d->tok, label, NULL);
+	const char *s = d->classes ? label < 0 ? NULL : cJSON_GetStringValue(cJSON_GetArrayItem(d->labels, label)) :
+			pt_tokenizer_token(d->tok, label, NULL);
 
-	pt_buf_str(out, ARROW);
 	if (s)
 		add_text(out, s, strlen(s));
 	else
@@ -121,7 +127,8 @@ static int sequence(struct decode *d, const int32_t *ids, const int32_t *labels,
 			pt_decoder_flush(&dec, &d->text, err);
 		take(d, out);
 		if (other) {
-			target(d, labels[t], out);
+			pt_buf_str(out, ARROW);
+			name_of(d, labels[t], out);
 			pt_buf_str(out, DECODE_CLOSE);
 		}
 	}
@@ -134,6 +141,15 @@ static int sequence(struct decode *d, const int32_t *ids, const int32_t *labels,
 	return err->status;
 }
 
+/* Classes of tokens, with spaces between them. */
+static void classes(struct decode *d, const int32_t *ids, int64_t n, struct pt_buf *out)
+{
+	for (int64_t t = 0; t < n; t++) {
+		pt_buf_str(out, t ? " " : "");
+		name_of(d, ids[t], out);
+	}
+}
+
 int decode_example(struct decode *d, enum pt_kind kind, const struct pt_st *st, int64_t i, struct pt_buf *out,
 		   struct pt_error *err)
 {
@@ -144,6 +160,10 @@ int decode_example(struct decode *d, enum pt_kind kind, const struct pt_st *st, 
 	if (kind == PT_KIND_PREDICTIONS) {
 		if (pt_predictions_view(&p, st, err) || !p.ids)
 			return err->status;
+		if (d->classes) {
+			classes(d, p.ids + p.offsets[i], p.offsets[i + 1] - p.offsets[i], out);
+			return 0;
+		}
 		return sequence(d, p.ids + p.offsets[i], NULL, p.offsets[i + 1] - p.offsets[i], false, out, err);
 	}
 	if (pt_examples_view(&x, kind, st, err))

@@ -18,13 +18,13 @@ struct decode;
 int decode_open(struct decode **d, const char *model, struct pt_error *err);
 void decode_close(struct decode *d);
 
-/* What a HEAD says of task and tokenizer; another tokenizer than this one is a warning. */
+/* What a HEAD says of task, labels and tokenizer; another tokenizer than this one is a warning. */
 void decode_head(struct decode *d, const struct pt_st *head);
 
 /*
  * Append the text of example i of a record of kind examples, batch or predictions: special tokens as they
  * are, tokens with loss between DECODE_OPEN and DECODE_CLOSE; where the target is another token
- * or a class, it stands behind an arrow. A decoder's targets follow on "=>". Control characters are escaped.
+ * or a class, it stands behind an arrow. Predicted classes of tokens are their names. A decoder's targets follow on "=>". Control characters are escaped.
  */
 #define DECODE_OPEN "\xe2\x9f\xa6"	/* U+27E6 */
 #define DECODE_CLOSE "\xe2\x9f\xa7"	/* U+27E7 */
