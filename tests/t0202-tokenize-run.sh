@@ -126,7 +126,12 @@ test_that '--replace puts U+FFFD for what is not UTF-8' '
 	cmp a b'
 test_that 'an empty input is an error' '
 	exits 3 peft-tokenize -m "$M" -o out </dev/null 2>err
-	grep "^peft-tokenize: no examples: the input is empty$" err
+	grep "^peft-tokenize: standard input: no examples: the input is empty$" err
+	: >void
+	exits 3 peft-tokenize -m "$M" -o out void 2>err
+	grep "^peft-tokenize: void: no examples: the input is empty$" err
+	exits 3 peft-tokenize -m "$M" -o out void void 2>err
+	grep "^peft-tokenize: void and 1 more: no examples" err
 	echo | exits 3 peft-tokenize -m "$M" -o out 2>err
 	echo "{" | exits 3 peft-tokenize -m "$M" --skip-bad -o out 2>err
 	grep "but for bad lines" err

@@ -133,6 +133,28 @@ test_that 'input that is cut short is saved and refused' '
 	grep "empty input" err
 	test ! -e empty/adapter_model.safetensors'
 
+test_that 'a stream without examples is named, in training and in evaluation' '
+	. ./fixture.sh
+	"$sample" -n 2 --per 2 --length 30 examples | peft-batch --split 0.999 --part train >none.pts
+	exits 3 step -o none none.pts 2>err >/dev/null
+	grep "^peft-step: none.pts: a stream without a single example" err
+	exits 3 step -o none --eval none.pts b.pts 2>err >/dev/null
+	grep "^peft-step: none.pts: a stream without a single example" err
+	exits 3 peft-eval -m base --other-tokenizer none.pts 2>err >out
+	grep "^peft-eval: none.pts: a stream without a single example" err
+	test ! -s out'
+
+test_that 'a schedule that the stream does not hold is one warning' '
+	. ./fixture.sh
+	n=$(peft-view b.pts | sed -n "s/^ *total_steps *//p")
+	step -o long --steps $((n + 1)) --warmup 1 b.pts 2>err >/dev/null
+	grep "^peft-step: warning: --steps is $((n + 1)), the stream has $n: the run ends there" err
+	test "$(wc -l <err)" -eq 1
+	step -o warm --warmup "$n" b.pts 2>err >/dev/null
+	grep "^peft-step: warning: --warmup $n is all of the $n steps: the rate never reaches --lr" err
+	step -o exact --steps "$n" --warmup $((n - 1)) b.pts 2>err >/dev/null
+	test ! -s err'
+
 test_that 'a signal after a failure decides the status, and hides no cause' '
 	. ./fixture.sh
 	head -c 60000 b.pts >cut.pts

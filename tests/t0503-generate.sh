@@ -17,6 +17,12 @@ test_that 'greedy text is the same from options, lines and JSON, with any thread
 test_that 'an adapter changes the text' '
 	peft-generate -m base -a a --max-tokens 12 --prompt "The lamp" --prompt "1 and 2" >with
 	exits 1 cmp one with'
+test_that 'an input without a prompt is named' '
+	: >void
+	exits 3 peft-generate -m base void 2>err
+	grep "^peft-generate: void: no prompt: the input is empty" err
+	exits 3 peft-generate -m base 2>err
+	grep "^peft-generate: standard input: no prompt" err'
 test_that 'JSON: prompt, completion, text, why it ended' '
 	peft-generate -m base --max-tokens 5 --json sums-test.jsonl >out
 	test "$(wc -l <out)" -eq 4

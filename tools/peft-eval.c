@@ -203,7 +203,7 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		return err->status;
 	if (!o.head)
 		return pt_error(err, PT_DATA, "%s: no HEAD begins it", pt_reader_name(j->in));
-	if (load_open(&j->l, &o, err) || pt_device_plan(&j->plan, j->l.dev, err))
+	if (pt_loop_some(o.head, pt_reader_name(j->in), err) || load_open(&j->l, &o, err) || pt_device_plan(&j->plan, j->l.dev, err))
 		return err->status;
 	j->bf16 = load_bf16(&j->l, dtype);
 	j->compare = has_bare(j);

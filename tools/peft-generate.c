@@ -192,6 +192,8 @@ static int from_files(struct job *j, const struct pt_tool *t, struct pt_error *e
 			st = from_line(j, &b.line[i], err);
 	}
 	pt_source_close(&src);
+	if (!st && !j->done && count)
+		st = pt_source_none((const char *const *)t->operand, t->noperands, "no prompt: the input is empty", err);
 	return st;
 }
 

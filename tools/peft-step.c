@@ -150,8 +150,14 @@ static int find_schedule(struct step_tool *s, struct pt_error *err)
 
 	if (pt_loop_total(s->head, &total, err))
 		return err->status;
+	if (o.steps && total && o.steps > total)
+		tool_warn("--steps is %lld, the stream has %lld: the run ends there, in the middle of the schedule",
+			  (long long)o.steps, (long long)total);
 	if (o.steps)
 		total = o.steps;
+	if (total && o.warmup >= total)
+		tool_warn("--warmup %lld is all of the %lld steps: the rate never reaches --lr", (long long)o.warmup,
+			  (long long)total);
 	*sc = (struct pt_schedule){ .kind = (enum pt_schedule_kind)o.schedule, .lr = o.lr, .warmup = o.warmup,
 				    .total = total };
 	if (!total && sc->kind != PT_SCHEDULE_CONSTANT)
@@ -325,6 +331,8 @@ static int run(struct step_tool *s, struct pt_error *err)
 	    pt_reader_head(s->in, &s->head, err))
 		return err->status;
 	s->reads = false;
+	if (pt_loop_some(s->head, pt_reader_name(s->in), err))
+		return err->status;
 	if (find_schedule(s, err) || open_model(s, err) || put_options(s, err))
 		return err->status;
 	if (o.plan)

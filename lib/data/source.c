@@ -66,6 +66,15 @@ void pt_source_close(struct pt_source *s)
 	memset(s, 0, sizeof *s);
 }
 
+int pt_source_none(const char *const *paths, int npaths, const char *what, struct pt_error *err)
+{
+	const char *name = npaths && strcmp(paths[0], "-") ? paths[0] : "standard input";
+
+	if (npaths > 1)
+		return pt_error(err, PT_DATA, "%s and %d more: %s", name, npaths - 1, what);
+	return pt_error(err, PT_DATA, "%s: %s", name, what);
+}
+
 bool pt_source_regular(const char *const *paths, int npaths)
 {
 	for (int i = 0; i < npaths; i++)

@@ -86,6 +86,9 @@ void pt_source_close(struct pt_source *s);
 /* What is there by now, at least a line. PT_DATA: not text, a JSON array, damaged. PT_STOPPED: by a signal. */
 int pt_source_block(struct pt_source *s, struct pt_block *b, struct pt_error *err);
 
+/* PT_DATA "what" of the input by its name: the first of several. */
+int pt_source_none(const char *const *paths, int npaths, const char *what, struct pt_error *err);
+
 /* Whether all files are regular, so that they can be read twice. */
 bool pt_source_regular(const char *const *paths, int npaths);
 

@@ -413,7 +413,8 @@ int pt_tokenize_run(const struct pt_tokenize_options *o, const char *const *path
 			break;
 	}
 	if (!err->status && !found)
-		pt_error(err, PT_DATA, "no examples: the input is empty%s", counts->bad ? " but for bad lines" : "");
+		pt_source_none(paths, npaths, counts->bad ? "no examples: the input is empty but for bad lines" :
+			       "no examples: the input is empty", err);
 	if (!err->status)
 		finish(&r, &src, err);
 out:

@@ -32,6 +32,18 @@ int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error 
 	return head_int(head, "total_steps", total, err);
 }
 
+int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error *err)
+{
+	int64_t total;
+
+	if (pt_loop_total(head, &total, err))
+		return err->status;
+	if (!total && pt_st_meta(&head->st, "total_steps"))
+		return pt_error(err, PT_DATA, "%s: a stream without a single example: look at what peft-batch read, and at its --split",
+				name);
+	return 0;
+}
+
 int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err)
 {
 	if (head_int(head, "max_tokens", &b->tokens, err) || head_int(head, "max_seqs", &b->seqs, err) ||
@@ -230,7 +242,7 @@ static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_err
 	if (!status && !((status = same_meta(l->head, head, "tokenizer", l->o.eval, err)) ||
 			 (status = same_meta(l->head, head, "task", l->o.eval, err)) ||
 			 (status = same_meta(l->head, head, "labels", l->o.eval, err))))
-		status = pt_loop_bounds(head, b, err);
+		status = pt_loop_some(head, l->o.eval, err) ? err->status : pt_loop_bounds(head, b, err);
 	if (!status && !b->tokens)
 		status = pt_error(err, PT_DATA, "%s: its HEAD has no bounds", l->o.eval);
 	pt_reader_close(r);

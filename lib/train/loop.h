@@ -57,6 +57,8 @@ struct pt_loop {
 
 /* Steps of the run as the HEAD tells them; 0: it does not. PT_DATA where it tells nonsense. */
 int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error *err);
+/* PT_DATA naming the stream where its HEAD says that there is no step in it. */
+int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error *err);
 /* Bounds of a batch stream; zeros where the HEAD has none. */
 int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err);
 
