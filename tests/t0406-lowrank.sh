@@ -113,4 +113,29 @@ test_that 'vera, loha, lokr: what cannot be is refused' '
 	sed "s/\"r\": 4/\"r\": 5/" vera/adapter_config.json >bad/adapter_config.json
 	exits 3 peft-eval -m base -a bad held.pts 2>err
 	grep "vera_A is F32" err'
+test_that 'rows of tokens: beside LoRA, seen, generated with, and refused where they cannot be' '
+	. ./fixture.sh
+	peft-init -m base --tokens 4,20-60 -o rows >table
+	grep -E "embed_tokens +Embedding .* 42 of [0-9]+ x 16 " table
+	peft-step -q -m base -a rows --lr 3e-2 -o trained b.pts >/dev/null
+	peft-cmp rows/adapter_model.safetensors trained/adapter_model.safetensors >differ || :
+	grep token_adapter.trainable_tokens_delta differ
+	grep lora_B differ
+	peft-generate -q -m base -a trained -n 5 --prompt 1+1= >text
+	test -s text
+	peft-merge -q -m base -a trained -o merged-rows
+	near "$(loss trained)" "$(peft-eval -m merged-rows held.pts | sed -n "s/^loss[^0-9]*\([0-9.]*\).*/\1/p")"
+	for o in "5,5:named twice" "5,99999:token 99999 is no row of model.embed_tokens" "5-x:is not numbers"; do
+		exits 2 peft-init -m base -t tokens --tokens ${o%%:*} -o none 2>err
+		grep "${o#*:}" err
+	done
+	exits 2 peft-init -m base -t tokens -o none 2>err
+	grep "token_indices: no list of ids" err
+	exits 2 peft-init -m base -t tokens --tokens 5 --targets q_proj -o none 2>err
+	grep "only rows of embeddings can train alone" err
+	exits 2 peft-init -m base --tokens 5 --targets embed_tokens -o none 2>err
+	grep "model.embed_tokens is both a target and in trainable_token_indices" err
+	exits 2 peft-init -m base --tokens 5 --save-modules embed_tokens -o none 2>err
+	grep "model.embed_tokens trains whole" err
+	test ! -e none'
 test_done

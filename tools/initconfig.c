@@ -185,7 +185,7 @@ static cJSON *number_list(const char *text, struct pt_error *err)
 			if (end == p)
 				goto bad;
 		}
-		if (to < from || to > 100000 || (*end && *end != ','))
+		if (to < from || to > 1 << 20 || (*end && *end != ','))
 			goto bad;
 		for (long i = from; i <= to; i++)
 			cJSON_AddItemToArray(list, cJSON_CreateNumber((double)i));

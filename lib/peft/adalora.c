@@ -50,6 +50,7 @@ static const struct pt_option options[] = {
 	{ .name = "init", .key = "init_lora_weights", .kind = PT_OPTION_WORD, .arg = "HOW", .words = "default=true|false",
 	  .help = "default or false" },
 	PT_LORA_OPTION_BIAS,
+	PT_LORA_OPTION_TOKENS,
 	{ 0 }
 };
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "peft/adapter_priv.h"
+#include "peft/tokens.h"
 
 static int start(struct pt_adapter **out, struct pt_model *m, bool trainable, struct pt_error *err)
 {
@@ -73,7 +73,9 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 					a->method->name);
 		st = a->method->create(a, &a->site[i], err);
 	}
-	return st ? st : pt_adapter_replace_all(a, err);
+	if (!st)
+		st = pt_adapter_replace_all(a, err);
+	return st ? st : pt_tokens_beside(a, err);
 }
 
 bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w)
@@ -97,6 +99,8 @@ static int hook_in(struct pt_adapter *a, struct pt_error *err)
 		for (int k = 0; s->piece && k < s->site->npieces && !st; k++)
 			st = pt_site_add_hook(s->site->piece[k], &s->piece[k], err);
 	}
+	if (!st)
+		st = pt_tokens_hook_in(a, err);
 	pt_adapter_enable(a, true);
 	return st;
 }
@@ -176,7 +180,8 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 {
 	static const char key[] = "modules_to_save";
 	const char *name;
-	int st = list_heads(a, key, err);
+	/* A method that has no such key saves heads in PEFT not even where they are new. */
+	int st = strstr(a->method->defaults, key) ? list_heads(a, key, err) : 0;
 
 	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {
 		const struct pt_weight *w = &a->model->weight[i];
@@ -271,6 +276,8 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = set_fan(a, err);
 	for (int i = 0; i < a->nsites && !st && a->method->init; i++)
 		st = a->method->init(a, &a->site[i], seed, err);
+	if (!st)
+		st = pt_tokens_init(a, seed, err);
 	if (!st && a->method->settle)
 		st = a->method->settle(a, err);
 	return st;
@@ -445,6 +452,7 @@ void pt_adapter_close(struct pt_adapter *a)
 			pt_site_remove_hook(s->site->piece[k], &s->piece[k]);
 		free(s->piece);
 	}
+	pt_tokens_release(a);
 	pt_adapter_precondition_release(a);
 	if (a->method && a->method->release)
 		a->method->release(a);
@@ -493,6 +501,7 @@ void pt_adapter_enable(struct pt_adapter *a, bool on)
 		for (int k = 0; s->piece && k < s->site->npieces; k++)
 			s->piece[k].enabled = on;
 	}
+	pt_tokens_enable(a, on);
 	for (size_t i = 0; i < a->nweights; i++)
 		a->weight[i].weight->use = on ? &a->weight[i].param->t : &a->weight[i].weight->t;
 }
@@ -521,7 +530,7 @@ int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *val
 		st = a->method->merge(a, s, w, value, err);
 		*changed = true;
 	}
-	return st;
+	return st ? st : pt_tokens_merge(a, w, value, changed, err);
 }
 
 struct pt_tensor *pt_adapter_loss(struct pt_run *run, struct pt_adapter *a)

@@ -41,6 +41,8 @@ struct pt_adapter {
 	int nsites;
 	struct pt_adapter_weight *weight;
 	size_t nweights, cap_weights;
+	struct pt_token_rows **rows;	/* tokens.h */
+	int nrows;
 	struct pt_adapter_tensor *tensor;	/* all of the files, in the order of creation */
 	size_t ntensors, cap_tensors;
 	char **made;			/* keys that the method's save() makes */

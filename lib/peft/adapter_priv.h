@@ -62,6 +62,8 @@ bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight
 
 /* tensors.c: to the order of files, or from it, of a tensor with groups. */
 void pt_adapter_regroup(const struct pt_adapter_tensor *t, const float *from, float *to, bool to_file);
+/* tensors.c: p once more under another name, which a file need not have. */
+int pt_adapter_twin(struct pt_adapter *a, const char *key, struct pt_param *p, struct pt_error *err);
 /* tensors.c: values of all tensors from the open files; every key must be used. */
 int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err);
 

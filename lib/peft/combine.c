@@ -21,6 +21,8 @@ static int check(struct pt_adapter *const *a, int n, const struct pt_combine_opt
 			return pt_error(err, PT_USAGE, "full training gives models: they are not combined");
 		if (a[i]->method != a[0]->method)
 			return pt_error(err, PT_USAGE, "%s and %s are not combined", a[0]->method->name, a[i]->method->name);
+		if (a[i]->nrows)
+			return pt_error(err, PT_USAGE, "adapters with rows of tokens are not combined");
 		if (a[i]->task != a[0]->task)
 			return pt_error(err, PT_USAGE, "the adapters are for different tasks");
 		if (!isfinite(o->weight[i]))

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "peft/adapter_priv.h"
+#include "peft/tokens.h"
 
 struct line {
 	char name[200];			/* path with '#' for the layer */
@@ -110,6 +110,24 @@ static void add_weights(struct table *t, const struct pt_adapter *a)
 	}
 }
 
+static void add_rows(struct table *t, const struct pt_adapter *a)
+{
+	for (int i = 0; i < a->nrows; i++) {
+		const struct pt_token_rows *r = a->rows[i];
+
+		for (int k = 0; k < r->nplaces; k++) {
+			const struct pt_site *s = r->place[k].site;
+			struct line l = { .module = k ? "tied" : s->module };
+
+			name_of(s->path, s->layer, l.name, sizeof l.name);
+			snprintf(l.shape, sizeof l.shape, "%" PRId64 " of %" PRId64 " x %" PRId64, r->n, s->weight->t.shape[0],
+				 s->weight->t.shape[1]);
+			l.elements = k ? 0 : pt_tensor_count(&r->value->t);
+			add(t, &l, s->layer);
+		}
+	}
+}
+
 static int width(const struct table *t, size_t offset, int least)
 {
 	for (size_t i = 0; i < t->n; i++) {
@@ -166,6 +184,7 @@ void pt_adapter_describe(const struct pt_adapter *a, struct pt_buf *out)
 	int64_t trains = pt_params_count(&a->params), all = count_all(a);
 
 	add_sites(&t, a);
+	add_rows(&t, a);
 	add_weights(&t, a);
 	if (t.err.status)
 		out->failed = true;

@@ -36,6 +36,7 @@ const struct pt_option pt_lora_options[] = {
 	  .words = "default=true|false|gaussian|orthogonal|pissa|olora",
 	  .help = "default, false, gaussian, orthogonal, pissa or olora" },
 	PT_LORA_OPTION_BIAS,
+	PT_LORA_OPTION_TOKENS,
 	{ 0 }
 };
 
@@ -49,7 +50,7 @@ static int refuse_variants(const struct pt_adapter *a, struct pt_error *err)
 {
 	static const char *const key[] = {
 		"use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication",
-		"megatron_config", "monteclora_config", "trainable_token_indices", "use_bdlora", "velora_config",
+		"megatron_config", "monteclora_config", "use_bdlora", "velora_config",
 	};
 
 	for (size_t i = 0; i < sizeof key / sizeof key[0]; i++) {

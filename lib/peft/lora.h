@@ -47,6 +47,9 @@ struct pt_lora {
 #define PT_LORA_OPTION_BIAS \
 	{ .name = "bias", .key = "bias", .kind = PT_OPTION_WORD, .arg = "WHICH", .words = "none|all|lora_only", \
 	  .help = "biases that train: none, all or lora_only" }
+#define PT_LORA_OPTION_TOKENS \
+	{ .name = "tokens", .key = "trainable_token_indices", .kind = PT_OPTION_NUMBERS, .arg = "LIST", \
+	  .help = "ids of tokens whose rows of the embedding train, as in 5,300-310" }
 
 extern const struct pt_option pt_lora_options[];
 const char *pt_lora_targets(const struct pt_model *m);

@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "model/save.h"
-#include "peft/adapter_priv.h"
+#include "peft/tokens.h"
 
 int pt_merge_init(struct pt_merge *mg, struct pt_model *m, struct pt_adapter *a,
 		  const struct pt_merge_options *o, struct pt_error *err)
@@ -38,6 +38,10 @@ static bool acts_on(const struct pt_adapter *a, const struct pt_weight *w)
 		if (pt_adapter_site_has(&a->site[i], w))
 			return true;
 	}
+	for (int i = 0; i < a->nrows; i++) {
+		if (pt_tokens_has(a->rows[i], w))
+			return true;
+	}
 	return false;
 }
 
@@ -46,10 +50,21 @@ static bool adapted(const struct pt_merge *mg, const struct pt_weight *w)
 	return mg->a && (pt_adapter_replaced(mg->a, w) || acts_on(mg->a, w));
 }
 
+/* Whether both have the same rows of tokens, and so stay equal. */
+static bool share_rows(const struct pt_adapter *a, const struct pt_weight *w)
+{
+	for (int i = 0; a && i < a->nrows; i++) {
+		if (pt_tokens_has(a->rows[i], w) && pt_tokens_has(a->rows[i], w->tied))
+			return true;
+	}
+	return false;
+}
+
 /* Whether w is written under its twin's name alone. */
 static bool stays_tied(const struct pt_merge *mg, const struct pt_weight *w)
 {
-	return w->tied && w->use->data == w->tied->use->data && !adapted(mg, w) && !adapted(mg, w->tied);
+	return w->tied && w->use->data == w->tied->use->data &&
+	       ((!adapted(mg, w) && !adapted(mg, w->tied)) || share_rows(mg->a, w));
 }
 
 /* A weight that the base lacks is stored as the first matrix of the base is. */

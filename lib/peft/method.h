@@ -109,7 +109,7 @@ struct pt_method {
 	 * all of whose keys it has, as given or by default. NULL: none are needed; such a method comes last.
 	 */
 	const char *sets;
-	const char *paper;
+	const char *paper;		/* NULL: there is none */
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
 	bool no_conv1d;			/* PEFT has it for no module that stores its weight transposed */

@@ -79,6 +79,21 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 	return err->status;
 }
 
+int pt_adapter_twin(struct pt_adapter *a, const char *key, struct pt_param *p, struct pt_error *err)
+{
+	struct pt_adapter_tensor *t;
+
+	if (pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err))
+		return err->status;
+	t = &a->tensor[a->ntensors];
+	*t = (struct pt_adapter_tensor){ .param = p, .twin = true, .optional = true };
+	t->key = pt_strdup(key, err);
+	if (!t->key)
+		return err->status;
+	a->ntensors++;
+	return 0;
+}
+
 void pt_adapter_grouped(struct pt_adapter *a, int groups)
 {
 	a->tensor[a->ntensors - 1].groups = groups;

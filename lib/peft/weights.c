@@ -120,29 +120,21 @@ static bool adapted(const struct pt_adapter *a, const struct pt_weight *w)
 /* The other end of a tied embedding trains along under a second name: ensure_weight_tying. */
 static int replace_twin(struct pt_adapter *a, struct pt_weight *w, struct pt_error *err)
 {
-	const struct pt_adapter_weight *of;
-	struct pt_adapter_tensor *t;
-	int st;
+	struct pt_param *p = pt_adapter_replaced(a, w)->param;
 
 	for (int i = 0; i < a->model->nweights; i++) {
 		struct pt_weight *o = &a->model->weight[i];
+		char *key;
+		int st;
 
 		if (o == w || (o->tied != w && w->tied != o) || pt_adapter_replaced(a, o))
 			continue;
-		of = pt_adapter_replaced(a, w);
-		st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
-		if (!st)
-			st = pt_grow(&a->weight, &a->cap_weights, a->nweights + 1, sizeof *a->weight, err);
-		if (st)
-			return st;
-		of = pt_adapter_replaced(a, w);
-		t = &a->tensor[a->ntensors];
-		*t = (struct pt_adapter_tensor){ .param = of->param, .twin = true };
-		t->key = pt_format(err, "%s%s", pt_key_prefix(a->method), o->path);
-		if (!t->key)
+		key = pt_format(err, "%s%s", pt_key_prefix(a->method), o->path);
+		st = key ? pt_adapter_twin(a, key, p, err) : err->status;
+		free(key);
+		if (st || pt_grow(&a->weight, &a->cap_weights, a->nweights + 1, sizeof *a->weight, err))
 			return err->status;
-		a->ntensors++;
-		a->weight[a->nweights++] = (struct pt_adapter_weight){ o, of->param };
+		a->weight[a->nweights++] = (struct pt_adapter_weight){ o, p };
 	}
 	return 0;
 }

@@ -38,7 +38,7 @@ static void row_of(const struct pt_method *m, char begin[200], char end[20])
 static void table(void **state)
 {
 	const struct pt_method *m;
-	char begin[200], end[20], entry[100], paper[200];
+	char begin[200], end[20], entry[100], paper[200] = "";
 
 	(void)state;
 	for (int i = 0; (m = pt_method_at(i)); i++) {
@@ -53,7 +53,8 @@ static void table(void **state)
 		snprintf(entry, sizeof entry, "\n.It Cm %s\n", m->name);
 		if (!strstr(page.data, entry))
 			fail_msg("peft-methods(7) has no entry for %s", m->name);
-		snprintf(paper, sizeof paper, "%.*s", (int)strcspn(m->paper, ","), m->paper);
+		if (m->paper)
+			snprintf(paper, sizeof paper, "%.*s", (int)strcspn(m->paper, ","), m->paper);
 		if (!strstr(page.data, paper))
 			fail_msg("peft-methods(7) does not name %s", paper);
 	}
