@@ -186,6 +186,9 @@ test_that 'the start of a big file is there at once; a closed pipe ends it silen
 test_that 'options that exclude each other' '
 	exits 2 peft-view --json --tsv e.pts 2>err
 	exits 2 peft-view --stats --values e.pts 2>err
+	exits 2 peft-view --families --stats 2>err
+	exits 2 peft-view -n 1 base 2>err
+	grep "^peft-view: base: -n is for streams, and this is a model" err
 	exits 1 sh -c "peft-view e.pts >/dev/full" 2>err
 	grep "^peft-view: standard output: cannot write" err'
 test_done

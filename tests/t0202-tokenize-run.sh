@@ -81,7 +81,9 @@ test_that 'the first bad line is named whatever the threads do' '
 test_that 'what a line may be bad for' '
 	while read -r part line; do
 		printf "%b\n" "$line" >one.jsonl
-		exits 3 peft-tokenize -m "$M" --format jsonl --labels good,fine -o out one.jsonl 2>err
+		l=
+		case $line in *label*) l="--labels good,fine" ;; esac
+		exits 3 peft-tokenize -m "$M" --format jsonl $l -o out one.jsonl 2>err
 		grep -e "^peft-tokenize: one.jsonl:1: .*$part" err
 	done <<-"X"
 	chat {"messages":[{"role":"user","content":"x"}]}
@@ -203,4 +205,13 @@ test_that 'any number of lines and bytes in a line' '
 	awk "BEGIN { for (i = 0; i < 60000; i++) printf \"kettle \"; print \"\" }" >long.txt
 	peft-tokenize -m "$M" --chunk 128 long.txt | show | wc -l | grep -xE "[0-9]{3,}"
 	printf "x" | peft-tokenize -m "$M" | show | wc -l | grep -x 1'
+test_that 'options that only other tasks have a use for are refused' '
+	echo ab >line
+	for o in "--max-target 4" "--labels a,b"; do
+		exits 2 peft-tokenize -m "$M" $o line 2>err >out
+		grep "^peft-tokenize: ${o% *} has no effect with --task lm" err
+	done
+	exits 2 peft-tokenize -m "$M" --task class --labels a,b --eos line 2>err >out
+	grep "^peft-tokenize: --eos has no effect with --task class" err
+	peft-tokenize -m "$M" --task class --labels a,b --no-eos line >out'
 test_done

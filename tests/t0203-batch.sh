@@ -69,7 +69,7 @@ test_that 'zstd in, zstd out' '
 	cmp a b'
 test_that 'misuse is refused' '
 	exits 2 peft-batch -b 4 --tokens 100 in.pts 2>err
-	grep "^peft-batch: -b and --tokens" err
+	grep "^peft-batch: --tokens and --batch-size do not go together" err
 	exits 2 peft-batch --split 0.1 in.pts 2>err
 	grep -e "--part train or --part held" err
 	exits 2 peft-batch --part train in.pts 2>err
@@ -181,4 +181,12 @@ test_that 'an input is never the output' '
 	exits 2 peft-tokenize -m "$DATA/examples/base" -o notes.txt notes.txt
 	cmp notes.txt "$DATA/examples/notes.txt"
 	cmp same.pts kept.pts'
+test_that 'options without effect are refused' '
+	exits 2 peft-batch --part held in.pts 2>err
+	grep "has no effect without --split" err
+	exits 2 peft-batch --split-seed 1 in.pts 2>err
+	grep "has no effect without --split" err
+	exits 2 peft-batch -b 2 --tokens 8 in.pts 2>err
+	exits 2 peft-batch --mask-random 0 in.pts 2>err
+	grep "^peft-batch: in.pts: --mask-prob, .* of the task mlm" err'
 test_done

@@ -117,7 +117,7 @@ test_that 'what matches nothing is an error, nothing is made' '
 		test ! -e none
 	done
 	exits 2 peft-init -m base --targets q_proj,qproj -o none 2>err
-	grep -x "peft-init: target_modules: .qproj. matches no module of the model" err
+	grep -x "peft-init: --targets: .qproj. matches no module of the model" err
 	exits 2 peft-init -o none 2>err
 	exits 2 peft-init -m base 2>err
 	test -z "$(find . -name ".*.tmp.*")"'
@@ -126,4 +126,13 @@ test_that 'a stop signal leaves nothing' '
 	kill -s TERM $! 2>/dev/null || :
 	wait $! || test ! -e stopped
 	test -z "$(find . -name ".*.tmp.*")"'
+test_that 'messages name what was given: no temporary names, no empty names, no lines in labels' '
+	exits 1 peft-init -q -m base -o none/at/all 2>err
+	grep "^peft-init: none/at/all: cannot make the directory" err
+	exits 2 peft-init -q -m "" -o none 2>err
+	grep "^peft-init: option -m: the argument is empty$" err
+	test "$(wc -l <err)" -eq 1
+	exits 2 peft-init -q -m base --task class --labels "$(printf "a\nb"),c" -o none 2>err
+	grep "has a control character" err
+	test "$(wc -l <err)" -eq 1'
 test_done

@@ -133,6 +133,19 @@ test_that 'input that is cut short is saved and refused' '
 	grep "empty input" err
 	test ! -e empty/adapter_model.safetensors'
 
+test_that 'what is no adapter is told with the cure' '
+	. ./fixture.sh
+	mkdir -p stopped/checkpoints
+	exits 3 peft-eval -q -m base -a stopped --other-tokenizer b.pts 2>err
+	grep "stopped: a run of peft-step was stopped there: the same command ends it, and stopped/checkpoints/step-\* are adapters" err
+	exits 2 peft-eval -q -m base -a base --other-tokenizer b.pts 2>err
+	grep "^peft-eval: -a base is the directory of -m" err
+	exits 2 peft-step -q -m base -a ./base/ -o none b.pts 2>err >/dev/null
+	grep "^peft-step: -a ./base/ is the directory of -m" err
+	test ! -e none
+	exits 2 peft-step -d foo -m base -a init -o none b.pts 2>err >/dev/null
+	grep "^peft-step: no device .foo.: auto, cpu, cuda or cuda:N$" err'
+
 test_that 'a stream without examples is named, in training and in evaluation' '
 	. ./fixture.sh
 	"$sample" -n 2 --per 2 --length 30 examples | peft-batch --split 0.999 --part train >none.pts

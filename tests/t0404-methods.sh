@@ -95,9 +95,9 @@ test_that 'virtual tokens: room is left for them, text goes on behind them, and 
 	peft-init -q -m base -t prompt --init vocab -o vocab
 	exits 1 cmp said/adapter_model.safetensors vocab/adapter_model.safetensors
 	exits 2 peft-init -q -m base -t prompt --init text -o none 2>err
-	grep "wants prompt_tuning_init_text" err
+	grep "wants --init-text" err
 	exits 2 peft-init -q -m base -t prompt --init-text x -o none 2>err
-	grep "is of use to prompt_tuning_init TEXT alone" err
+	grep "no effect without --init text" err
 	peft-init -q -m base -t prefix --init text --init-text "1 + 2 = 3, 2 + 3 = 5" --virtual-tokens 6 -o read
 	exits 1 grep init_text read/adapter_config.json
 	grep "\"init_weights\": null" read/adapter_config.json
@@ -108,11 +108,11 @@ test_that 'virtual tokens: room is left for them, text goes on behind them, and 
 	exits 2 peft-init -q -m base -t prefix --init text --init-text x --virtual-tokens 100 -o none 2>err
 	grep "tokens for 100 virtual ones" err
 	exits 2 peft-init -q -m base -t prefix --init text -o none 2>err
-	grep "init_weights text and init_text go together" err
+	grep "^peft-init: --init text and --init-text go together" err
 	exits 2 peft-init -q -m base -t prefix --init text --init-text x --projection -o none 2>err
 	grep "without a projection" err
 	exits 2 peft-init -q -m base -t prompt --virtual-tokens 100000 -o none 2>err
-	grep "num_virtual_tokens is 100000, the model has" err'
+	grep "virtual-tokens is 100000, the model has" err'
 test_that 'a prompt that contradicts itself is refused, named, with 3' '
 	cp -R init-prompt badprompt
 	sed "s/\"token_dim\": 16/\"token_dim\": 12/" init-prompt/adapter_config.json >badprompt/adapter_config.json
@@ -135,7 +135,27 @@ test_that 'LoRA+: another run, gone on with only as it was begun; refused where 
 	exits 2 peft-step -q -m base -a init-ia3 --loraplus 4 -o refused b.pts 2>err
 	grep "LoRA+ is for adapters that train a lora_B; ia3 has none" err
 	exits 2 peft-step -q -m base -a init-lora --loraplus-embedding 1 -o refused b.pts 2>err
-	grep "wants --loraplus" err'
+	grep "has no effect without --loraplus" err'
+test_that 'what has no effect with the other options is refused, and keys are named as options' '
+	while read -r o; do
+		exits 2 peft-init -m base ${o%%:*} -o none 2>err
+		grep -F "peft-init: ${o#*:}" err
+		test ! -e none
+	done <<-END
+	-t prompt --init-text x:--init-text has no effect without --init text
+	-t prompt --init vocab --init-text x:--init-text has no effect without --init text
+	-t prompt --init text:--init TEXT wants --init-text
+	-t prefix --encoder-size 4:--encoder-size has no effect without --projection
+	-t prefix --no-projection --encoder-size 4:--encoder-size has no effect without --projection
+	-t ptuning --encoder-layers 2:--encoder-layers has no effect without --encoder lstm
+	--layers-pattern h:--layers-pattern has no effect without --layers
+	--layers 99:--layers: the model has no layer 99
+	--rank-pattern x=3:--rank-pattern:
+	--targets nope:--targets:
+	END
+	echo "{\"peft_type\": \"LORA\", \"layers_to_transform\": [99]}" >given.json
+	exits 2 peft-init -m base --config given.json -o none 2>err
+	grep "layers_to_transform: the model has no layer 99" err'
 test_that 'what a method has not is refused by name' '
 	for o in "ia3 --rank 4" "ia3 --alpha 2" "ln --layers 1" "bitfit --rank 2" "dora --feedforward x" "lora --feedforward x"; do
 		exits 2 peft-init -m base -t $o -o none 2>err
@@ -143,7 +163,7 @@ test_that 'what a method has not is refused by name' '
 		test ! -e none
 	done
 	exits 2 peft-init -m base -t ia3 --targets k_proj --feedforward down_proj -o none 2>err
-	grep "feedforward_modules: .down_proj. is not among target_modules" err
+	grep "feedforward: .down_proj. is not among --targets" err
 	exits 2 peft-init -m base -t ia3 --targets embed_tokens --feedforward embed_tokens -o none 2>err
 	grep "ia3 cannot act on it" err
 	exits 2 peft-init -m base -t bitfit --bias none -o none 2>err

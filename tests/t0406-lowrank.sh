@@ -43,7 +43,7 @@ test_that 'adalora: another number of steps is said, a schedule without pruning 
 	exits 2 peft-step -q -m base -a never -o x b.pts 2>err
 	grep "leave no step of .* for pruning" err
 	exits 2 peft-init -m base -t adalora -r 20 -o x 2>err
-	grep "target_r 20 is above init_r 12" err
+	grep "^peft-init: --rank 20 is above --init-rank 12" err
 	for o in "--rslora" "--rank-pattern q_proj=2" "--target-parameters x"; do
 		exits 2 peft-init -m base -t adalora $o -o x 2>err
 		grep "is not an option of the method adalora" err

@@ -127,8 +127,7 @@ static int write_out(const struct combine *c, struct pt_adapter *a, bool *same, 
 	st = pt_adapter_save(a, d.tmp, PT_SAVE_ALL, err);
 	if (!st)
 		return newdir_publish(&d, c->force, same, err);
-	newdir_abort(&d);
-	return st;
+	return newdir_abort(&d, err);
 }
 
 int combine_run(const struct combine *c, const struct combine_inputs *in, struct load *l, bool *same,

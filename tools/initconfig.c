@@ -297,6 +297,39 @@ static const struct init_value *value_given(const struct init_options *o, const 
 	return NULL;
 }
 
+/* Whether the configuration has what p->wants: a value that is not nothing, or that of a word. */
+static bool has_wanted(const struct pt_method *m, const struct pt_option *p, const cJSON *config, struct pt_error *err)
+{
+	size_t n = strcspn(p->wants, "=");
+	const struct pt_option *other = m->options;
+	const cJSON *v;
+	cJSON *word;
+	bool same;
+
+	while (other->key && (!other->name || strncmp(other->name, p->wants, n) || other->name[n]))
+		other++;
+	v = other->key ? pt_json_get(config, other->key) : NULL;
+	if (!p->wants[n] || !v)
+		return v && !cJSON_IsNull(v) && !cJSON_IsFalse(v);
+	word = word_value(other->words, p->wants + n + 1, err);
+	same = cJSON_Compare(v, word, true);
+	cJSON_Delete(word);
+	return same;
+}
+
+/* Each option that was given has an effect. */
+static int check_wanted(const struct init_options *o, const struct pt_method *m, const cJSON *config, struct pt_error *err)
+{
+	for (const struct pt_option *p = m->options; p && p->key; p++) {
+		size_t n = p->wants ? strcspn(p->wants, "=") : 0;
+
+		if (n && value_given(o, p->name) && !has_wanted(m, p, config, err) && !err->status)
+			pt_error(err, PT_USAGE, "--%s has no effect without --%.*s%s%s", p->name, (int)n, p->wants,
+				 p->wants[n] ? " " : "", p->wants[n] ? p->wants + n + 1 : "");
+	}
+	return err->status;
+}
+
 static int apply(const struct init_options *o, const struct pt_method *m, cJSON *config, struct pt_error *err)
 {
 	for (int i = 0; i < o->n; i++) {
@@ -309,7 +342,7 @@ static int apply(const struct init_options *o, const struct pt_method *m, cJSON 
 		if ((given || (p->preset && !o->config)) && set(config, p, given, err))
 			return err->status;
 	}
-	return 0;
+	return check_wanted(o, m, config, err);
 }
 
 static int find_method(const struct init_options *o, const cJSON *config, const struct pt_method **m,
@@ -379,4 +412,38 @@ int init_config(const struct init_options *o, cJSON **out, bool *full, struct pt
 	}
 	*out = config;
 	return 0;
+}
+
+/* Whether the text at p is the key, as a whole. */
+static bool is_key(const char *text, const char *p, const char *key)
+{
+	static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	size_t n = strlen(key);
+
+	return !strncmp(p, key, n) && (p == text || !strchr(word, p[-1])) && (!p[n] || !strchr(word, p[n]));
+}
+
+void init_explain(const struct init_options *o, struct pt_error *err)
+{
+	const struct pt_method *m = pt_method_find(o->method ? o->method : DEFAULT_METHOD);
+	struct pt_buf b = PT_BUF_INIT;
+
+	if (o->config || !m)
+		return;
+	for (const char *p = err->msg; *p; ) {
+		const struct pt_option *k = m->options;
+
+		/* Keys of one word are words of the language too. */
+		while (k && k->key && !(k->name && strchr(k->key, '_') && is_key(err->msg, p, k->key)))
+			k++;
+		if (k && k->key) {
+			pt_buf_printf(&b, "--%s", k->name);
+			p += strlen(k->key);
+		} else {
+			pt_buf_char(&b, *p++);
+		}
+	}
+	if (!b.failed && b.len)
+		pt_error(err, err->status, "%s", b.data);
+	pt_buf_release(&b);
 }

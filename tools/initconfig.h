@@ -39,9 +39,12 @@ int init_method_names(struct pt_buf *out, struct pt_error *err);
 /*
  * The configuration, to be completed by pt_adapter_new(); freed by
  * pt_json_free(). PT_USAGE: a method that is not known, an option that it has
- * not. *full: -t full; the result is NULL then, and status 0.
+ * not or that has no effect. *full: -t full; the result is NULL then, and status 0.
  */
 int init_config(const struct init_options *o, cJSON **out, bool *full, struct pt_error *err);
+
+/* What a method says of keys of its configuration is said of the options they came from, where no file was given. */
+void init_explain(const struct init_options *o, struct pt_error *err);
 
 /* "a,b" as a list on the heap of strings that point into *store; both freed by free(). */
 int init_names(const char *text, const char ***names, int *n, char **store, struct pt_error *err);

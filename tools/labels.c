@@ -34,7 +34,10 @@ static int check(char **labels, int n, struct pt_error *err)
 		st = pt_map_put(&map, labels[i], strlen(labels[i]), i, &old, err);
 		if (!st && !*labels[i])
 			st = pt_error(err, PT_USAGE, "label %d is empty", i + 1);
-		else if (!st && old >= 0)
+		for (const unsigned char *p = (const unsigned char *)labels[i]; !st && *p; p++)
+			if (*p < ' ' || *p == 127)
+				st = pt_error(err, PT_USAGE, "label '%s' has a control character", labels[i]);
+		if (!st && old >= 0)
 			st = pt_error(err, PT_USAGE, "label '%s' is there twice", labels[i]);
 	}
 	pt_map_release(&map);

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -183,7 +184,12 @@ static void check_base(const struct load *l, const struct load_options *o)
 
 int load_find(struct load *l, const struct load_options *o, struct pt_error *err)
 {
+	struct stat a, m;
+
 	memset(l, 0, sizeof *l);
+	if (o->adapter && !stat(o->adapter, &a) && !stat(o->model, &m) && a.st_dev == m.st_dev && a.st_ino == m.st_ino)
+		return pt_error(err, PT_USAGE, "-a %s is the directory of -m: peft-init makes an adapter, or a model to train (-t full)",
+				o->adapter);
 	if (o->adapter && pt_adapter_peek(o->adapter, &l->info, err))
 		return err->status;
 	if (pt_modeldir_open(&l->base, o->model, l->info.full ? PT_MODELDIR_NO_WEIGHTS : 0, err))

@@ -18,6 +18,23 @@
 #include "peft/adapter.h"
 #include "tool.h"
 
+int newdir_abort(struct newdir *d, struct pt_error *err)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+	char *at = d->tmp && d->path ? strstr(err->msg, d->tmp) : NULL, *rest;
+
+	if (at && (rest = pt_strdup(at + strlen(d->tmp), &ignored))) {
+		snprintf(at, sizeof err->msg - (size_t)(at - err->msg), "%s%s", d->path, rest);
+		free(rest);
+	}
+	if (d->tmp)
+		pt_dir_remove(d->tmp, &ignored);
+	free(d->tmp);
+	free(d->path);
+	*d = (struct newdir){ NULL, NULL };
+	return err->status;
+}
+
 int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 {
 	size_t n = strlen(path);
@@ -30,17 +47,13 @@ int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 	if (!d->path)
 		return err->status;
 	if (!access(d->path, F_OK) && !pt_is_dir(d->path)) {
-		newdir_abort(d);
-		return pt_error(err, PT_FAIL, "%s is not a directory", path);
+		pt_error(err, PT_FAIL, "%s is not a directory", path);
+		return newdir_abort(d, err);
 	}
 	slash = strrchr(d->path, '/');
 	n = slash ? (size_t)(slash - d->path) + 1 : 0;
 	d->tmp = pt_format(err, "%.*s.%.200s.tmp.%ld", (int)n, d->path, d->path + n, (long)getpid());
-	if (!d->tmp || pt_dir_remove(d->tmp, err) || pt_dir_make(d->tmp, err)) {
-		newdir_abort(d);
-		return err->status;
-	}
-	return 0;
+	return d->tmp && !pt_dir_remove(d->tmp, err) && !pt_dir_make(d->tmp, err) ? 0 : newdir_abort(d, err);
 }
 
 int newdir_check(const char *path, const char *input, const char *what, struct pt_error *err)
@@ -50,17 +63,6 @@ int newdir_check(const char *path, const char *input, const char *what, struct p
 	if (!stat(input, &in) && !stat(path, &out) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
 		return pt_error(err, PT_USAGE, "%s is the %s itself: give another -o", path, what);
 	return 0;
-}
-
-void newdir_abort(struct newdir *d)
-{
-	struct pt_error ignored = PT_ERROR_INIT;
-
-	if (d->tmp)
-		pt_dir_remove(d->tmp, &ignored);
-	free(d->tmp);
-	free(d->path);
-	*d = (struct newdir){ NULL, NULL };
 }
 
 /* Calls fn for each file of dir until it says no. */
@@ -256,9 +258,9 @@ static int put(const struct newdir *d, bool force, bool *same, struct pt_error *
 
 int newdir_publish(struct newdir *d, bool force, bool *same, struct pt_error *err)
 {
-	int st = tool_signal() ? pt_error(err, PT_STOPPED, "stopped by a signal") :
-				 put(d, force, same, err);
-
-	newdir_abort(d);
-	return st;
+	if (tool_signal())
+		pt_error(err, PT_STOPPED, "stopped by a signal");
+	else
+		put(d, force, same, err);
+	return newdir_abort(d, err);
 }

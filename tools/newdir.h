@@ -29,6 +29,7 @@ int newdir_check(const char *path, const char *input, const char *what, struct p
  * directory lacks are removed, all else stays. d is released, also on failure.
  */
 int newdir_publish(struct newdir *d, bool force, bool *same, struct pt_error *err);
-void newdir_abort(struct newdir *d);
+/* Removes what was written and releases d; err, where it is set, names the place where it would have stood. Its status. */
+int newdir_abort(struct newdir *d, struct pt_error *err);
 
 #endif

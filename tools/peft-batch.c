@@ -8,14 +8,15 @@
 static struct pt_batch_options o = { .accumulate = 1, .epochs = 1, .memory = (size_t)256 << 20,
 				    .mask = { .prob = 0.15, .replace = 0.8, .random = 0.1 } };
 static int64_t batch = 8, seed, split_seed, memory = (int64_t)256 << 20;
-static bool batch_given, split_given, part_given, zstd;
+static bool split_given, part_given, zstd;
 static const char *output = "-";
 static int part;
 
 static const struct pt_opt opts[] = {
 	{ .name = "batch-size", .letter = 'b', .type = PT_OPT_INT, .arg = "N", .value = &batch, .min = 1, .max = 1e6,
-	  .given = &batch_given, .help = "examples of a micro-batch (8)" },
+	  .help = "examples of a micro-batch (8)" },
 	{ .name = "tokens", .type = PT_OPT_INT, .arg = "N", .value = &o.tokens, .min = 1, .max = 1e8,
+	  .excludes = "batch-size",
 	  .help = "tokens of a micro-batch, packed by best fit, instead of -b" },
 	{ .name = "accumulate", .type = PT_OPT_INT, .arg = "N", .value = &o.accumulate, .min = 1, .max = 1e6,
 	  .help = "micro-batches of an optimiser step (1)" },
@@ -26,16 +27,16 @@ static const struct pt_opt opts[] = {
 	{ .name = "split", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.split, .max = 1, .given = &split_given,
 	  .help = "hold out this share of the examples; --part says which is written" },
 	{ .name = "part", .type = PT_OPT_CHOICE, .arg = "PART", .value = &part, .choices = "train|held",
-	  .given = &part_given, .help = "of --split: train or held" },
-	{ .name = "split-seed", .type = PT_OPT_INT, .arg = "SEED", .value = &split_seed, .max = 9e15,
+	  .given = &part_given, .wants = "split", .help = "of --split: train or held" },
+	{ .name = "split-seed", .type = PT_OPT_INT, .arg = "SEED", .value = &split_seed, .max = 9e15, .wants = "split",
 	  .help = "another split of the same share (0)" },
-	{ .name = "mask-prob", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.prob, .max = 1,
+	{ .name = "mask-prob", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.prob, .max = 1, .given = &o.masks,
 	  .help = "mlm: share of the tokens that are learned (0.15)" },
-	{ .name = "mask-replace", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.replace, .max = 1,
+	{ .name = "mask-replace", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.replace, .max = 1, .given = &o.masks,
 	  .help = "mlm: share of those that become a mask (0.8)" },
-	{ .name = "mask-random", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.random, .max = 1,
+	{ .name = "mask-random", .type = PT_OPT_FLOAT, .arg = "P", .value = &o.mask.random, .max = 1, .given = &o.masks,
 	  .help = "mlm: share of those that become a random token (0.1)" },
-	{ .name = "stream", .type = PT_OPT_FLAG, .value = &o.stream,
+	{ .name = "stream", .type = PT_OPT_FLAG, .value = &o.stream, .excludes = "memory",
 	  .help = "keep nothing: one epoch, in order, written while it is read" },
 	{ .name = "memory", .type = PT_OPT_INT, .arg = "BYTES", .value = &memory, .max = 9e15,
 	  .help = "examples kept in memory, the rest in TMPDIR (256Mi)" },
@@ -53,11 +54,8 @@ static const struct pt_opt_spec spec = {
 
 static int settings(struct pt_error *err)
 {
-	if (batch_given && o.tokens)
-		return pt_error(err, PT_USAGE, "-b and --tokens both say what a micro-batch holds: give one");
-	if (split_given != part_given)
-		return pt_error(err, PT_USAGE, split_given ? "--split wants --part train or --part held"
-				: "--part wants --split F, the share that is held out");
+	if (split_given && !part_given)
+		return pt_error(err, PT_USAGE, "--split wants --part train or --part held");
 	if (o.mask.replace + o.mask.random > 1 + 1e-9)
 		return pt_error(err, PT_USAGE, "--mask-replace and --mask-random are shares of one whole: %g and %g are more",
 				o.mask.replace, o.mask.random);

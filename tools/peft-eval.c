@@ -25,13 +25,13 @@ static const struct pt_opt opts[] = {
 	  .help = "adapter, or trained model directory" },
 	{ .name = "predictions", .type = PT_OPT_STRING, .arg = "FILE", .value = &predictions,
 	  .help = "write a stream of predictions; - is standard output" },
-	{ .name = "logits", .type = PT_OPT_FLAG, .value = &logits,
+	{ .name = "logits", .type = PT_OPT_FLAG, .value = &logits, .wants = "predictions",
 	  .help = "predictions hold the logits of all classes" },
-	{ .name = "loss", .type = PT_OPT_FLAG, .value = &losses,
+	{ .name = "loss", .type = PT_OPT_FLAG, .value = &losses, .wants = "predictions",
 	  .help = "predictions hold the loss of each example" },
 	{ .name = "classes", .type = PT_OPT_FLAG, .value = &classes,
 	  .help = "print precision, recall and F1 of each class too" },
-	{ .name = "base", .type = PT_OPT_FLAG, .value = &bare, .negatable = true,
+	{ .name = "base", .type = PT_OPT_FLAG, .value = &bare, .negatable = true, .wants = "adapter",
 	  .help = "evaluate the bare base too where it has a head for the task (default)" },
 	{ .name = "other-tokenizer", .type = PT_OPT_FLAG, .value = &other_tokenizer,
 	  .help = "take a stream of another tokenizer than the model's" },
@@ -152,20 +152,24 @@ static int head(struct job *j, const struct pt_record *in, struct pt_error *err)
 
 static void print_classes(const struct job *j, FILE *f)
 {
+	struct pt_buf name = PT_BUF_INIT;
 	double p, r, f1;
 
-	if (!classes || !pt_task_labels(j->l.feed.task) || j->l.feed.problem == PT_PROBLEM_REGRESSION)
+	if (!classes)
 		return;
 	fprintf(f, "\nclass\texamples\tprecision\trecall\tf1\n");
 	for (int c = 0; c < j->l.feed.nlabels; c++) {
 		int64_t n = pt_measure_class(&j->with.measure, c, &p, &r, &f1);
 
+		pt_buf_clear(&name);
 		if (j->l.labels && j->l.labels[c])
-			fprintf(f, "%s", j->l.labels[c]);
+			pt_buf_printable(&name, j->l.labels[c], strlen(j->l.labels[c]));
 		else
-			fprintf(f, "%d", c);
+			pt_buf_printf(&name, "%d", c);
+		fprintf(f, "%s", name.data ? name.data : "");
 		fprintf(f, "\t%lld\t%.6g\t%.6g\t%.6g\n", (long long)n, p, r, f1);
 	}
+	pt_buf_release(&name);
 }
 
 /* A line a result; beside it that of the base, else how often the most frequent class occurs. */
@@ -205,6 +209,9 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		return pt_error(err, PT_DATA, "%s: no HEAD begins it", pt_reader_name(j->in));
 	if (pt_loop_some(o.head, pt_reader_name(j->in), err) || load_open(&j->l, &o, err) || pt_device_plan(&j->plan, j->l.dev, err))
 		return err->status;
+	if (classes && (!pt_task_labels(j->l.feed.task) || j->l.feed.problem == PT_PROBLEM_REGRESSION))
+		return pt_error(err, PT_USAGE, "--classes: the task %s has no classes",
+				j->l.feed.problem == PT_PROBLEM_REGRESSION ? "regression" : pt_task_name(j->l.feed.task));
 	j->bf16 = load_bf16(&j->l, dtype);
 	j->compare = has_bare(j);
 	j->l.model->router_loss = pt_model_router_factor(j->l.model);
@@ -222,8 +229,6 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 
 	if (!model)
 		return pt_error(err, PT_USAGE, "-m DIR is needed");
-	if ((logits || losses) && !predictions)
-		return pt_error(err, PT_USAGE, "%s is of use with --predictions FILE only", logits ? "--logits" : "--loss");
 	st = predictions ? tool_check_output(predictions, err) : 0;
 	if (!st)
 		st = tool_check_same(predictions, t->operand, t->noperands, err);

@@ -24,21 +24,22 @@ static const struct pt_opt opts[] = {
 	  .help = "the base: a model directory or a name in the hub cache" },
 	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
 	  .help = "adapter, or trained model directory" },
-	{ .name = "prompt", .type = PT_OPT_LIST, .arg = "TEXT", .value = &prompts,
+	{ .name = "prompt", .type = PT_OPT_LIST, .arg = "TEXT", .value = &prompts, .empty = true, .excludes = "score",
 	  .help = "a prompt, instead of reading files; may be repeated" },
 	{ .name = "max-tokens", .type = PT_OPT_INT, .arg = "N", .value = &max_tokens, .min = 1, .max = 1 << 30,
 	  .help = "new tokens of a prompt, at most (256)" },
 	{ .name = "temperature", .type = PT_OPT_FLOAT, .arg = "X", .value = &temperature, .min = 0, .max = 1e6,
 	  .help = "draw tokens at this temperature; 0 takes the likeliest (0)" },
-	{ .name = "top-k", .type = PT_OPT_INT, .arg = "N", .value = &top_k, .max = 1 << 30,
+	{ .name = "top-k", .type = PT_OPT_INT, .arg = "N", .value = &top_k, .max = 1 << 30, .wants = "temperature",
 	  .help = "draw from the N likeliest tokens; 0: from all (0)" },
 	{ .name = "top-p", .type = PT_OPT_FLOAT, .arg = "P", .value = &top_p, .min = 1e-9, .max = 1,
+	  .wants = "temperature",
 	  .help = "draw from the likeliest tokens that reach probability P (1)" },
 	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "N", .value = &seed, .max = 9e15,
 	  .help = "seed of the draws (0)" },
 	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &count, .max = 9e15,
 	  .help = "stop after N prompts" },
-	{ .name = "json", .type = PT_OPT_FLAG, .value = &json,
+	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .excludes = "score",
 	  .help = "write a JSON object a line: prompt, text, end" },
 	{ .name = "score", .type = PT_OPT_FLAG, .value = &score,
 	  .help = "write no text, but how often it equals the line's completion" },
@@ -243,10 +244,8 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 
 	if (!model)
 		return pt_error(err, PT_USAGE, "-m DIR is needed");
-	if (json && score)
-		return pt_error(err, PT_USAGE, "--json and --score exclude each other");
-	if (prompts.n && (t->noperands || score))
-		return pt_error(err, PT_USAGE, "--prompt excludes %s", score ? "--score" : "files");
+	if (prompts.n && t->noperands)
+		return pt_error(err, PT_USAGE, "--prompt excludes files");
 	st = start(j, err);
 	if (!st)
 		st = prompts.n ? from_options(j, err) : from_files(j, t, err);

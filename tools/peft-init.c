@@ -186,7 +186,9 @@ static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 		pt_json_free(config);
 		return pt_error(err, PT_FAIL, "out of memory");
 	}
-	return pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, &tokenize, err);
+	if (pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, &tokenize, err))
+		init_explain(&init, err);
+	return err->status;
 }
 
 /* Where it comes from: the base, and this. */
@@ -221,8 +223,7 @@ static int write_dir(struct job *j, bool *same, struct pt_error *err)
 	st = pt_adapter_save(j->adapter, d.tmp, PT_SAVE_ALL, err);
 	if (!st)
 		return newdir_publish(&d, force, same, err);
-	newdir_abort(&d);
-	return st;
+	return newdir_abort(&d, err);
 }
 
 static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)

@@ -17,7 +17,6 @@ static struct pt_opt_list adapters;
 static struct combine combine;
 static int64_t threads;
 static int dtype;
-static bool dtype_given;
 
 #define DTYPES "stored|f32|bf16|f16"
 static const int types[] = { -1, PT_F32, PT_BF16, PT_F16 };
@@ -32,16 +31,16 @@ static const struct pt_opt opts[] = {
 	{ .name = "combine", .type = PT_OPT_STRING, .arg = "KIND", .value = &combine.kind,
 	  .help = "make one adapter of several: cat, svd, linear, ties, dare_linear, ..." },
 	{ .name = "rank", .letter = 'r', .type = PT_OPT_INT, .arg = "N", .value = &combine.rank, .min = 1, .max = 1 << 20,
-	  .given = &combine.rank_given, .help = "its rank, where that is free (the largest of theirs)" },
+	  .given = &combine.rank_given, .wants = "combine", .help = "its rank, where that is free (the largest of theirs)" },
 	{ .name = "density", .type = PT_OPT_FLOAT, .arg = "F", .value = &combine.density, .max = 1,
-	  .given = &combine.density_given, .help = "share of values that stay, where some are dropped" },
+	  .given = &combine.density_given, .wants = "combine", .help = "share of values that stay, where some are dropped" },
 	{ .name = "sign", .type = PT_OPT_CHOICE, .arg = "HOW", .value = &combine.sign, .choices = "total|frequency",
-	  .given = &combine.sign_given,
+	  .given = &combine.sign_given, .wants = "combine",
 	  .help = "elected by the total of values or by their frequency (total)" },
 	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "SEED", .value = &combine.seed, .max = INT64_MAX,
-	  .given = &combine.seed_given, .help = "of what is dropped at random (0)" },
+	  .given = &combine.seed_given, .wants = "combine", .help = "of what is dropped at random (0)" },
 	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &dtype, .choices = DTYPES,
-	  .given = &dtype_given,
+	  .excludes = "combine",
 	  .help = "type of the written tensors (stored: as the base has each)" },
 	{ .name = "device", .letter = 'd', .type = PT_OPT_STRING, .arg = "NAME", .value = &device,
 	  .help = "where it is computed (cpu)" },
@@ -84,8 +83,7 @@ static int merge(struct load *l, bool *same, struct pt_merge *mg, struct pt_erro
 	st = pt_merge_write(mg, d.tmp, err);
 	if (!st)
 		return newdir_publish(&d, combine.force, same, err);
-	newdir_abort(&d);
-	return st;
+	return newdir_abort(&d, err);
 }
 
 static int merge_one(struct load *l, struct pt_error *err)
@@ -108,12 +106,8 @@ static int check_usage(const struct pt_tool *t, const struct combine_inputs *in,
 		return pt_error(err, PT_USAGE, "unexpected argument '%s'", t->operand[0]);
 	if (!model || !in->n || !output)
 		return pt_error(err, PT_USAGE, "%s is needed", !model ? "-m DIR" : !in->n ? "-a DIR" : "-o DIR");
-	if (combine.kind)
-		return dtype_given ? pt_error(err, PT_USAGE, "--dtype is for models: adapters are f32") : 0;
-	if (in->n > 1 || in->weighted)
+	if (!combine.kind && (in->n > 1 || in->weighted))
 		return pt_error(err, PT_USAGE, "several adapters, or a weight: --combine makes one adapter of them");
-	if (combine.rank_given || combine.density_given || combine.seed_given || combine.sign_given)
-		return pt_error(err, PT_USAGE, "--rank, --density, --sign and --seed go with --combine");
 	return 0;
 }
 

@@ -24,8 +24,8 @@ static struct {
 	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, router_loss, save_minutes;
 	int64_t warmup, steps, mem, recompute, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
-	bool warmup_given, ratio_given, recompute_given, plan, dry_run, other_tokenizer, eval_steps_given,
-		loraplus_given, embedding_given, router_given, lorafa;
+	bool ratio_given, recompute_given, plan, dry_run, other_tokenizer,
+		loraplus_given, router_given, lorafa;
 } o = {
 	.device = "auto", .lr = 5e-5, .schedule = PT_SCHEDULE_LINEAR, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
 	.clip = 1, .loraplus_embedding = 1e-6, .router_loss = -1, .recompute = INT_MAX, .save_minutes = 10, .keep = 2,
@@ -43,9 +43,9 @@ static const struct pt_opt opts[] = {
 	{ .name = "schedule", .type = PT_OPT_CHOICE, .arg = "NAME", .value = &o.schedule,
 	  .choices = PT_SCHEDULE_CHOICES, .help = "of the rate: constant, linear or cosine (linear)" },
 	{ .name = "warmup", .type = PT_OPT_INT, .arg = "N", .value = &o.warmup, .max = 9e15,
-	  .given = &o.warmup_given, .help = "steps in which the rate rises from 0 (0)" },
+	  .help = "steps in which the rate rises from 0 (0)" },
 	{ .name = "warmup-ratio", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.warmup_ratio, .max = 1,
-	  .given = &o.ratio_given, .help = "the same as a share of all steps" },
+	  .given = &o.ratio_given, .excludes = "warmup", .help = "the same as a share of all steps" },
 	{ .name = "steps", .type = PT_OPT_INT, .arg = "N", .value = &o.steps, .min = 1, .max = 9e15,
 	  .help = "end after N steps; the schedule is for as many" },
 	{ .name = "weight-decay", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.decay, .max = 1e9,
@@ -61,7 +61,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "loraplus", .type = PT_OPT_FLOAT, .arg = "RATIO", .value = &o.loraplus, .max = 1e9,
 	  .given = &o.loraplus_given, .help = "LoRA+: rate of B and of vectors, in units of --lr" },
 	{ .name = "loraplus-embedding", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.loraplus_embedding, .max = 1e9,
-	  .given = &o.embedding_given, .help = "LoRA+: rate of an adapted embedding (1e-6)" },
+	  .wants = "loraplus", .help = "LoRA+: rate of an adapted embedding (1e-6)" },
 	{ .name = "router-loss", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.router_loss, .max = 1e6, .optional = true,
 	  .given = &o.router_given, .help = "keep the experts of a mixture in balance: factor of that loss (by model)" },
 	{ .name = "lora-fa", .type = PT_OPT_FLAG, .value = &o.lorafa,
@@ -74,9 +74,9 @@ static const struct pt_opt opts[] = {
 	{ .name = "eval", .type = PT_OPT_STRING, .arg = "FILE", .value = &o.eval,
 	  .help = "batches to evaluate on; the best state becomes the result" },
 	{ .name = "eval-steps", .type = PT_OPT_INT, .arg = "N", .value = &o.eval_steps, .min = 1, .max = 9e15,
-	  .given = &o.eval_steps_given, .help = "evaluate every N steps (a tenth of all)" },
+	  .wants = "eval", .help = "evaluate every N steps (a tenth of all)" },
 	{ .name = "patience", .type = PT_OPT_INT, .arg = "N", .value = &o.patience, .min = 1, .max = 9e15,
-	  .help = "end after N evaluations without a better loss" },
+	  .wants = "eval", .help = "end after N evaluations without a better loss" },
 	{ .name = "save-steps", .type = PT_OPT_INT, .arg = "N", .value = &o.save_steps, .min = 1, .max = 9e15,
 	  .help = "save every N steps" },
 	{ .name = "save-minutes", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.save_minutes, .max = 1e9,
@@ -85,7 +85,7 @@ static const struct pt_opt opts[] = {
 	  .help = "keep the newest N checkpoints, and the best (2)" },
 	LOAD_OPTION_DTYPE(&o.dtype),
 	{ .name = "plan", .type = PT_OPT_FLAG, .value = &o.plan, .help = "print the memory it takes, train nothing" },
-	{ .name = "dry-run", .type = PT_OPT_FLAG, .value = &o.dry_run,
+	{ .name = "dry-run", .type = PT_OPT_FLAG, .value = &o.dry_run, .excludes = "plan",
 	  .help = "one micro-batch: show its first example and the loss, change nothing" },
 	{ .name = "other-tokenizer", .type = PT_OPT_FLAG, .value = &o.other_tokenizer,
 	  .help = "take a stream that was made with another tokenizer than the model's" },
@@ -133,12 +133,6 @@ static int check_usage(const struct step_tool *s, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "-o %s is the directory of -a: a run needs a place of its own", o.output);
 	if (trains && same_place(o.output, o.model))
 		return pt_error(err, PT_USAGE, "-o %s is the directory of -m: a run needs a place of its own", o.output);
-	if (o.warmup_given && o.ratio_given)
-		return pt_error(err, PT_USAGE, "--warmup and --warmup-ratio both say how long the rate rises: give one");
-	if (o.embedding_given && !o.loraplus_given)
-		return pt_error(err, PT_USAGE, "--loraplus-embedding wants --loraplus RATIO");
-	if (!o.eval && (o.eval_steps_given || o.patience))
-		return pt_error(err, PT_USAGE, "--eval-steps and --patience want --eval FILE");
 	return tool_check_input(s->t.operand, s->t.noperands, err);
 }
 

@@ -17,7 +17,7 @@ static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output
 static struct pt_opt_list paths;
 static int64_t max_length, max_target, reserve, threads, record = 1 << 20;
 static int format;
-static bool chunk_given, length_given, reserve_given, stride_given, whole, zstd, eos = true;
+static bool chunk_given, length_given, reserve_given, stride_given, whole, zstd, eos_given, eos = true;
 
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
@@ -45,12 +45,12 @@ static const struct pt_opt opts[] = {
 	{ .name = "max-target", .type = PT_OPT_INT, .arg = "N", .value = &max_target, .min = 1, .max = 1e8,
 	  .help = "seq2seq: longest target (as --max-length)" },
 	{ .name = "chunk", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.chunk, .min = 1, .max = 1e8,
-	  .given = &chunk_given, .help = "make examples of at most N tokens of a long text" },
+	  .given = &chunk_given, .excludes = "max-length", .help = "make examples of at most N tokens of a long text" },
 	{ .name = "stride", .type = PT_OPT_INT, .arg = "N", .value = &o.maker.stride, .max = 1e8,
 	  .given = &stride_given, .help = "tokens that a piece repeats of the one before, as context (0; qa: 128)" },
 	{ .name = "reserve", .type = PT_OPT_INT, .arg = "N", .value = &reserve, .max = 1e8,
 	  .given = &reserve_given, .help = "leave room for N virtual tokens (those of the adapter)" },
-	{ .name = "eos", .type = PT_OPT_FLAG, .value = &eos, .negatable = true,
+	{ .name = "eos", .type = PT_OPT_FLAG, .value = &eos, .negatable = true, .given = &eos_given,
 	  .help = "end texts and completions in a learned EOS (yes)" },
 	{ .name = "replace", .type = PT_OPT_FLAG, .value = &o.maker.replace,
 	  .help = "put U+FFFD for invalid UTF-8" },
@@ -120,13 +120,24 @@ static int read_labels(struct setting *s, struct pt_error *err)
 	return 0;
 }
 
+/* Learned ends, second lengths, names of classes: of some tasks alone. */
+static void set_only(void)
+{
+	const unsigned texts = 1u << PT_TASK_CAUSAL_LM | 1u << PT_TASK_SEQ2SEQ_LM;
+	const unsigned classes = 1u << PT_TASK_SEQ_CLS | 1u << PT_TASK_TOKEN_CLS;
+	static struct pt_maker_only only[4];
+
+	only[0] = (struct pt_maker_only){ "--max-target", max_target > 0, 1u << PT_TASK_SEQ2SEQ_LM };
+	only[1] = (struct pt_maker_only){ "--eos", eos_given && eos, texts };
+	only[2] = (struct pt_maker_only){ "--labels", labels != NULL, classes };
+	o.maker.only = only;
+}
+
 static int set_lengths(const struct setting *s, struct pt_error *err)
 {
 	int64_t limit = pt_facts_max_length(&s->facts, s->tok, reserve), positions = s->facts.positions;
 	int64_t asked = chunk_given ? o.maker.chunk : max_length;
 
-	if (chunk_given && length_given)
-		return pt_error(err, PT_USAGE, "--chunk and --max-length both say how long an example is: give one");
 	if (limit < 1)
 		return pt_error(err, PT_USAGE, "--reserve %lld leaves no room in %lld positions", (long long)reserve,
 				(long long)(limit + reserve));
@@ -181,6 +192,7 @@ static int settings(struct setting *s, struct pt_error *err)
 	free(dir);
 	if (!err->status)
 		set_eos(s);
+	set_only();
 	o.maker.tok = s->tok;
 	return err->status;
 }

@@ -14,12 +14,14 @@ static const struct pt_opt opts[] = {
 	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &v.limit, .max = 9e15,
 	  .help = "stop after N examples, micro-batches, steps, predictions" },
 	{ .name = "families", .type = PT_OPT_FLAG, .value = &families,
+	  .excludes = "count|model|sites|stats|tensor|values",
 	  .help = "list the kinds of models that are supported" },
-	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .help = "JSON lines" },
+	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .excludes = "tsv", .help = "JSON lines" },
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "decode ids with this model's tokenizer" },
-	{ .name = "sites", .type = PT_OPT_FLAG, .value = &v.sites, .help = "of a model: its sites, not its tensors" },
-	{ .name = "stats", .type = PT_OPT_FLAG, .value = &v.stats,
+	{ .name = "sites", .type = PT_OPT_FLAG, .value = &v.sites,
+	  .excludes = "count|model|stats|tensor|values", .help = "of a model: its sites, not its tensors" },
+	{ .name = "stats", .type = PT_OPT_FLAG, .value = &v.stats, .excludes = "values",
 	  .help = "min, max, mean, NaN and infinities of each tensor" },
 	{ .name = "tensor", .type = PT_OPT_LIST, .arg = "NAME", .value = &v.only, .help = "only this one; repeatable" },
 	{ .name = "tsv", .type = PT_OPT_FLAG, .value = &tsv, .help = "tab-separated values with a head line" },
@@ -41,6 +43,8 @@ static int show(const char *path, struct pt_error *err)
 		pt_error(err, PT_USAGE, "%s is no model directory: it has no sites", o.name);
 	else if (o.type == OPERAND_STREAM)
 		view_stream(&v, &o, err);
+	else if (model || v.limit >= 0)
+		pt_error(err, PT_USAGE, "%s: %s is for streams, and this is %s", o.name, model ? "-m" : "-n", operand_what(&o));
 	else
 		view_tensors(&v, &o, err);
 	operand_close(&o);
@@ -49,12 +53,6 @@ static int show(const char *path, struct pt_error *err)
 
 static int run(const struct pt_tool *t, struct pt_error *err)
 {
-	if (tsv && json)
-		return pt_error(err, PT_USAGE, "--tsv and --json exclude each other");
-	if (v.stats && v.values)
-		return pt_error(err, PT_USAGE, "--stats and --values exclude each other");
-	if (v.sites && (v.stats || v.values || v.only.n))
-		return pt_error(err, PT_USAGE, "--sites shows no tensors: --stats, --values and --tensor are not for it");
 	if (tool_check_input(t->operand, t->noperands, err) || (model && decode_open(&v.decode, model, err)))
 		return err->status;
 	v.format = tsv ? VIEW_TSV : json ? VIEW_JSON : VIEW_TEXT;

@@ -191,10 +191,11 @@ void tool_die_of(int sig)
 	_exit(128 + sig);
 }
 
-static void usage_error(const struct pt_opt_spec *spec, const struct pt_error *err)
+static void usage_error(const struct pt_opt_spec *spec, bool help, const struct pt_error *err)
 {
 	say(err->msg);
-	fprintf(stderr, "usage: %s %s\n", spec->tool, spec->synopsis);
+	if (help)
+		fprintf(stderr, "usage: %s %s\n", spec->tool, spec->synopsis);
 	exit(PT_USAGE);
 }
 
@@ -243,7 +244,7 @@ void tool_init(struct pt_tool *t, const struct pt_opt_spec *spec, int argc, char
 				       .value = &t->verbose, .help = "say more; twice: details" };
 	all.opts = opts;
 	if (pt_opt_parse(&all, argc, argv, &first, &help, &version, &err))
-		usage_error(spec, &err);
+		usage_error(spec, help, &err);
 	if (help) {
 		pt_opt_help(&all, &text);
 		print_and_exit(&text);

@@ -24,7 +24,7 @@ struct pt_tool {
 /*
  * Parse options (adding -h -V -v -q), set the log callback, restore SIGPIPE's
  * default, install handlers that remove temporary files before dying of the
- * signal. --help and --version print and exit 0; misuse prints the error and a usage line and
+ * signal. --help and --version print and exit 0; misuse prints the error, where an option is not known a usage line too, and
  * exits 2.
  */
 void tool_init(struct pt_tool *t, const struct pt_opt_spec *spec, int argc, char **argv);

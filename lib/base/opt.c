@@ -138,18 +138,23 @@ static int set_value(const struct pt_opt *o, const char *arg, struct pt_error *e
 		return pt_parse_double(arg, any ? -INFINITY : o->min, any ? INFINITY : o->max,
 				       o->value, err);
 	case PT_OPT_STRING:
+		if (!*arg && !o->empty)
+			return pt_error(err, PT_USAGE, "the argument is empty");
 		*(const char **)o->value = arg;
 		return 0;
 	case PT_OPT_CHOICE:
 		return parse_choice(o->choices, arg, o->value, err);
 	case PT_OPT_LIST:
+		if (!*arg && !o->empty)
+			return pt_error(err, PT_USAGE, "the argument is empty");
 		return list_add(o->value, arg, err);
 	}
 	return pt_error(err, PT_USAGE, "unknown type of option");
 }
 
-/* getopt's tables. Names of --no-X are owned by no_names. */
+/* getopt's tables. Names of --no-X are owned by no_names. used: by index of the option. */
 struct tables {
+	bool *used;
 	char letters[160];
 	struct option *longs;
 	char **no_names;
@@ -162,6 +167,7 @@ static void tables_release(struct tables *t)
 		free(t->no_names[i]);
 	free(t->no_names);
 	free(t->longs);
+	free(t->used);
 }
 
 static int tables_init(struct tables *t, const struct pt_opt *opts, struct pt_error *err)
@@ -173,7 +179,8 @@ static int tables_init(struct tables *t, const struct pt_opt *opts, struct pt_er
 	memset(t, 0, sizeof *t);
 	t->longs = pt_calloc(2 * n + 3, sizeof *t->longs, err);
 	t->no_names = pt_calloc(n, sizeof *t->no_names, err);
-	if (!t->longs || !t->no_names || n >= 0x1000 || 2 * n + 8 > sizeof t->letters)
+	t->used = pt_calloc(n, sizeof *t->used, err);
+	if (!t->longs || !t->no_names || !t->used || n >= 0x1000 || 2 * n + 8 > sizeof t->letters)
 		return pt_error(err, PT_FAIL, "out of memory");
 	/* A missing argument is told from an unknown option. */
 	used = (size_t)snprintf(t->letters, sizeof t->letters, ":hV");
@@ -238,6 +245,36 @@ static int bad_option(const struct pt_opt *opts, int c, char **argv, struct pt_e
 	return pt_error(err, PT_USAGE, "unknown or ambiguous option '%s'", argv[optind - 1]);
 }
 
+/* The first of "a|b" that was used; NULL: none. */
+static const struct pt_opt *used_of(const struct pt_opt *opts, const bool *used, const char *names)
+{
+	for (const struct pt_opt *o = opts; o->name; o++) {
+		size_t n = strlen(o->name);
+
+		for (const char *p = names; used[o - opts] && p; p = strchr(p, '|')) {
+			p += *p == '|';
+			if (!strncmp(p, o->name, n) && (!p[n] || p[n] == '|'))
+				return o;
+		}
+	}
+	return NULL;
+}
+
+/* What was used goes together, and each has what it needs to have an effect. */
+static int check_together(const struct pt_opt *opts, const bool *used, struct pt_error *err)
+{
+	for (const struct pt_opt *o = opts; o->name; o++) {
+		const struct pt_opt *other = o->excludes && used[o - opts] ? used_of(opts, used, o->excludes) : NULL;
+
+		if (other)
+			return pt_error(err, PT_USAGE, "--%s and --%s do not go together", o->name, other->name);
+		if (o->wants && used[o - opts] && !used_of(opts, used, o->wants))
+			return pt_error(err, PT_USAGE, "--%s has no effect without --%.*s", o->name,
+					(int)strcspn(o->wants, "|"), o->wants);
+	}
+	return 0;
+}
+
 int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *operand,
 		 bool *help, bool *version, struct pt_error *err)
 {
@@ -255,6 +292,7 @@ int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *ope
 	while ((c = getopt_long(argc, argv, t.letters, t.longs, NULL)) != -1) {
 		if (c == '?' || c == ':') {
 			status = bad_option(opts, c, argv, err);
+			*help = true;
 			goto out;
 		}
 		if (c == VAL_HELP || (c == 'h' && !by_letter(opts, 'h'))) {
@@ -268,8 +306,10 @@ int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *ope
 		if (c >= VAL_NO) {
 			o = &opts[c - VAL_NO];
 			*(bool *)o->value = false;
+			t.used[o - opts] = false;
 		} else {
 			o = c >= VAL_OPT ? &opts[c - VAL_OPT] : by_letter(opts, c);
+			t.used[o - opts] = true;
 			status = o->optional && !optarg ? 0 : set_value(o, optarg, err);
 			if (status) {
 				name_of(o, c < VAL_OPT, name, sizeof name);
@@ -281,6 +321,8 @@ int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *ope
 			*o->given = true;
 	}
 	*operand = optind;
+	if (!*help && !*version)
+		status = check_together(opts, t.used, err);
 out:
 	tables_release(&t);
 	return status;

@@ -42,7 +42,10 @@ struct pt_opt {
 	const char *choices;
 	bool negatable;
 	bool optional;		/* --name alone leaves the value as it is, --name=ARG sets it; without a letter */
+	bool empty;		/* STRING and LIST: an empty argument means something */
 	bool *given;		/* set to true when the option was used; may be NULL */
+	const char *wants;	/* others, "a|b", without any of which it has no effect: refused then */
+	const char *excludes;	/* others, "a|b", beside which it contradicts or has no effect: refused */
 	const char *help;	/* one line, lower case, no full stop */
 };
 
@@ -55,7 +58,8 @@ struct pt_opt_spec {
 
 /*
  * Parse argv. Options may stand behind operands, up to "--", where the C library moves
- * them (glibc); argv is put in order, *operand is the index of the first operand. *help and *version are set when asked for. PT_USAGE names the option.
+ * them (glibc); argv is put in order, *operand is the index of the first operand. *help and *version are set when asked for; *help also
+ * where an option is not known or lacks its argument. PT_USAGE names the option; --no-NAME is never in vain.
  */
 int pt_opt_parse(const struct pt_opt_spec *spec, int argc, char **argv, int *operand,
 		 bool *help, bool *version, struct pt_error *err);

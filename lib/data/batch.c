@@ -413,7 +413,14 @@ int pt_batch_run(const struct pt_batch_options *o, struct pt_reader *in, struct 
 	pt_join_init(&b.join, PT_KIND_EXAMPLES);
 	pt_st_build_init(&b.none);
 	if (check_options(o, err) || pt_reader_head(in, &b.head, err) ||
-	    (b.head && pt_mask_init(&b.mask, &mask, &b.head->st, err)) || read_all(&b, err))
+	    (b.head && pt_mask_init(&b.mask, &mask, &b.head->st, err)))
+		goto out;
+	if (b.head && o->masks && !b.mask.on) {
+		pt_error(err, PT_USAGE, "%s: --mask-prob, --mask-replace and --mask-random are for examples of the task mlm without masks",
+			 pt_reader_name(in));
+		goto out;
+	}
+	if (read_all(&b, err))
 		goto out;
 	if (!o->stream) {
 		write_kept(&b, &limited, err);

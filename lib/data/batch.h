@@ -28,6 +28,7 @@ struct pt_batch_options {
 	uint64_t split_seed;
 	bool stream;		/* one epoch, as it comes */
 	int64_t steps;		/* stop after so many; 0: do not */
+	bool masks;		/* masks are asked for: an input that is not to be masked is refused */
 	struct pt_mask_options mask;	/* of the task mlm; its seed is of no account: that above is taken */
 	size_t memory;		/* bytes kept out of the temporary file */
 };

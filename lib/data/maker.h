@@ -40,6 +40,13 @@ const char *pt_maker_task_name(const struct pt_maker_task *t);
 bool pt_maker_task_labelled(const struct pt_maker_task *t);	/* its lines may have a "label": a class, numbers, a score */
 bool pt_maker_task_classes(const struct pt_maker_task *t);	/* has names of classes: class, multilabel, token-class */
 
+/* An option that only some tasks have a use for. */
+struct pt_maker_only {
+	const char *option;		/* "--max-target"; NULL: the end of a table */
+	bool given;
+	unsigned tasks;			/* bits 1 << enum pt_task */
+};
+
 /* The same for all lines, shared by all threads. */
 struct pt_maker_options {
 	const struct pt_tokenizer *tok;
@@ -53,6 +60,7 @@ struct pt_maker_options {
 	int32_t eos;			/* -1: none is added */
 	bool replace;			/* invalid UTF-8 by U+FFFD */
 	bool split_special;		/* special tokens typed in a text are text */
+	const struct pt_maker_only *only;	/* options that are refused where the task is another; NULL: none */
 
 	/* set by pt_maker_schema() */
 	uint32_t have;			/* tensors (pt_gather_have()) */

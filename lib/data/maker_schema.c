@@ -88,6 +88,15 @@ static int find_stride(struct pt_maker_options *o, struct pt_error *err)
 	return 0;
 }
 
+static int check_only(const struct pt_maker_options *o, struct pt_error *err)
+{
+	for (const struct pt_maker_only *p = o->only; p && p->option; p++) {
+		if (p->given && !(p->tasks >> o->task.task & 1))
+			return pt_error(err, PT_USAGE, "%s has no effect with --task %s", p->option, pt_maker_task_name(&o->task));
+	}
+	return 0;
+}
+
 /* Which tensors there are, by task and first line. */
 static void find_tensors(struct pt_maker_options *o, const struct pt_sample *first, bool types)
 {
@@ -113,7 +122,7 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	bool types = false, classes = o->task.problem == PT_PROBLEM_SINGLE;
 	bool pair = first->pair.s && o->task.task != PT_TASK_CONTRASTIVE, question = o->task.task == PT_TASK_QA && first->question.s;
 
-	if (find_template(o, err) || find_stride(o, err) || check_room(o, err) ||
+	if (check_only(o, err) || find_template(o, err) || find_stride(o, err) || check_room(o, err) ||
 	    ((pair || question) && find_pair(o, pair ? "text_pair" : "question", &types, err)) ||
 	    (o->task.task == PT_TASK_TOKEN_CLS && pt_maker_words_schema(o, err)))
 		return err->status;

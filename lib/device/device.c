@@ -108,7 +108,7 @@ int pt_device_open(struct pt_device **dev, const char *name, const struct pt_dev
 			return pt_error(err, PT_USAGE, "device '%s': cuda:N has a number N", name);
 		return open_cuda(dev, (int)i, o, err);
 	}
-	return pt_error(err, PT_USAGE, "no device '%s': auto, cpu, cuda, cuda:N, plan or guard", name);
+	return pt_error(err, PT_USAGE, "no device '%s': auto, cpu, cuda or cuda:N", name);
 }
 
 void pt_device_close(struct pt_device *dev)

@@ -149,13 +149,17 @@ int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_err
 {
 	char *config = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
 	char *model = pt_path_join(dir, "config.json", err);
-	int st = config && model ? 0 : PT_FAIL;
+	char *saved = pt_path_join(dir, "checkpoints", err);
+	int st = config && model && saved ? 0 : PT_FAIL;
 
 	*info = (struct pt_adapter_info){ .task = PT_TASK_NONE };
 	if (!st && pt_is_file(config))
 		st = peek_adapter(dir, config, info, err);
 	else if (!st && pt_is_file(model))
 		st = pt_full_peek(dir, info, err);
+	else if (!st && pt_is_dir(saved))
+		st = pt_error(err, PT_DATA, "%s: a run of peft-step was stopped there: the same command ends it, and %s/step-* are adapters",
+			      dir, saved);
 	else if (!st && pt_is_dir(dir))
 		st = pt_error(err, PT_DATA, "%s: neither %s nor config.json in it; peft-init makes an adapter", dir,
 			      PT_ADAPTER_CONFIG);
@@ -163,6 +167,7 @@ int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_err
 		st = pt_error(err, PT_FAIL, "%s: no such directory; peft-init makes an adapter", dir);
 	free(config);
 	free(model);
+	free(saved);
 	if (st)
 		pt_adapter_info_release(info);
 	return st;

@@ -68,6 +68,7 @@ struct pt_option {
 	const char *words;
 	const char *preset;		/* what peft-init takes unless it is given, or a configuration is; NULL: the default */
 	bool passing;			/* the key is for the making alone: no file has it */
+	const char *wants;		/* "NAME" or "NAME=WORD" of another option, without which it has no effect: refused then */
 	const char *help;
 };
 
@@ -86,7 +87,7 @@ struct pt_option {
 	{ .name = "layers", .key = "layers_to_transform", .kind = PT_OPTION_NUMBERS, .arg = "LIST", \
 	  .help = "adapt only these layers, as in 0-3,7" }, \
 	{ .name = "layers-pattern", .key = "layers_pattern", .kind = PT_OPTION_TEXT, .arg = "NAME", \
-	  .help = "name before a layer's number, where it is not the first number" }
+	  .wants = "layers", .help = "name before a layer's number, where it is not the first number" }
 
 /* The ids of a text by the base's tokenizer, special tokens included: malloced, the caller's. */
 struct pt_tokenize {

@@ -40,11 +40,11 @@ static const struct pt_option options[] = {
 	{ .name = "projection", .key = "prefix_projection", .kind = PT_OPTION_FLAG,
 	  .help = "make the keys and values by two linears of a smaller table" },
 	{ .name = "encoder-size", .key = "encoder_hidden_size", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
-	  .help = "width of the encoder (that of its outputs)" },
+	  .wants = "projection", .help = "width of the encoder (that of its outputs)" },
 	{ .name = "init", .key = "init_weights", .kind = PT_OPTION_WORD, .arg = "HOW", .words = "random=null|zero|text",
 	  .help = "random, zero or text (random)" },
 	{ .name = "init-text", .key = INIT_TEXT, .kind = PT_OPTION_TEXT, .arg = "TEXT", .passing = true,
-	  .help = "the text whose keys and values are the first ones, with --init text" },
+	  .wants = "init=text", .help = "the text whose keys and values are the first ones, with --init text" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }
 };

@@ -27,7 +27,7 @@ static const struct pt_option options[] = {
 	{ .name = "init", .key = "prompt_tuning_init", .kind = PT_OPTION_WORD, .arg = "HOW",
 	  .words = "random=RANDOM|vocab=SAMPLE_VOCAB|text=TEXT", .help = "random, vocab or text (random)" },
 	{ .name = "init-text", .key = "prompt_tuning_init_text", .kind = PT_OPTION_TEXT, .arg = "TEXT",
-	  .help = "the text whose embeddings are the first values, with --init text" },
+	  .wants = "init=text", .help = "the text whose embeddings are the first values, with --init text" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }
 };

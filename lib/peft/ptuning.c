@@ -33,7 +33,7 @@ static const struct pt_option options[] = {
 	{ .name = "encoder-size", .key = "encoder_hidden_size", .kind = PT_OPTION_INT, .arg = "N", .min = 1, .max = 1 << 20,
 	  .help = "width of the encoder (that of its outputs)" },
 	{ .name = "encoder-layers", .key = "encoder_num_layers", .kind = PT_OPTION_INT, .arg = "N", .min = 1,
-	  .max = MOST_LAYERS, .help = "layers of the LSTM (2)" },
+	  .max = MOST_LAYERS, .wants = "encoder=lstm", .help = "layers of the LSTM (2)" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }
 };

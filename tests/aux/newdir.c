@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 	if (!st)
 		st = newdir_publish(&d, true, &same, &err);
 	else
-		newdir_abort(&d);
+		newdir_abort(&d, &err);
 	if (st)
 		fprintf(stderr, "%s\n", err.msg);
 	return st;

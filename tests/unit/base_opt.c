@@ -31,6 +31,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "factor", .type = PT_OPT_FLOAT, .arg = "X", .value = &v.factor, .max = 2, .optional = true,
 	  .given = &v.factor_given, .help = "a factor" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "FILE", .value = &v.file,
+	  .empty = true,
 	  .help = "where to" },
 	{ .name = "kind", .letter = 'k', .type = PT_OPT_CHOICE, .choices = "red|green|blue",
 	  .value = &v.kind, .help = "which" },
@@ -202,6 +203,58 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* What goes together, and what is in vain. */
+static void together(void **state)
+{
+	static int64_t a, b, c;
+	static bool d, e;
+	static const char *text, *any;
+	static const struct pt_opt some[] = {
+		{ .name = "a", .type = PT_OPT_INT, .arg = "N", .value = &a, .excludes = "c|b" },
+		{ .name = "b", .type = PT_OPT_INT, .arg = "N", .value = &b },
+		{ .name = "c", .type = PT_OPT_INT, .arg = "N", .value = &c, .wants = "text|bb" },
+		{ .name = "d", .type = PT_OPT_FLAG, .value = &d, .wants = "b" },
+		{ .name = "e", .type = PT_OPT_FLAG, .value = &e, .wants = "b", .negatable = true },
+		{ .name = "text", .letter = 't', .type = PT_OPT_STRING, .arg = "X", .value = &text },
+		{ .name = "any", .type = PT_OPT_STRING, .arg = "X", .value = &any, .empty = true },
+		{ .name = "bb", .type = PT_OPT_STRING, .arg = "X", .value = &any },
+		{ 0 }
+	};
+	static const struct { const char *arg[3], *message; } cases[] = {
+		{ { "--a=1", "--text=x" }, NULL },
+		{ { "--a=1", "--b=1" }, "--a and --b do not go together" },
+		{ { "--bb=x", "--a=1" }, NULL },
+		{ { "--c=1" }, "--c has no effect without --text" },
+		{ { "--c=1", "-tx" }, NULL },
+		{ { "--c=1", "--bb=1" }, NULL },
+		{ { "--c=1", "--b=1" }, "--c has no effect without --text" },
+		{ { "--d" }, "--d has no effect without --b" },
+		{ { "--d", "--b=1" }, NULL },
+		{ { "--e" }, "--e has no effect without --b" },
+		{ { "--no-e" }, NULL },
+		{ { "--e", "--no-e" }, NULL },
+		{ { "--d", "--help" }, NULL },
+		{ { "--text=" }, "option --text: the argument is empty" },
+		{ { "-t", "" }, "option -t: the argument is empty" },
+		{ { "--any=" }, NULL },
+	};
+	struct pt_opt_spec its = { "peft-x", "", "", some };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char *argv[5] = { (char *)"peft-x" };
+		int argc = 1;
+
+		for (int k = 0; k < 3 && cases[i].arg[k]; k++)
+			argv[argc++] = (char *)(uintptr_t)cases[i].arg[k];
+		err = (struct pt_error)PT_ERROR_INIT;
+		if (cases[i].message)
+			assert_fails(pt_opt_parse(&its, argc, argv, &operand, &help, &version, &err), PT_USAGE, cases[i].message, &err);
+		else
+			assert_ok(pt_opt_parse(&its, argc, argv, &operand, &help, &version, &err), &err);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +262,7 @@ int main(void)
 		cmocka_unit_test(refused),
 		cmocka_unit_test(suffixes),
 		cmocka_unit_test(help_text),
+		cmocka_unit_test(together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, teardown);
