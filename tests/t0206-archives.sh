@@ -193,4 +193,35 @@ test_that 'TSV that is wrong' '
 	exits 3 peft-tokenize -m "$M" --path "{label}/w.tsv" -o x.pts one/w.tsv 2>err
 	grep "one/w.tsv:2: a \"label\" in the line and one in the path" err
 	test ! -e x.pts'
+test_that 'CSV: fields in quotes hold commas, quotes and lines' '
+	printf "id,\"text\",label\r\n0,\"The \"\"lamp\"\", it\nworks.\",good\r\n\r\n1,The lamp broke.,\"bad\"\r\n2,\"\",bad\n3,,bad\n" >t.csv
+	printf "%s\n" "{\"text\":\"The \\\"lamp\\\", it\\nworks.\",\"label\":\"good\"}" "{\"text\":\"The lamp broke.\",\"label\":\"bad\"}" >t.jsonl
+	peft-tokenize -m "$M" t.jsonl | bare - >want
+	sed "/^[23],/d" t.csv >two.csv
+	peft-tokenize -m "$M" two.csv | bare - | cmp - want
+	peft-tokenize -m "$M" --format csv --labels bad,good <two.csv | bare - | cmp - want
+	sed 1d two.csv >none.csv
+	peft-tokenize -m "$M" --columns -,text,label none.csv | bare - | cmp - want
+	# as it comes, in pieces
+	{ head -c 30 two.csv; sleep 0.1; tail -c +31 two.csv; } | peft-tokenize -m "$M" --format csv --labels bad,good | bare - | cmp - want
+	# the lines of a file are counted, not the records
+	peft-tokenize -m "$M" two.csv | rows - | grep -o "\"row\":[0-9]*" | tr "\n" " " | grep "\"row\":2 \"row\":5"
+	exits 3 peft-tokenize -m "$M" -o x.pts t.csv 2>err
+	grep "^peft-tokenize: t.csv:6: .*empty" err'
+test_that 'CSV that is wrong' '
+	while IFS="|" read -r line why; do
+		printf "text,label\na,good\n$line\n" >w.csv
+		exits 3 peft-tokenize -m "$M" -o x.pts w.csv 2>err
+		grep "^peft-tokenize: w.csv:3: $why" err
+	done <<-"END"
+	a 5" disk,bad|a quote in a field that does not begin with one
+	"a" b,bad|text behind the quote that closes a field
+	"a,bad|a quote that is not closed
+	a,b,bad|3 fields, the header has 2
+	a|1 fields, the header has 2
+	END
+	test ! -e x.pts
+	printf "\"te\"xt,label\na,good\n" >w.csv
+	exits 3 peft-tokenize -m "$M" -o x.pts w.csv 2>err
+	grep "^peft-tokenize: w.csv:1: text behind the quote" err'
 test_done

@@ -26,10 +26,10 @@ static const struct pt_opt opts[] = {
 	  .help = "adapter that knows the task, its labels and virtual tokens" },
 	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "DIR|FILE", .value = &tokenizer,
 	  .help = "another tokenizer than the model's" },
-	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text|tsv",
-	  .help = "of the input: auto, jsonl, text, tsv (auto)" },
+	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text|tsv|csv",
+	  .help = "of the input: auto, jsonl, text, tsv, csv (auto)" },
 	{ .name = "columns", .type = PT_OPT_STRING, .arg = "A,B|NEW=OLD,...", .value = &o.source.columns,
-	  .help = "names of the columns of TSV files that have no header, or other names" },
+	  .help = "names of the columns of TSV and CSV files that have no header, or other names" },
 	{ .name = "path", .type = PT_OPT_LIST, .arg = "PATTERN", .value = &paths,
 	  .help = "read only these files and members; {label} in it is the class" },
 	{ .name = "unpacked", .type = PT_OPT_INT, .arg = "BYTES", .value = &o.source.unpacked, .min = 1, .max = 9e18,
@@ -69,7 +69,7 @@ static const struct pt_opt opts[] = {
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
-	"peft-tokenize", "-m DIR [options] [FILE ...]", "Makes examples of text, JSON lines, TSV, and archives of them.", opts
+	"peft-tokenize", "-m DIR [options] [FILE ...]", "Makes examples of text, JSON lines, TSV, CSV, and archives of them.", opts
 };
 
 /* Where task and labels come from: options, then the adapter, then the model. */
@@ -168,8 +168,8 @@ static int settings(struct setting *s, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "-m DIR names the model whose tokenizer is used");
 	if (pt_maker_task_parse(&o.maker.task, task, err))
 		return err->status;
-	if (whole && (format == PT_SOURCE_JSONL || format == PT_SOURCE_TSV))
-		return pt_error(err, PT_USAGE, "--whole is for text, --format is %s", format == PT_SOURCE_TSV ? "tsv" : "jsonl");
+	if (whole && format != PT_SOURCE_AUTO && format != PT_SOURCE_TEXT)
+		return pt_error(err, PT_USAGE, "--whole is for text, and --format says that this is none");
 	o.source.format = whole ? PT_SOURCE_WHOLE : (enum pt_source_format)format;
 	if (pt_patterns_init(&o.source.path, paths.item, paths.n, err))
 		return err->status;

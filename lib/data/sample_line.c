@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sample_line.c - a line of a source as a sample: text as it stands, JSON, or
- * the fields of a TSV file, which become the JSON object that they would be;
+ * the fields of a TSV or CSV file, which become the JSON object that they would be;
  * with the class that the path names.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "data/fields.h"
 #include "data/sample.h"
 
 /* Whose fields may be numbers; all others are text. */
@@ -58,34 +59,36 @@ static int add(cJSON *object, const char *key, const char *s, size_t n, struct p
 	return pt_error(err, PT_FAIL, "out of memory");
 }
 
-static int add_fields(cJSON *object, char *const *column, const char *text, size_t n, struct pt_error *err)
+static int add_fields(cJSON *object, char *const *column, struct pt_fields *f, struct pt_error *err)
 {
-	const char *end = text + n, *tab;
-	size_t columns = 0, fields = 1;
+	size_t columns = 0, fields = 0, n;
+	const char *text;
+	bool more;
 
 	while (column[columns])
 		columns++;
-	for (const char *p = text; p < end; p++)
-		fields += *p == '\t';
-	if (fields != columns)
-		return pt_error(err, PT_DATA, "%zu fields, the header has %zu", fields, columns);
-	for (size_t i = 0; i < columns; i++, text = tab + 1) {
-		tab = memchr(text, '\t', (size_t)(end - text));
-		tab = tab ? tab : end;
-		if (strcmp(column[i], "-") && add(object, column[i], text, (size_t)(tab - text), err))
-			return err->status;
+	while (!pt_fields_next(f, &text, &n, &more, err) && more) {
+		if (fields++ < columns && strcmp(column[fields - 1], "-") && add(object, column[fields - 1], text, n, err))
+			break;
 	}
-	return 0;
+	if (!err->status && fields != columns)
+		pt_error(err, PT_DATA, "%zu fields, the header has %zu", fields, columns);
+	return err->status;
 }
 
 static int read_fields(struct pt_sample *s, const struct pt_text_file *f, const char *text, size_t n, const char *what,
 		       struct pt_error *err)
 {
+	struct pt_fields fields;
+
 	memset(s, 0, sizeof *s);
 	s->json = cJSON_CreateObject();
 	if (!s->json)
 		return pt_error(err, PT_FAIL, "out of memory");
-	if (!add_fields(s->json, f->column, text, n, err))
+	pt_fields_init(&fields, text, n, f->format == PT_SOURCE_CSV);
+	add_fields(s->json, f->column, &fields, err);
+	pt_fields_release(&fields);
+	if (!err->status)
 		return pt_sample_take(s, what, err);
 	pt_sample_release(s);
 	return pt_error_prefix(err, "%s", what);
@@ -112,7 +115,7 @@ int pt_sample_line(struct pt_sample *s, const struct pt_text_file *f, const char
 
 	if (f->format == PT_SOURCE_JSONL)
 		status = pt_sample_parse(s, text, n, what, err);
-	else if (f->format == PT_SOURCE_TSV)
+	else if (f->format == PT_SOURCE_TSV || f->format == PT_SOURCE_CSV)
 		status = read_fields(s, f, text, n, what, err);
 	else
 		pt_sample_plain(s, text, n);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "data/fields.h"
 #include "io/sniff.h"
 
 enum { BLOCK = 1 << 20, SNIFF = 512 };
@@ -135,10 +136,12 @@ static int find_format(struct pt_source *s, struct pt_error *err)
 	while (i < n && is_space(start[i]))
 		i++;
 	if (format == PT_SOURCE_AUTO || format == PT_SOURCE_WHOLE) {
-		if (json || (!ends_in(name, ".txt") && !ends_in(name, ".tsv") && i < n && start[i] == '{'))
+		if (json || (!ends_in(name, ".txt") && !ends_in(name, ".tsv") && !ends_in(name, ".csv") && i < n && start[i] == '{'))
 			format = PT_SOURCE_JSONL;
 		else if (ends_in(name, ".tsv"))
 			format = PT_SOURCE_TSV;
+		else if (ends_in(name, ".csv"))
+			format = PT_SOURCE_CSV;
 		else if (format == PT_SOURCE_AUTO)
 			format = PT_SOURCE_TEXT;
 	}
@@ -196,22 +199,41 @@ static int next_file(struct pt_source *s, struct pt_error *err)
 
 /* --- lines --- */
 
-/* Names between commas or tabs. */
-static int set_columns(struct pt_source *s, const char *text, size_t n, char between, struct pt_error *err)
+static int add_column(struct pt_source *s, size_t *n, size_t *cap, const char *name, size_t len, struct pt_error *err)
 {
-	size_t count = 2, i = 0;
-	char **column;
-
-	for (size_t k = 0; k < n; k++)
-		count += text[k] == between;
-	column = s->file->column = pt_calloc(count, sizeof *column, err);
-	if (!column)
+	if (pt_grow(&s->file->column, cap, *n + 2, sizeof *s->file->column, err))
 		return err->status;
-	for (const char *p = text, *end = text + n, *q; p <= end; p = q + 1) {
-		q = memchr(p, between, (size_t)(end - p));
-		q = q ? q : end;
-		column[i] = pt_strndup(p, (size_t)(q - p), err);
-		if (!column[i++])
+	s->file->column[*n] = pt_strndup(name, len, err);
+	s->file->column[++*n] = NULL;
+	return err->status;
+}
+
+/* The fields of the header. */
+static int read_columns(struct pt_source *s, const char *text, size_t n, struct pt_error *err)
+{
+	size_t count = 0, cap = 0, len;
+	struct pt_fields f;
+	const char *name;
+	bool more = true;
+
+	pt_fields_init(&f, text, n, s->file->format == PT_SOURCE_CSV);
+	while (more && !pt_fields_next(&f, &name, &len, &more, err))
+		if (more && add_column(s, &count, &cap, name, len, err))
+			break;
+	pt_fields_release(&f);
+	return err->status ? pt_error_prefix(err, "%s:%lld", s->file->name, (long long)s->row) : 0;
+}
+
+/* Names between commas. */
+static int set_columns(struct pt_source *s, const char *names, struct pt_error *err)
+{
+	size_t count = 0, cap = 0;
+
+	for (const char *p = names, *next; p; p = next) {
+		size_t n = strcspn(p, ",");
+
+		next = p[n] ? p + n + 1 : NULL;
+		if (add_column(s, &count, &cap, p, n, err))
 			return err->status;
 	}
 	return 0;
@@ -251,7 +273,7 @@ static int header(struct pt_source *s, const char *text, size_t n, struct pt_err
 	if (bad < n || memchr(text, '\0', n))
 		return pt_error(err, PT_DATA, "%s:%lld: names of columns with %s", s->file->name, (long long)s->row,
 				bad < n ? "invalid UTF-8" : "NUL");
-	return set_columns(s, text, n, '\t', err) ? err->status : rename_columns(s, err);
+	return read_columns(s, text, n, err) ? err->status : rename_columns(s, err);
 }
 
 static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *err)
@@ -267,12 +289,12 @@ static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *e
 		i++;
 	if (i == n)
 		return 0;
-	if (format == PT_SOURCE_TSV && !s->file->column) {
+	if ((format == PT_SOURCE_TSV || format == PT_SOURCE_CSV) && !s->file->column) {
 		const char *given = s->o->columns;
 
 		if (!given || strchr(given, '='))
 			return header(s, text, n, err);
-		if (set_columns(s, given, strlen(given), ',', err))
+		if (set_columns(s, given, err))
 			return err->status;
 	}
 	if (pt_grow(&s->line, &s->cap, s->n + 1, sizeof *s->line, err) ||
@@ -283,18 +305,38 @@ static int add_line(struct pt_source *s, size_t at, size_t n, struct pt_error *e
 	return 0;
 }
 
+/* Bytes of the line, or record, that begins at s->done; from s->seen on no line break was seen. 0: it goes on. */
+static size_t line_length(const struct pt_source *s, size_t from)
+{
+	const char *newline;
+
+	if (s->file->format == PT_SOURCE_WHOLE || from >= s->buf.len)
+		return 0;
+	if (s->file->format == PT_SOURCE_CSV)
+		return pt_fields_record(s->buf.data + s->done, s->buf.len - s->done);
+	newline = memchr(s->buf.data + from, '\n', s->buf.len - from);
+	return newline ? (size_t)(newline - s->buf.data) + 1 - s->done : 0;
+}
+
+static void count_rows(struct pt_source *s, size_t n)
+{
+	const char *p = s->buf.data + s->done, *end = p + n;
+
+	/* Those within a record; its last is counted. */
+	while (s->file->format == PT_SOURCE_CSV && (p = memchr(p, '\n', (size_t)(end - p))) != NULL && ++p < end)
+		s->row++;
+}
+
 /* The complete lines of buf; at the end of the file what is left, too. */
 static int split(struct pt_source *s, struct pt_error *err)
 {
-	const char *newline;
-	size_t from = s->seen;
+	size_t from = s->seen, n;
 
-	while (s->file->format != PT_SOURCE_WHOLE && from < s->buf.len &&
-	       (newline = memchr(s->buf.data + from, '\n', s->buf.len - from)) != NULL) {
-		from = (size_t)(newline - s->buf.data) + 1;
-		if (add_line(s, s->done, from - 1 - s->done, err))
+	while ((n = line_length(s, from)) > 0) {
+		if (add_line(s, s->done, n - 1, err))
 			return err->status;
-		s->done = from;
+		count_rows(s, n);
+		from = s->done += n;
 	}
 	if (s->eof && s->done < s->buf.len) {
 		if (add_line(s, s->done, s->buf.len - s->done, err))

@@ -21,16 +21,17 @@
 #include "data/pattern.h"
 
 enum pt_source_format {
-	PT_SOURCE_AUTO,		/* by the name (.jsonl, .ndjson, .json, .tsv, .txt), else JSONL where '{' comes first */
+	PT_SOURCE_AUTO,		/* by the name (.jsonl, .ndjson, .json, .tsv, .csv, .txt), else JSONL where '{' comes first */
 	PT_SOURCE_JSONL,
 	PT_SOURCE_TEXT,		/* a text a line */
 	PT_SOURCE_TSV,		/* a header of names, then fields between tabs; quotes mean nothing */
+	PT_SOURCE_CSV,		/* the same with commas; fields in quotes as RFC 4180 has them */
 	PT_SOURCE_WHOLE,	/* as AUTO, but a text file is one text */
 };
 
 struct pt_source_options {
 	enum pt_source_format format;
-	const char *columns;		/* of TSV files: "a,b" where they have no header, "text=a" renames; NULL: as it is */
+	const char *columns;		/* of TSV and CSV files: "a,b" where they have no header, "text=a" renames; NULL: as it is */
 	struct pt_patterns path;	/* which files and members, and their class */
 	int64_t unpacked;		/* bytes that an operand may unpack to; 0: as io/unpack.h has it */
 };
@@ -39,8 +40,8 @@ struct pt_source_options {
 struct pt_text_file {
 	char *name;		/* for messages: "a.txt", "reviews.tar.gz:pos/1.txt" */
 	int64_t source;		/* ordinal of the file, from 0 */
-	enum pt_source_format format;	/* JSONL, TEXT, WHOLE or TSV */
-	char **column;		/* TSV: the names, NULL-terminated */
+	enum pt_source_format format;	/* any but AUTO */
+	char **column;		/* TSV, CSV: the names, NULL-terminated */
 	char *label;		/* the class, from the path; or NULL */
 	struct pt_text_file *next;
 };
@@ -48,7 +49,7 @@ struct pt_text_file {
 struct pt_line {
 	const char *text;	/* not NUL-terminated */
 	size_t n;
-	int64_t row;		/* line of the file, from 1 */
+	int64_t row;		/* line of the file, from 1; of a record of several the first */
 	const struct pt_text_file *of;
 };
 

@@ -117,7 +117,7 @@ static void source_options(const struct pt_source_options *o, struct pt_buf *b)
 {
 	static const char *const formats[] = {
 		[PT_SOURCE_JSONL] = " --format jsonl", [PT_SOURCE_TEXT] = " --format text",
-		[PT_SOURCE_TSV] = " --format tsv", [PT_SOURCE_WHOLE] = " --whole",
+		[PT_SOURCE_TSV] = " --format tsv", [PT_SOURCE_CSV] = " --format csv", [PT_SOURCE_WHOLE] = " --whole",
 	};
 
 	if (o->format != PT_SOURCE_AUTO)
