@@ -276,6 +276,13 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 		    (s->output && w->bias);
 	int st = note_read(m, t, err);
 
+	/* Nor is the bias of a tied head shared where the file has another one. */
+	if (t && w->old && !st) {
+		other = pt_modeldir_find(m->dir, w->old);
+		if (other && !equal(t, other))
+			t = other;
+		st = note_read(m, other, err);
+	}
 	if (st)
 		return st;
 	if (twin) {

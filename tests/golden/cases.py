@@ -21,6 +21,7 @@ keys are those of LoraConfig, or of the class of their peft_type. Names are uniq
   frozen    parts of the names of an adapter's tensors that do not train
   salt      other ids
   split     experts are separate linears, though PEFT puts them together
+  idle      parameters that stand in files, though nothing reads them
   drops     in training mode: sites of dropouts (dropouts.py)
   gap       least distance of routers' logits between what is chosen and what is not (default 1e-3)
 """

@@ -49,7 +49,8 @@ MODELS = {
                      num_key_value_heads=2, head_dim=6, sliding_window=5), [1, 2, 4, 5, 6, 23], {}),
     # The first layer sees all, the second slides.
     "qwen2": (dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1,
-                   use_sliding_window=True, sliding_window=4, max_window_layers=1), RAGGED, {}),
+                   use_sliding_window=True, sliding_window=4, max_window_layers=1), [1, 2, 3, 4, 5, 17],
+              dict(salt="b")),
     "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
     # Trailing padding is passed over; a sequence of nothing else pools its first row.
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),

@@ -19,7 +19,7 @@ MODELS = {
     "t5-bf16": (dict(FLAN, d_kv=7), [9, 4, 17, 6], dict(task="seq2seq", targets=[5, 14, 8, 2], store="BF16")),
     "t5-flan": (FLAN, RAGGED, dict(task="seq2seq", targets=TARGETS, own_head=True)),
     "mt5": ({k: v for k, v in MT5.items() if k != "decoder_start_token_id"}, [2, 21, 1, 9],
-            dict(task="seq2seq", targets=[1, 5, 13, 8], own_head=True)),
+            dict(task="seq2seq", targets=[1, 2, 13, 8], own_head=True)),
     "t5-class": (CLASS, [7, 1, 16, 2, 12, 9], dict(task="class", ends=True)),
     "t5-multilabel": (dict(FLAN, architectures=["T5ForSequenceClassification"], **labels(4)), [5, 1, 13],
                       dict(task="multilabel", ends=True)),

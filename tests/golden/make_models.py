@@ -283,14 +283,14 @@ def make(name, config, lengths, more, directory, others):
         return {k: [get(*o[k]) for o in others] for k in others[0]}
 
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes,
-               train="drops" in more)
+               train="drops" in more, idle=more.get("idle", []))
     for k, v in x.items():
         g.put(k, v)
     g.result("out", out, other(lambda out, loss, grads: out))
     if grads:
         g.result("loss", loss, other(lambda out, loss, grads: loss))
     largest = max((v.abs().max().item() for v in grads.values()), default=0)
-    for k, v in grads.items():
+    for k, v in ((k, v) for k, v in grads.items() if k not in more.get("idle", [])):
         g.gradient(k, v, other(lambda out, loss, grads: grads[k]), largest)
     g.save(directory)
     print(f"{name}: loss {0 if loss is None else loss.item():.6f}, error of torch "

@@ -96,7 +96,8 @@ static void walk_cases(const char *kin, const char *const *guarded)
 				if (x.m->task != PT_TASK_NONE) {
 					mfix_train(&x);
 					assert_int_equal(x.f.params.n,
-							 cJSON_GetArraySize(pt_json_get(x.g.about, "parameters")));
+							 cJSON_GetArraySize(pt_json_get(x.g.about, "parameters")) -
+							 cJSON_GetArraySize(pt_json_get(x.g.about, "idle")));
 					walk_training(&x);
 				}
 				print_message("# %s, %s, %s: worst %.2f of what is allowed (%s)\n", name[i],

@@ -10,6 +10,22 @@ static const struct walk_mutation mutations[] = {
 	{ "bert-class", "layer_norm_eps", "1e-6" },
 	{ "bert-class", "hidden_act", "\"gelu_new\"" },
 	{ "bert-no-types", "hidden_act", "\"gelu\"" },
+	{ "roberta-class", "layer_norm_eps", "1e-6" },
+	{ "roberta-class", "hidden_act", "\"gelu_new\"" },
+	/* Positions count from behind it. */
+	{ "roberta-class", "pad_token_id", "0" },
+	{ "roberta-tags", "layer_norm_eps", "1e-6" },
+	{ "roberta-qa", "hidden_act", "\"relu\"" },
+	{ "roberta-mlm", "layer_norm_eps", "1e-6" },
+	{ "roberta-mlm", "hidden_act", "\"gelu_new\"" },
+	{ "roberta-sets", "pad_token_id", "0" },
+	{ "xlmr-class", "pad_token_id", "1" },
+	{ "xlmr-class", "layer_norm_eps", "1e-3" },
+	{ "distil-class", "activation", "\"relu\"" },
+	{ "distil-tags", "activation", "\"gelu_new\"" },
+	{ "distil-qa", "activation", "\"relu\"" },
+	{ "distil-mlm", "activation", "\"gelu_new\"" },
+	{ "distil-sets", "activation", "\"relu\"" },
 };
 
 /* What is no key: token types. */
