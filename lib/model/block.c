@@ -42,13 +42,13 @@ static struct pt_tensor *turn(struct pt_run *run, const struct pt_pass *p, const
 
 /* Where an attention's keys and values are hooked, and what follows it. */
 struct outlet {
-	struct pt_site *kv, *o, *out;
+	struct pt_site *kv, *o;
 	uint64_t rng;			/* of the dropout behind o */
 };
 
 /* From queries, keys and values to the sub-block's output; they are done with. */
 static struct pt_tensor *attend(struct pt_run *run, const struct pt_config *c, const struct outlet *to,
-				struct pt_attn *a, struct pt_tensor *x, struct pt_tensor *const y[3])
+				struct pt_attn *a, struct pt_tensor *const y[3])
 {
 	struct pt_prefix prefix = { 0 };
 	struct pt_tensor *o;
@@ -61,8 +61,7 @@ static struct pt_tensor *attend(struct pt_run *run, const struct pt_config *c, c
 	for (int i = 0; i < 3; i++)
 		pt_tensor_done(run, y[i]);
 	o = pt_then(run, pt_site_linear1(run, to->o, o), o);
-	o = pt_then(run, pt_op_dropout(run, o, c->drop_attn_out, to->rng), o);
-	return pt_site_block(run, to->out, x, o);
+	return pt_then(run, pt_op_dropout(run, o, c->drop_attn_out, to->rng), o);
 }
 
 /* The bias on scores by position: of the whole stack, or by head. */
@@ -91,8 +90,7 @@ static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	const struct outlet to = { l->part[PT_ROLE_KV], l->part[PT_ROLE_O], l->part[PT_ROLE_ATTN_OUT],
-				   l->rng_attn_out };
+	const struct outlet to = { l->part[PT_ROLE_KV], l->part[PT_ROLE_O], l->rng_attn_out };
 	struct pt_tensor *y[3] = { NULL, NULL, NULL }, slopes;
 	struct pt_attn a = {
 		.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
@@ -107,7 +105,7 @@ static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 	if (p->cache)
 		pt_kvcache_append(run, p->cache, l->index, &y[1], &y[2]);
 	set_bias(p, l, &a, &slopes);
-	return attend(run, c, &to, &a, x, y);
+	return attend(run, c, &to, &a, y);
 }
 
 void pt_block_cross_kv(struct pt_run *run, const struct pt_layer *l, struct pt_tensor *memory,
@@ -123,8 +121,7 @@ static struct pt_tensor *cross_attention(struct pt_run *run, const struct pt_pas
 					 const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	const struct outlet to = { l->part[PT_ROLE_CROSS_KV], l->part[PT_ROLE_CROSS_O],
-				   l->part[PT_ROLE_CROSS_OUT], l->rng_cross_out };
+	const struct outlet to = { l->part[PT_ROLE_CROSS_KV], l->part[PT_ROLE_CROSS_O], l->rng_cross_out };
 	struct pt_tensor *y[3] = { NULL, NULL, NULL };
 	struct pt_attn a = {
 		.heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim, .scale = l->cfg->scale,
@@ -137,7 +134,7 @@ static struct pt_tensor *cross_attention(struct pt_run *run, const struct pt_pas
 		pt_kvcache_kept(p->cache, l->index, y + 1);
 	else
 		pt_block_cross_kv(run, l, p->memory, y + 1);
-	return attend(run, c, &to, &a, x, y);
+	return attend(run, c, &to, &a, y);
 }
 
 /* The two inputs of the gate, from two linears or from one. */
@@ -164,7 +161,7 @@ static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *
 	struct pt_tensor *y[2] = { NULL, NULL }, *z;
 
 	if (l->part[PT_ROLE_ROUTER])
-		return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, pt_mixture(run, p, l, x));
+		return pt_mixture(run, p, l, x);
 	if (c->ffn_form == PT_FFN_GATED) {
 		gate_up(run, p, l, x, y);
 		z = pt_then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);
@@ -175,8 +172,7 @@ static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *
 	}
 	z = pt_then(run, pt_op_dropout(run, z, c->drop_act, l->rng_act), z);
 	z = pt_then(run, pt_site_linear1(run, l->part[PT_ROLE_DOWN], z), z);
-	z = pt_then(run, pt_op_dropout(run, z, c->drop_ffn_out, l->rng_ffn_out), z);
-	return pt_site_block(run, l->part[PT_ROLE_FFN_OUT], x, z);
+	return pt_then(run, pt_op_dropout(run, z, c->drop_ffn_out, l->rng_ffn_out), z);
 }
 
 /* norm(x + delta); *x becomes the sum. delta NULL: norm(x). */
@@ -193,13 +189,6 @@ static struct pt_tensor *sum_norm(struct pt_run *run, const struct pt_config *c,
 	return y;
 }
 
-/* y through the norm that some families put on the output of a sub-block. */
-static struct pt_tensor *post_norm(struct pt_run *run, const struct pt_config *c, struct pt_site *norm,
-				   struct pt_tensor *y)
-{
-	return norm ? pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y) : y;
-}
-
 /* What goes on of the sum x once its norm y has been read: x, or, in some families, y. */
 static struct pt_tensor *residual(struct pt_run *run, const struct pt_config *c, struct pt_tensor *x,
 				  struct pt_tensor *y)
@@ -207,38 +196,65 @@ static struct pt_tensor *residual(struct pt_run *run, const struct pt_config *c,
 	return c->normed_residual ? pt_then(run, y, x) : pt_then(run, x, y);
 }
 
+/*
+ * What is to be added to *x of the output y of a sub-block: through the hooks at out, and the norm that some families
+ * put on it. NULL where a hook gave the sum itself, which *x then is.
+ */
+static struct pt_tensor *join(struct pt_run *run, const struct pt_config *c, struct pt_site *out, struct pt_site *norm,
+			      struct pt_tensor **x, struct pt_tensor *y)
+{
+	struct pt_joint at = { .x = *x, .norm = norm, .kind = c->norm, .eps = c->eps, .may_replace = !norm };
+
+	y = pt_site_block(run, out, &at, y);
+	if (at.whole) {
+		*x = pt_then(run, y, *x);
+		return NULL;
+	}
+	return norm ? pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y) : y;
+}
+
 static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 				   const struct pt_layer *l, struct pt_tensor *x,
 				   struct pt_tensor **delta)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_tensor *y;
+	struct pt_tensor *y, *z;
 
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
-	*delta = attention(run, p, l, y);
+	z = attention(run, p, l, y);
 	x = residual(run, c, x, y);
-	*delta = post_norm(run, c, l->part[PT_ROLE_ATTN_POST_NORM], *delta);
+	*delta = join(run, c, l->part[PT_ROLE_ATTN_OUT], l->part[PT_ROLE_ATTN_POST_NORM], &x, z);
 	if (l->part[PT_ROLE_CROSS_Q]) {
 		y = sum_norm(run, c, l->part[PT_ROLE_CROSS_NORM], &x, *delta);
-		*delta = pt_then(run, cross_attention(run, p, l, y), y);
+		z = pt_then(run, cross_attention(run, p, l, y), y);
+		*delta = join(run, c, l->part[PT_ROLE_CROSS_OUT], NULL, &x, z);
 	}
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
-	*delta = feed_forward(run, p, l, y);
+	z = feed_forward(run, p, l, y);
 	x = residual(run, c, x, y);
-	*delta = post_norm(run, c, l->part[PT_ROLE_FFN_POST_NORM], *delta);
+	*delta = join(run, c, l->part[PT_ROLE_FFN_OUT], l->part[PT_ROLE_FFN_POST_NORM], &x, z);
 	return x;
+}
+
+/* norm(x + y), with y through the hooks at out, or what a hook gives in place of that. */
+static struct pt_tensor *join_norm(struct pt_run *run, const struct pt_config *c, struct pt_site *out,
+				   struct pt_site *norm, struct pt_tensor *x, struct pt_tensor *y)
+{
+	struct pt_joint at = { .x = x, .norm = norm, .kind = c->norm, .eps = c->eps, .may_replace = true };
+
+	y = pt_site_block(run, out, &at, y);
+	if (!at.whole)
+		y = sum_norm(run, c, norm, &x, y);
+	return pt_then(run, y, x);
 }
 
 static struct pt_tensor *post_block(struct pt_run *run, const struct pt_pass *p,
 				    const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_tensor *y;
 
-	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, attention(run, p, l, x));
-	x = pt_then(run, y, x);
-	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, feed_forward(run, p, l, x));
-	return pt_then(run, y, x);
+	x = join_norm(run, c, l->part[PT_ROLE_ATTN_OUT], l->part[PT_ROLE_ATTN_NORM], x, attention(run, p, l, x));
+	return join_norm(run, c, l->part[PT_ROLE_FFN_OUT], l->part[PT_ROLE_FFN_NORM], x, feed_forward(run, p, l, x));
 }
 
 /* Both sub-blocks read the same sum, through one norm or through two. */
@@ -248,13 +264,16 @@ static struct pt_tensor *parallel_block(struct pt_run *run, const struct pt_pass
 {
 	const struct pt_config *c = &p->m->cfg;
 	struct pt_site *second = l->part[PT_ROLE_FFN_NORM];
+	struct pt_joint first = { 0 }, beside = { 0 };
 	struct pt_tensor *y, *a, *f;
 
 	y = sum_norm(run, c, l->part[PT_ROLE_ATTN_NORM], &x, *delta);
-	a = attention(run, p, l, y);
+	first.x = x;
+	a = pt_site_block(run, l->part[PT_ROLE_ATTN_OUT], &first, attention(run, p, l, y));
 	if (second)
 		y = pt_then(run, pt_site_norm(run, second, c->norm, c->eps, x), y);
 	f = pt_then(run, feed_forward(run, p, l, y), y);
+	f = pt_site_block(run, l->part[PT_ROLE_FFN_OUT], &beside, f);
 	*delta = pt_then(run, pt_op_add(run, a, f), a);
 	pt_tensor_done(run, f);
 	*delta = pt_then(run, pt_op_dropout(run, *delta, c->drop_sum, l->rng_ffn_out), *delta);

@@ -254,10 +254,29 @@ struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enu
 	return changes_output(site) ? outputs(run, site, *sum, y) : y;
 }
 
-struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_joint *at,
 				struct pt_tensor *y)
 {
-	return outputs(run, site, x, y);
+	for (int i = 0; y && i < site->nhooks; i++) {
+		struct pt_tensor *old = y;
+
+		if (!active(site->hook[i]) || !site->hook[i]->ops->join)
+			continue;
+		y = site->hook[i]->ops->join(run, site->hook[i], at, old);
+		if (y != old)
+			pt_tensor_done(run, old);
+	}
+	if (at->whole && !at->may_replace) {
+		pt_error(&run->err, PT_FAIL, "%s: an adapter cannot take the place of the residual stream here",
+			 site->path);
+		return NULL;
+	}
+	return y;
+}
+
+struct pt_tensor *pt_joint_norm(struct pt_run *run, const struct pt_joint *at, struct pt_tensor *x)
+{
+	return at->norm ? pt_site_norm(run, at->norm, at->kind, at->eps, x) : x;
 }
 
 bool pt_site_prefix(struct pt_run *run, struct pt_site *site, const struct pt_rows *rows, struct pt_prefix *out)

@@ -22,10 +22,12 @@ enum pt_site_kind {
 	PT_SITE_NORM,
 	PT_SITE_TABLE,		/* values that a kernel looks up (relative bias): trained whole or not at all */
 	PT_SITE_KV,		/* keys and values of an attention: prefixes */
-	PT_SITE_BLOCK,		/* output of a sub-block, before the residual is added */
+	PT_SITE_BLOCK,		/* output of a sub-block, where it meets the residual stream */
 	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
 	PT_SITE_PARAM,		/* a parameter that is the weights of several linears, its pieces */
 };
+
+enum pt_sub_block { PT_SUB_ATTENTION, PT_SUB_CROSS, PT_SUB_FFN };
 
 /* One parameter of the base: where it is stored and what the forward pass reads. */
 struct pt_weight {
@@ -51,7 +53,7 @@ struct pt_site {
 	enum pt_site_kind kind;
 	int layer;		/* block number, -1 outside blocks */
 	int stack;		/* of an encoder-decoder 0 or 1; -1: of the head */
-	bool cross;		/* KV: of the attention to the other stack */
+	enum pt_sub_block sub;	/* KV, BLOCK: of which sub-block */
 	int64_t in, out;	/* features; EMBEDDING: rows (vocabulary) and width */
 	bool transposed;	/* weight stored [in,out] */
 	bool output;		/* the output embedding: all-linear skips it */
@@ -74,6 +76,24 @@ struct pt_site {
 };
 
 /*
+ * Where the output of a sub-block meets the residual stream: what a method
+ * there may want beside the output. Both are read, and stay the model's.
+ */
+struct pt_joint {
+	/* What the output is added to; NULL of a feed-forward beside an attention, whose sum is taken first. */
+	struct pt_tensor *x;
+	/* The norm behind: of that sum, or, in some families, of the output alone; NULL: there is none. */
+	struct pt_site *norm;
+	enum pt_norm_kind kind;
+	float eps;
+	/*
+	 * Set by a hook: its result is what goes on, in place of the sum and its norm; the last hook decides. Only
+	 * where may_replace.
+	 */
+	bool whole, may_replace;
+};
+
+/*
  * What a method does at a site; every function is optional. What it returns
  * in place of x or y takes over: the model reads the old one no more, and
  * pt_tensor_done() is said for it.
@@ -83,9 +103,11 @@ struct pt_hook_ops {
 	struct pt_tensor *(*input)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x);
 	/* Low-rank terms, computed inside the product: fills term[], at most max; returns their number. */
 	int (*terms)(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term, int max);
-	/* From the input and the output (base and terms) of a linear to its new output; of a norm or block likewise. */
+	/* From the input and the output (base and terms) of a linear to its new output; of a norm likewise. */
 	struct pt_tensor *(*output)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
 				    struct pt_tensor *y);
+	/* BLOCK: from the output of a sub-block, and what it meets, to what is added in its place. */
+	struct pt_tensor *(*join)(struct pt_run *run, struct pt_hook *h, struct pt_joint *at, struct pt_tensor *y);
 	struct pt_tensor *(*embed)(struct pt_run *run, struct pt_hook *h, const int32_t *ids,
 				   const struct pt_rows *rows, struct pt_tensor *y);
 	/* KV: the prefix of this attention of rows; pt_tensor_done() is said for its keys and values. */
@@ -128,9 +150,11 @@ struct pt_tensor *pt_site_norm(struct pt_run *run, struct pt_site *site, enum pt
 struct pt_tensor *pt_site_add_norm(struct pt_run *run, struct pt_site *site, enum pt_norm_kind kind,
 				   float eps, struct pt_tensor *x, struct pt_tensor *delta,
 				   struct pt_tensor **sum);
-/* y, the output of a sub-block before the residual x is added, through the hooks. */
-struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
+/* y, the output of a sub-block, through the hooks; at->whole says whether it is still to be added to at->x. */
+struct pt_tensor *pt_site_block(struct pt_run *run, struct pt_site *site, struct pt_joint *at,
 				struct pt_tensor *y);
+/* A tensor of the stream's width through the norm behind; itself where there is none. */
+struct pt_tensor *pt_joint_norm(struct pt_run *run, const struct pt_joint *at, struct pt_tensor *x);
 /* The prefix of an attention of rows: true when a hook gave one. Two at once are a failure. */
 bool pt_site_prefix(struct pt_run *run, struct pt_site *site, const struct pt_rows *rows, struct pt_prefix *out);
 /* Input embeddings through the hooks; *rows becomes the packing of the result. */

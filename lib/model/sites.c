@@ -212,6 +212,19 @@ static bool in_block(const char *path)
 	return strchr(path, '#') || is_shared(path);
 }
 
+static enum pt_sub_block sub_block(enum pt_role role)
+{
+	switch (role) {
+	case PT_ROLE_CROSS_KV:
+	case PT_ROLE_CROSS_OUT:
+		return PT_SUB_CROSS;
+	case PT_ROLE_FFN_OUT:
+		return PT_SUB_FFN;
+	default:
+		return PT_SUB_ATTENTION;
+	}
+}
+
 /* stack NULL: of the head. */
 static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role role, const char *prefix,
 		    const char *path, int layer, int expert, struct pt_error *err)
@@ -229,7 +242,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	s->module = module_class(m, sh.kind, s->transposed);
 	s->layer = layer;
 	s->stack = stack ? (int)(stack - m->body->stack) : -1;
-	s->cross = role == PT_ROLE_CROSS_KV;
+	s->sub = sub_block(role);
 	s->in = sh.in;
 	s->out = sh.out;
 	s->embed_scale = role == PT_ROLE_EMBED ? m->cfg.embed_scale : 1;

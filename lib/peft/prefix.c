@@ -51,7 +51,7 @@ static const struct pt_option options[] = {
 
 static bool match(const struct pt_adapter *a, const struct pt_site *s)
 {
-	return s->kind == PT_SITE_KV && s->stack == a->model->cfg.nstacks - 1 && !s->cross;
+	return s->kind == PT_SITE_KV && s->stack == a->model->cfg.nstacks - 1 && s->sub == PT_SUB_ATTENTION;
 }
 
 /* Values from a text: for the file they are as good as random ones. */
