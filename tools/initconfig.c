@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "peft/layout.h"
 
 #define DEFAULT_METHOD "lora"
 
@@ -345,7 +346,7 @@ static int apply(const struct init_options *o, const struct pt_method *m, cJSON 
 	return check_wanted(o, m, config, err);
 }
 
-static int find_method(const struct init_options *o, const cJSON *config, const struct pt_method **m,
+static int find_method(const struct init_options *o, cJSON *config, const struct pt_method **m,
 		       struct pt_error *err)
 {
 	const struct pt_method *named = NULL;
@@ -358,7 +359,7 @@ static int find_method(const struct init_options *o, const cJSON *config, const 
 		pt_buf_release(&known);
 		*m = named;
 	}
-	if (!err->status && o->config && pt_method_of_config(config, m, err))
+	if (!err->status && o->config && (pt_layout_decode(config, err) || pt_method_of_config(config, m, err)))
 		return pt_error_prefix(err, "%s", o->config);
 	if (!err->status && named && named != *m)
 		pt_error(err, PT_USAGE, "%s is of the method %s, not %s", o->config, (*m)->name, named->name);

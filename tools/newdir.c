@@ -101,14 +101,16 @@ static bool equal_bytes(const char *a, const char *b, struct pt_error *err)
 /* The name of the base is where it was found, not what it is. */
 static bool equal_json(const char *a, const char *b, struct pt_error *err)
 {
+	static const char *const names[] = { "base_model_name_or_path", "model_name" };
 	cJSON *x = pt_json_read(a, 0, err), *y = pt_json_read(b, 0, err);
 	bool same = false;
 
-	if (x && y) {
-		cJSON_DeleteItemFromObjectCaseSensitive(x, "base_model_name_or_path");
-		cJSON_DeleteItemFromObjectCaseSensitive(y, "base_model_name_or_path");
-		same = cJSON_Compare(x, y, true);
+	for (size_t i = 0; x && y && i < sizeof names / sizeof names[0]; i++) {
+		cJSON_DeleteItemFromObjectCaseSensitive(x, names[i]);
+		cJSON_DeleteItemFromObjectCaseSensitive(y, names[i]);
 	}
+	if (x && y)
+		same = cJSON_Compare(x, y, true);
 	pt_json_free(x);
 	pt_json_free(y);
 	return same;

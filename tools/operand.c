@@ -10,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "io/sniff.h"
 
 static int by_name(const void *a, const void *b)
 {
@@ -48,31 +47,19 @@ static int open_part(struct operand *o, struct pt_st *st, const char *name, bool
 	return status;
 }
 
-/* adapter_model.bin alone: say what it is and what to do. */
-static int no_pickle(struct operand *o, struct pt_error *err)
-{
-	char *good = pt_path_join(o->dir, "adapter_model.safetensors", err);
-	char *bad = pt_path_join(o->dir, "adapter_model.bin", err);
-	const char *hint;
-
-	if (good && bad && !pt_is_file(good) && pt_is_file(bad)) {
-		pt_sniff("\x80\x02", 2, &hint);
-		pt_error(err, PT_DATA, "%s is a Python pickle, which is never read; %s", bad, hint);
-	}
-	free(good);
-	free(bad);
-	return err->status;
-}
-
 static int open_adapter(struct operand *o, const char *config, struct pt_error *err)
 {
+	const struct pt_layout *l;
+
 	o->type = OPERAND_ADAPTER;
 	o->config = pt_json_read(config, 0, err);
 	if (!o->config)
 		return err->status;
 	if (!cJSON_IsObject(o->config))
 		return pt_error(err, PT_DATA, "%s: not a JSON object", config);
-	if (no_pickle(o, err) || open_part(o, &o->weights, "adapter_model.safetensors", false, err))
+	l = o->layout = pt_layout_of(o->config);
+	if (pt_layout_no_pickle(l, o->dir, err) || open_part(o, &o->weights, l->weights, false, err) ||
+	    (l->head && open_part(o, &o->head, l->head, true, err)))
 		return err->status;
 	return open_part(o, &o->state, "peft_state.safetensors", true, err);
 }
@@ -160,6 +147,7 @@ void operand_close(struct operand *o)
 		pt_json_free(o->config);
 	pt_st_release(&o->weights);
 	pt_st_release(&o->state);
+	pt_st_release(&o->head);
 	pt_modeldir_close(&o->model);
 	free(o->tensor);
 	free(o->dir);

@@ -14,6 +14,7 @@
 #include "io/modeldir.h"
 #include "io/safetensors.h"
 #include "io/stream.h"
+#include "peft/layout.h"
 
 enum operand_type { OPERAND_STREAM, OPERAND_FILE, OPERAND_ADAPTER, OPERAND_MODEL };
 
@@ -22,7 +23,8 @@ struct operand {
 	const char *name;		/* as given, "standard input" for "-" */
 	struct pt_reader *reader;	/* OPERAND_STREAM: nothing but the HEAD was read; OPERAND_FILE: holds it */
 	const struct pt_st *file;	/* OPERAND_FILE */
-	struct pt_st weights, state;	/* OPERAND_ADAPTER: its two files, the second where there is one */
+	const struct pt_layout *layout;	/* OPERAND_ADAPTER */
+	struct pt_st weights, state, head;	/* OPERAND_ADAPTER: its files, but for the first where there are such */
 	struct pt_modeldir model;	/* OPERAND_MODEL */
 	char *dir;			/* of a directory */
 	cJSON *config;			/* config.json, adapter_config.json; borrowed of a model */

@@ -145,7 +145,7 @@ static int check_part(const char *path, struct pt_error *err)
 
 static int check_dir(const struct operand *o, struct pt_buf *says, struct pt_error *err)
 {
-	const char *method = "", *key = o->type == OPERAND_ADAPTER ? "peft_type" : "model_type";
+	const char *method = "", *key = o->type == OPERAND_ADAPTER ? o->layout->mark : "model_type";
 	DIR *d = opendir(o->dir);
 	struct dirent *e;
 

@@ -56,8 +56,6 @@ struct pt_body {
 	int64_t stat_rows;		/* rows of each */
 };
 
-/* The base prefix of the body's paths under the class of m->task: "" of a bare body. */
-const char *pt_body_prefix(const struct pt_model *m);
 /* sites.c: sites and weights of m->task from the family's table; no values yet. */
 int pt_body_build(struct pt_model *m, struct pt_error *err);
 void pt_body_free(struct pt_model *m);

@@ -151,6 +151,14 @@ struct pt_defaults {
 	int pad, bos, eos;	/* -1: none */
 };
 
+/* Where AdapterHub's library has the adapters of a block. */
+enum pt_hub_place {
+	PT_HUB_HOOKED,		/* in modules of the block, hooked in: the model keeps residuals and norms to itself */
+	PT_HUB_BLOCK,		/* in modules of the block */
+	PT_HUB_OUTPUT,		/* in the module at the output */
+	PT_HUB_AROUND,		/* in the module around that */
+};
+
 struct pt_config;
 
 struct pt_family {
@@ -189,6 +197,7 @@ struct pt_family {
 	const char *adalora_targets;
 	const char *ia3_targets, *ia3_feedforward;	/* the second "": none of the first is a feed-forward module */
 	const char *ln_targets;
+	enum pt_hub_place hub;
 };
 
 /* The rows, one table a kin; each ends in a NULL model_type. */

@@ -134,7 +134,7 @@ const struct pt_family pt_families_bert[] = {
 	{
 		.model_type = "bert", .stem = "Bert", .prefix = "bert", .keys = &bert_keys,
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
-		.part = bert_parts, .head = bert_heads, .idle = "cls.seq_relationship",
+		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = bert_heads, .idle = "cls.seq_relationship",
 		.lora_targets = "query,value", .adalora_targets = "query,value",
 		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
 	},
@@ -142,7 +142,7 @@ const struct pt_family pt_families_bert[] = {
 		.model_type = "roberta", .stem = "Roberta", .prefix = "roberta", .keys = &bert_keys,
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 1, .bos = 0, .eos = 2 }, BERT_SHAPE,
 		.config = roberta_config,
-		.part = bert_parts, .head = roberta_heads,
+		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = roberta_heads,
 		.lora_targets = "query,value", .adalora_targets = "query,key,value,dense",
 		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
 	},
@@ -150,13 +150,13 @@ const struct pt_family pt_families_bert[] = {
 		.model_type = "xlm-roberta", .stem = "XLMRoberta", .prefix = "roberta", .keys = &bert_keys,
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 1, .bos = 0, .eos = 2 }, BERT_SHAPE,
 		.config = roberta_config,
-		.part = bert_parts, .head = roberta_heads, .lora_targets = "query,value",
+		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = roberta_heads, .lora_targets = "query,value",
 	},
 	{
 		.model_type = "distilbert", .stem = "DistilBert", .prefix = "distilbert", .keys = &distilbert_keys,
 		.def = { BERT_SIZES, .layers = 6, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
 		.config = distilbert_config,
-		.part = distilbert_parts, .head = distilbert_heads, .lora_targets = "q_lin,v_lin",
+		.hub = PT_HUB_BLOCK, .part = distilbert_parts, .head = distilbert_heads, .lora_targets = "q_lin,v_lin",
 	},
 	{ 0 }
 };

@@ -56,6 +56,9 @@ int pt_model_blocks(const struct pt_model *m);
 /* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
 bool pt_model_head_is_new(const struct pt_model *m);
 
+/* The base prefix of the body's paths under the class of m->task, "model": "" of a bare body. */
+const char *pt_model_prefix(const struct pt_model *m);
+
 /* First site at a path, NULL: none. Several kinds may share a path: pt_model_site_kind() tells them apart. */
 struct pt_site *pt_model_site(const struct pt_model *m, const char *path);
 struct pt_site *pt_model_site_kind(const struct pt_model *m, const char *path,

@@ -393,7 +393,7 @@ static void set_stack(struct pt_stack *s)
 	s->rng_final = dropout_site(s->part[PT_ROLE_FINAL_NORM]);
 }
 
-const char *pt_body_prefix(const struct pt_model *m)
+const char *pt_model_prefix(const struct pt_model *m)
 {
 	const struct pt_head *h = m->body->head;
 
@@ -438,11 +438,11 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 	if (!m->site || !m->weight)
 		return err->status;
 	for (int i = 0; i < m->body->nstacks; i++) {
-		if (add_stack(m, &m->body->stack[i], pt_body_prefix(m), err))
+		if (add_stack(m, &m->body->stack[i], pt_model_prefix(m), err))
 			return err->status;
 		set_stack(&m->body->stack[i]);
 	}
-	if (add_head(m, pt_body_prefix(m), err))
+	if (add_head(m, pt_model_prefix(m), err))
 		return err->status;
 	m->body->rng_dense = dropout_site(m->body->part[PT_ROLE_HEAD_DENSE]);
 	m->body->rng_head = dropout_site(m->body->part[PT_ROLE_HEAD_OUT]);

@@ -57,7 +57,7 @@ static const struct pt_st_tensor *resolve_names(const struct pt_model *m, const 
 {
 	struct pt_buf spell = PT_BUF_INIT;
 	const struct pt_family *f = m->cfg.family;
-	const char *prefix = pt_body_prefix(m);
+	const char *prefix = pt_model_prefix(m);
 	size_t n = strlen(prefix);
 	bool body = !n || (!strncmp(path, prefix, n) && path[n] == '.');
 	const char *rest = n && body ? path + n + 1 : path;

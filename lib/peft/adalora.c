@@ -187,8 +187,8 @@ static int stored_rank(const struct pt_adapter *a, const struct pt_adapter_site 
 		free(key);
 		return err->status;
 	}
-	*whole = a->state_file && pt_st_find(a->state_file, key);
-	t = a->file ? pt_st_find(a->file, key) : NULL;
+	*whole = a->file[PT_IN_STATE] && pt_st_find(a->file[PT_IN_STATE], key);
+	t = a->file[PT_IN_WEIGHTS] ? pt_st_find(a->file[PT_IN_WEIGHTS], key) : NULL;
 	free(key);
 	if (*whole || !t || t->ndim != 2)
 		return 0;
@@ -273,7 +273,7 @@ static int load_one(struct pt_adapter *a, struct pt_adapter_site *s, int which, 
 {
 	int64_t all = s->rank, width = which == A ? s->site->in : which == B ? s->site->out : 1, rank, have = 0;
 	char *key = key_of(s, names[which], err);
-	const struct pt_st_tensor *t = key ? pt_st_find(a->file, key) : NULL;
+	const struct pt_st_tensor *t = key ? pt_st_find(a->file[PT_IN_WEIGHTS], key) : NULL;
 	float *from = NULL, *to = NULL;
 	int st = key ? 0 : err->status;
 
@@ -313,7 +313,7 @@ static int load(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error
 	const cJSON *list = pattern_of(a, s, err);
 	int st = 0;
 
-	if (!x->whole || a->state_file)
+	if (!x->whole || a->file[PT_IN_STATE])
 		return 0;
 	for (int i = 0; i < PARAMS && !st; i++)
 		st = load_one(a, s, i, list, err);

@@ -20,6 +20,7 @@ static int start(struct pt_adapter **out, struct pt_model *m, bool trainable, st
 	if (!a)
 		return err->status;
 	a->model = m;
+	a->layout = &pt_layout_peft;
 	a->task = m->task;
 	a->trainable = trainable;
 	a->prov = (struct pt_prov)PT_PROV_INIT;
@@ -262,12 +263,16 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 {
 	int st = check_task(a, err);
 
+	if (!st && a->method->preset)
+		st = a->method->preset(a->config, err);
 	if (!st)
 		st = pt_adapter_config_complete(a->config, a->method->defaults, err);
 	if (!st)
 		st = set_task(a, err);
 	if (!st)
 		st = save_heads(a, err);
+	if (!st && a->layout->describe)
+		st = a->layout->describe(a, err);
 	if (!st)
 		st = a->method->parse(a, err);
 	if (!st)
@@ -304,17 +309,16 @@ static bool has_file(const char *dir, const char *name)
 
 static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
-	struct pt_st file = { 0 }, state = { 0 };
-	int st;
+	struct pt_st file[PT_INS] = { 0 };
+	int st = pt_layout_no_pickle(a->layout, dir, err);
 
-	if (!has_file(dir, PT_ADAPTER_FILE) && has_file(dir, "adapter_model.bin"))
-		return pt_error(err, PT_DATA, "%s: adapter_model.bin is a pickle, which is a program and never read; convert it: PeftModel.from_pretrained(...).save_pretrained(...)",
-				dir);
-	st = open_file(dir, PT_ADAPTER_FILE, &file, err);
-	a->file = &file;
-	if (!st && has_file(dir, PT_ADAPTER_STATE)) {
-		st = open_file(dir, PT_ADAPTER_STATE, &state, err);
-		a->state_file = &state;
+	for (int i = 0; i < PT_INS && !st; i++) {
+		const char *name = pt_adapter_file_name(a, (enum pt_adapter_in)i);
+
+		if (i != PT_IN_WEIGHTS && !(name && has_file(dir, name)))
+			continue;
+		st = open_file(dir, name, &file[i], err);
+		a->file[i] = &file[i];
 	}
 	if (!st)
 		st = create(a, err);
@@ -322,9 +326,10 @@ static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *
 		st = pt_adapter_load(a, dir, err);
 	for (int i = 0; i < a->nsites && !st && a->method->load; i++)
 		st = a->method->load(a, &a->site[i], err);
-	a->file = a->state_file = NULL;
-	pt_st_release(&file);
-	pt_st_release(&state);
+	for (int i = 0; i < PT_INS; i++) {
+		a->file[i] = NULL;
+		pt_st_release(&file[i]);
+	}
 	return st;
 }
 
@@ -335,17 +340,25 @@ static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 
 	free(prov);
 	if (!st)
-		st = pt_labels_read(dir, &a->labels, &a->nlabels, err);
+		st = pt_labels_find(a->layout, dir, a->config, a->task, &a->labels, &a->nlabels, err);
 	if (st || a->full)
 		return st ? st : pt_full_open(a, dir, err);
+	if (!a->labels)
+		a->nlabels = 0;
 	st = check_task(a, err);
-	if (!st)
+	/* Where the head has a file of its own, that says what it holds. */
+	if (!st && !a->layout->head)
 		st = save_heads(a, err);
 	if (!st)
 		st = a->method->parse(a, err);
 	if (!st)
 		st = read_tensors(a, dir, err);
 	return st ? st : check_fresh(a, err);
+}
+
+static const struct pt_layout *layout_of(const struct pt_method *m)
+{
+	return m && m->layout ? m->layout : &pt_layout_peft;
 }
 
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
@@ -362,6 +375,7 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 		return st;
 	}
 	a->method = method;
+	a->layout = layout_of(method);
 	a->config = config_take;
 	a->full = !method;
 	a->fresh = !dir;
@@ -420,19 +434,18 @@ int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char 
 int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir, bool trainable,
 		    struct pt_error *err)
 {
+	const struct pt_layout *layout;
 	const struct pt_method *method;
 	cJSON *config;
-	char *path;
 
 	*out = NULL;
 	if (!has_file(dir, PT_ADAPTER_CONFIG))
 		return pt_adapter_make(out, m, NULL, NULL, dir, trainable, 0, NULL, err);
-	path = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
-	config = path ? pt_json_read(path, 0, err) : NULL;
-	free(path);
-	if (!config)
+	if (pt_layout_read(dir, &layout, &config, err))
 		return err->status;
-	if (pt_method_of_config(config, &method, err)) {
+	if (!pt_method_of_config(config, &method, err) && layout != layout_of(method))
+		pt_error(err, PT_DATA, "peft_type %s is not %s's", method->peft_type, layout->library);
+	if (err->status) {
 		pt_json_free(config);
 		return pt_error_prefix(err, "%s", dir);
 	}

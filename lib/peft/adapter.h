@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * adapter.h - an adapter: a method's configuration bound to the sites of a
- * model, with its tensors; read from and written to HF PEFT's directory
- * (adapter_config.json, adapter_model.safetensors) plus our labels.json,
- * provenance.json and peft_state.safetensors; formats/adapter.md has them.
+ * model, with its tensors; read from and written to a directory in the layout
+ * of HF PEFT (adapter_config.json, adapter_model.safetensors) or of another
+ * library (layout.h), plus our labels.json, provenance.json and
+ * peft_state.safetensors; formats/adapter.md has them.
  *
  * Full training is the same interface over a model directory: base weights
  * train themselves. The model must have been opened from that directory.
@@ -13,13 +14,17 @@
 
 #include "io/modelsave.h"
 #include "io/prov.h"
+#include "peft/layout.h"
 #include "peft/method.h"
+
+/* Which file a tensor stands in: the layout's weights, peft_state.safetensors, the layout's head. */
+enum pt_adapter_in { PT_IN_WEIGHTS, PT_IN_STATE, PT_IN_HEAD, PT_INS };
 
 /* A tensor of the files. */
 struct pt_adapter_tensor {
 	char *key;			/* name in the file */
 	struct pt_param *param;
-	bool state;			/* in peft_state.safetensors */
+	enum pt_adapter_in in;
 	bool optional;			/* the directory may lack it */
 	bool memory;			/* of the state: no part of any formula */
 	bool twin;			/* the same values under a second name (tied weights) */
@@ -34,8 +39,9 @@ struct pt_adapter_weight {
 
 struct pt_adapter {
 	const struct pt_method *method;	/* NULL: full training */
+	const struct pt_layout *layout;	/* of the files */
 	struct pt_model *model;
-	cJSON *config;			/* adapter_config.json, unknown keys kept; NULL: full */
+	cJSON *config;			/* in the form of memory (layout.h), unknown keys kept; NULL: full */
 	void *state;			/* the method's */
 	struct pt_adapter_site *site;	/* in the order of the model's sites */
 	int nsites;
@@ -61,7 +67,7 @@ struct pt_adapter {
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
 	uint64_t prov_id;
-	const struct pt_st *file, *state_file;	/* while it is being opened */
+	const struct pt_st *file[PT_INS];	/* while it is being opened; NULL: not there */
 	struct pt_precondition *precondition;	/* lorafa.c */
 	int npreconditions;
 };
@@ -113,8 +119,8 @@ int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n
 void pt_adapter_enable(struct pt_adapter *a, bool on);
 
 /*
- * Write the directory's files one by one, each to appear whole,
- * adapter_model.safetensors (of a full model: model.safetensors) last. dir
+ * Write the directory's files one by one, each to appear whole, the layout's
+ * weights (of a full model: model.safetensors) last. dir
  * exists. PT_SAVE_BUT_LAST leaves that one out, PT_SAVE_LAST writes it alone.
  */
 enum { PT_SAVE_ALL, PT_SAVE_BUT_LAST, PT_SAVE_LAST };

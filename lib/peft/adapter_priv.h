@@ -31,6 +31,8 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 
 /* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);
+/* Members in the order of their names. */
+void pt_config_sort(cJSON *obj);
 /* A list of strings, or one string: item i, NULL past the end. */
 const char *pt_config_item(const cJSON *v, int i);
 /* target.c: the key becomes the list of names that commas separate. */
@@ -77,11 +79,19 @@ int pt_full_peek(const char *dir, struct pt_adapter_info *info, struct pt_error 
 /* lorafa.c */
 void pt_adapter_precondition_release(struct pt_adapter *a);
 
+/* tensors.c: what a file of the directory is called. */
+const char *pt_adapter_file_name(const struct pt_adapter *a, enum pt_adapter_in in);
+
 /* save.c */
+/* Whether a tensor stands in that file. */
+bool pt_adapter_has(const struct pt_adapter *a, enum pt_adapter_in in);
 int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err);
 
 /* labels.c */
 int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err);	/* absent: none */
+/* Of a directory in this layout, with its configuration: none where the task has none. NULL with *n > 0: without names. */
+int pt_labels_find(const struct pt_layout *l, const char *dir, const cJSON *config, enum pt_task task, char ***labels,
+		   int *n, struct pt_error *err);
 int pt_labels_write(const char *dir, char *const *labels, int n, struct pt_error *err);
 void pt_labels_free(char **labels, int n);
 

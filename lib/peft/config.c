@@ -21,7 +21,7 @@ const char *pt_config_item(const cJSON *v, int i)
 }
 
 /* Members in the order of their names. Insertion: the lists are short. */
-static void sort_members(cJSON *obj)
+void pt_config_sort(cJSON *obj)
 {
 	cJSON *sorted = NULL, *last = NULL, *v = obj->child, *next, *at;
 
@@ -64,7 +64,7 @@ int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_err
 		}
 	}
 	pt_json_free(def);
-	sort_members(given);
+	pt_config_sort(given);
 	return 0;
 }
 
@@ -88,9 +88,10 @@ static int config_task(const cJSON *config, enum pt_task *task, struct pt_error 
 }
 
 /* Rows of a task head among the tensors, whatever the family. */
-static int head_rows(const char *dir, const struct pt_method *m, int *rows, struct pt_error *err)
+static int head_rows(const char *dir, const struct pt_layout *l, const struct pt_method *m, int *rows,
+		     struct pt_error *err)
 {
-	char *path = pt_path_join(dir, PT_ADAPTER_FILE, err);
+	char *path = pt_path_join(dir, l->weights, err);
 	const struct pt_family *f;
 	struct pt_st st;
 	char key[100];
@@ -120,10 +121,11 @@ static int head_rows(const char *dir, const struct pt_method *m, int *rows, stru
 
 static int peek_adapter(const char *dir, const char *path, struct pt_adapter_info *info, struct pt_error *err)
 {
-	cJSON *config = pt_json_read(path, 0, err);
 	const struct pt_method *method;
+	const struct pt_layout *layout;
 	const char *base;
-	int st = config ? 0 : err->status;
+	cJSON *config;
+	int st = pt_layout_read(dir, &layout, &config, err);
 
 	if (!st)
 		st = pt_method_of_config(config, &method, err);
@@ -138,9 +140,9 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 	if (st == PT_DATA && config)
 		pt_error_prefix(err, "%s", path);
 	if (!st)
-		st = pt_labels_read(dir, &info->labels, &info->nlabels, err);
-	if (!st && !info->labels && pt_task_labels(info->task))
-		st = head_rows(dir, method, &info->nlabels, err);
+		st = pt_labels_find(layout, dir, config, info->task, &info->labels, &info->nlabels, err);
+	if (!st && !info->nlabels && pt_task_labels(info->task))
+		st = head_rows(dir, layout, method, &info->nlabels, err);
 	pt_json_free(config);
 	return st;
 }

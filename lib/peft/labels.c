@@ -57,6 +57,16 @@ int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err
 	return st;
 }
 
+int pt_labels_find(const struct pt_layout *l, const char *dir, const cJSON *config, enum pt_task task, char ***labels,
+		   int *n, struct pt_error *err)
+{
+	*labels = NULL;
+	*n = 0;
+	if (!l->labels)
+		return pt_labels_read(dir, labels, n, err);
+	return pt_task_labels(task) ? l->labels(config, labels, n, err) : 0;
+}
+
 int pt_labels_write(const char *dir, char *const *labels, int n, struct pt_error *err)
 {
 	cJSON *j = cJSON_CreateStringArray((const char *const *)labels, n);

@@ -63,10 +63,10 @@ int pt_lora_residual_wanted(const struct pt_adapter *a, const struct pt_adapter_
 	char *key;
 
 	*yes = a->fresh && (l->init == PT_LORA_PISSA || l->init == PT_LORA_OLORA);
-	if (a->fresh || !a->state_file)
+	if (a->fresh || !a->file[PT_IN_STATE])
 		return 0;
 	key = key_of(s, "lora_A0.weight", err);
-	*yes = key && pt_st_find(a->state_file, key);
+	*yes = key && pt_st_find(a->file[PT_IN_STATE], key);
 	free(key);
 	return err->status;
 }

@@ -26,6 +26,7 @@
 
 struct pt_adapter;
 struct pt_combiner;
+struct pt_layout;
 
 #define PT_SITE_MAX_TENSORS 64
 
@@ -104,7 +105,7 @@ struct pt_method_step {
 
 struct pt_method {
 	const char *name;		/* -t NAME: "lora" */
-	const char *peft_type;		/* "LORA"; several methods may share one */
+	const char *peft_type;		/* in the form of memory (layout.h), "LORA"; several methods may share one */
 	/*
 	 * The keys that tell it from others of its peft_type, a JSON object: a configuration is the first method's
 	 * all of whose keys it has, as given or by default. NULL: none are needed; such a method comes last.
@@ -115,8 +116,9 @@ struct pt_method {
 	bool merges;
 	bool no_conv1d;			/* PEFT has it for no module that stores its weight transposed */
 	const char *prefix;		/* of the keys of whole modules in its file; NULL: "base_model.model." */
+	const struct pt_layout *layout;	/* of its directories; NULL: HF PEFT's */
 
-	/* Its adapter_config.json with all defaults, as PEFT writes it: a JSON text. */
+	/* Its configuration with all defaults, as PEFT writes it: a JSON text. */
 	const char *defaults;
 	const struct pt_option *options;	/* peft-init's, ending in a zeroed one */
 	/* Default target_modules of a model, separated by commas; NULL: there are none. */
@@ -124,6 +126,8 @@ struct pt_method {
 	/* Optional: the sites it acts on, instead of those that the configuration's target_modules name. */
 	bool (*match)(const struct pt_adapter *a, const struct pt_site *s);
 
+	/* Optional: keys of the making alone become keys of the configuration, before the defaults complete it. */
+	int (*preset)(cJSON *config, struct pt_error *err);
 	/* The method's keys of a->config into a->state, checked: PT_DATA names the key. */
 	int (*parse)(struct pt_adapter *a, struct pt_error *err);
 	/* Optional: tensors that sites share; a->site[] is known. Values too where a->fresh. */

@@ -7,7 +7,7 @@
 
 #include "peft/method.h"
 
-extern const struct pt_method pt_method_adalora, pt_method_bitfit, pt_method_dora, pt_method_ia3, pt_method_ln,
+extern const struct pt_method pt_method_adalora, pt_method_bitfit, pt_method_bottleneck, pt_method_dora, pt_method_ia3, pt_method_ln,
 	pt_method_loha, pt_method_lokr, pt_method_lora, pt_method_oft, pt_method_prefix, pt_method_prompt,
 	pt_method_ptuning, pt_method_tokens, pt_method_vera;
 
@@ -26,6 +26,7 @@ static const struct pt_method *const methods[] = {
 	&pt_method_prefix,
 	&pt_method_prompt,
 	&pt_method_ptuning,
+	&pt_method_bottleneck,
 };
 
 enum { NMETHODS = sizeof methods / sizeof methods[0] };

@@ -36,12 +36,12 @@ static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, str
 	return st;
 }
 
-static void list_tensors(const struct pt_adapter *a, bool state, struct pt_st_build *b)
+static void list_tensors(const struct pt_adapter *a, enum pt_adapter_in in, struct pt_st_build *b)
 {
 	for (size_t i = 0; i < a->ntensors; i++) {
 		const struct pt_adapter_tensor *t = &a->tensor[i];
 
-		if (t->state == state)
+		if (t->in == in)
 			pt_st_build_tensor(b, t->key, PT_F32, t->param->t.ndim, t->param->t.shape, NULL);
 	}
 }
@@ -70,10 +70,10 @@ int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt
 	return st;
 }
 
-static bool has_state(const struct pt_adapter *a)
+bool pt_adapter_has(const struct pt_adapter *a, enum pt_adapter_in in)
 {
 	for (size_t i = 0; i < a->ntensors; i++) {
-		if (a->tensor[i].state)
+		if (a->tensor[i].in == in)
 			return true;
 	}
 	return false;
@@ -81,22 +81,25 @@ static bool has_state(const struct pt_adapter *a)
 
 static int write_before(struct pt_adapter *a, const char *dir, const cJSON *config, struct pt_error *err)
 {
-	struct pt_st_build b;
 	int st = 0;
 
-	pt_st_build_init(&b);
-	if (a->labels)
+	if (a->labels && !a->layout->labels)
 		st = pt_labels_write(dir, a->labels, a->nlabels, err);
 	if (!st)
 		st = pt_adapter_write_prov(a, dir, err);
-	if (!st && has_state(a)) {
-		list_tensors(a, true, &b);
-		st = write_tensors(a, dir, PT_ADAPTER_STATE, &b, err);
+	for (int in = PT_IN_WEIGHTS + 1; in < PT_INS && !st; in++) {
+		struct pt_st_build b;
+
+		if (!pt_adapter_has(a, (enum pt_adapter_in)in))
+			continue;
+		pt_st_build_init(&b);
+		list_tensors(a, (enum pt_adapter_in)in, &b);
+		st = write_tensors(a, dir, pt_adapter_file_name(a, (enum pt_adapter_in)in), &b, err);
+		pt_st_build_release(&b);
 	}
-	if (!st)
-		st = pt_json_write(config, dir, PT_ADAPTER_CONFIG, err);
-	pt_st_build_release(&b);
-	return st;
+	if (!st && a->layout->write)
+		st = a->layout->write(a, dir, err);
+	return st ? st : pt_json_write(config, dir, PT_ADAPTER_CONFIG, err);
 }
 
 int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err)
@@ -111,13 +114,15 @@ int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_e
 	if (!config)
 		return pt_error(err, PT_FAIL, "out of memory");
 	pt_st_build_init(&b);
-	list_tensors(a, false, &b);
+	list_tensors(a, PT_IN_WEIGHTS, &b);
 	if (a->method->save)
 		st = a->method->save(a, &b, config, err);
+	if (!st && a->layout->encode)
+		st = a->layout->encode(config, err);
 	if (!st && part != PT_SAVE_LAST)
 		st = write_before(a, dir, config, err);
 	if (!st && part != PT_SAVE_BUT_LAST)
-		st = write_tensors(a, dir, PT_ADAPTER_FILE, &b, err);
+		st = write_tensors(a, dir, a->layout->weights, &b, err);
 	pt_st_build_release(&b);
 	cJSON_Delete(config);
 	return st;
@@ -129,8 +134,14 @@ int pt_adapter_part(const char *name)
 		PT_ADAPTER_CONFIG, PT_ADAPTER_STATE, PT_ADAPTER_LABELS, PT_ADAPTER_PROV, PT_FULL_CONFIG,
 	};
 
-	if (!strcmp(name, PT_ADAPTER_FILE))
-		return PT_MODELSAVE_LAST;
+	const struct pt_layout *l;
+
+	for (int i = 0; (l = pt_layout_at(i)); i++) {
+		if (!strcmp(name, l->weights))
+			return PT_MODELSAVE_LAST;
+		if (l->head && (!strcmp(name, l->head) || !strcmp(name, l->head_config)))
+			return PT_MODELSAVE_REST;
+	}
 	for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
 		if (!strcmp(name, rest[i]))
 			return PT_MODELSAVE_REST;
@@ -149,8 +160,11 @@ int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err)
 	if (!st) {
 		cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
 		cJSON_DeleteItemFromObjectCaseSensitive(config, "revision");
+		/* As files have it: the same when they are read again. */
+		if (a->config && a->layout->encode)
+			st = a->layout->encode(config, err);
 		pt_json_print(&text, config, 0);
-		st = pt_buf_check(&text, err);
+		st = st ? st : pt_buf_check(&text, err);
 	}
 	if (!st)
 		pt_hash_str(&h, text.data);

@@ -67,7 +67,7 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 		return st;
 	p->decay = decays(p->name, err);
 	t = &a->tensor[a->ntensors];
-	*t = (struct pt_adapter_tensor){ .param = p, .state = flags & PT_TENSOR_STATE,
+	*t = (struct pt_adapter_tensor){ .param = p, .in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS,
 					  .optional = flags & PT_TENSOR_OPTIONAL,
 					  .memory = flags & PT_TENSOR_STATE && flags & PT_TENSOR_FROZEN };
 	t->key = pt_strdup(key, err);
@@ -147,9 +147,11 @@ int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err)
 
 const struct pt_st_tensor *pt_adapter_stored(const struct pt_adapter *a, const char *key)
 {
-	const struct pt_st_tensor *t = a->state_file ? pt_st_find(a->state_file, key) : NULL;
+	const struct pt_st_tensor *t = NULL;
 
-	return t || !a->file ? t : pt_st_find(a->file, key);
+	for (int i = PT_INS; i-- && !t; )
+		t = a->file[i] ? pt_st_find(a->file[i], key) : NULL;
+	return t;
 }
 
 int pt_adapter_get(struct pt_adapter *a, const struct pt_param *p, float *host, struct pt_error *err)
@@ -231,10 +233,15 @@ static int take_value(struct pt_adapter *a, const struct pt_adapter_tensor *t, c
 	return st;
 }
 
-static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, const char *dir, bool *used,
-		    bool *state_used, struct pt_error *err)
+const char *pt_adapter_file_name(const struct pt_adapter *a, enum pt_adapter_in in)
 {
-	const struct pt_st *file = t->state ? a->state_file : a->file;
+	return in == PT_IN_STATE ? PT_ADAPTER_STATE : in == PT_IN_HEAD ? a->layout->head : a->layout->weights;
+}
+
+static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, const char *dir, bool *const used[PT_INS],
+		    struct pt_error *err)
+{
+	const struct pt_st *file = a->file[t->in];
 	const struct pt_st_tensor *f = file ? pt_st_find(file, t->key) : NULL;
 	int st;
 
@@ -243,9 +250,8 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
 	if (!f && t->optional)
 		return 0;
 	if (!f)
-		return pt_error(err, PT_DATA, "%s: %s lacks %s", dir,
-				t->state ? PT_ADAPTER_STATE : PT_ADAPTER_FILE, t->key);
-	(t->state ? state_used : used)[f - file->tensor] = true;
+		return pt_error(err, PT_DATA, "%s: %s lacks %s", dir, pt_adapter_file_name(a, t->in), t->key);
+	used[t->in][f - file->tensor] = true;
 	st = check_shape(t, f, dir, err);
 	return st || t->twin ? st : take_value(a, t, f, err);
 }
@@ -255,7 +261,7 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
  * writes whole embeddings beside adapters on them. Then it is a weight of the
  * base, which the file's value replaces, and which is written again.
  */
-static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char *dir, bool *used,
+static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char *dir, bool *const used[PT_INS],
 		 struct pt_error *err)
 {
 	const char *name = param_name(a, f->name), *infix = strstr(name, ".base_layer.");
@@ -279,40 +285,46 @@ static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char 
 	if (!w || pt_adapter_replaced(a, w))
 		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
 	st = pt_adapter_replace(a, w, f->name, PT_TENSOR_FROZEN, err);
-	return st ? st : load_one(a, &a->tensor[a->ntensors - 1], dir, used, NULL, err);
+	return st ? st : load_one(a, &a->tensor[a->ntensors - 1], dir, used, err);
 }
 
 int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
-	size_t n = a->file->ntensors, ns = a->state_file ? a->state_file->ntensors : 0;
-	bool *used = pt_calloc(n + 1, 1, err), *state_used = pt_calloc(ns + 1, 1, err);
-	int st = used && state_used ? 0 : PT_FAIL;
+	const struct pt_st *weights = a->file[PT_IN_WEIGHTS];
+	bool *used[PT_INS] = { NULL };
+	int st = 0;
 
+	for (int in = 0; in < PT_INS && !st; in++) {
+		used[in] = pt_calloc((a->file[in] ? a->file[in]->ntensors : 0) + 1, 1, err);
+		st = err->status;
+	}
 	for (size_t i = 0; i < a->ntensors && !st; i++)
-		st = load_one(a, &a->tensor[i], dir, used, state_used, err);
+		st = load_one(a, &a->tensor[i], dir, used, err);
 	for (size_t i = 0; i < a->nmade && !st; i++) {
-		const struct pt_st_tensor *f = pt_st_find(a->file, a->made[i]);
+		const struct pt_st_tensor *f = pt_st_find(weights, a->made[i]);
 
 		if (f)
-			used[f - a->file->tensor] = true;
+			used[PT_IN_WEIGHTS][f - weights->tensor] = true;
 	}
-	for (size_t i = 0; i < n && !st; i++) {
-		if (!used[i])
-			st = adopt(a, &a->file->tensor[i], dir, used, err);
+	for (size_t i = 0; i < weights->ntensors && !st; i++) {
+		if (!used[PT_IN_WEIGHTS][i])
+			st = adopt(a, &weights->tensor[i], dir, used, err);
 	}
-	for (size_t i = 0; i < ns && !st; i++) {
-		if (!state_used[i])
-			st = pt_error(err, PT_DATA, "%s: nothing uses %s of %s", dir,
-				      a->state_file->tensor[i].name, PT_ADAPTER_STATE);
+	for (int in = PT_IN_WEIGHTS + 1; in < PT_INS; in++) {
+		for (size_t i = 0; a->file[in] && i < a->file[in]->ntensors && !st; i++) {
+			if (!used[in][i])
+				st = pt_error(err, PT_DATA, "%s: nothing uses %s of %s", dir, a->file[in]->tensor[i].name,
+					      pt_adapter_file_name(a, (enum pt_adapter_in)in));
+		}
 	}
-	free(used);
-	free(state_used);
+	for (int in = 0; in < PT_INS; in++)
+		free(used[in]);
 	return st;
 }
 
 static bool is_kept(const struct pt_adapter_tensor *t)
 {
-	return t->state && !t->param->t.needs_grad;
+	return t->in == PT_IN_STATE && !t->param->t.needs_grad;
 }
 
 int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *err)

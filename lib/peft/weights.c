@@ -92,6 +92,8 @@ int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *ke
 		st = copy_value(a, w, p, err);
 	if (st)
 		return st;
+	if (a->layout->head)
+		a->tensor[a->ntensors - 1].in = PT_IN_HEAD;
 	p->decay = p->decay && !w->norm && !w->bias;
 	a->weight[a->nweights++] = (struct pt_adapter_weight){ w, p };
 	return 0;
@@ -186,9 +188,29 @@ static int replace_biases(struct pt_adapter *a, struct pt_error *err)
 	return st;
 }
 
+/*
+ * What the file of a head holds trains along, as in the library; not what the body has too, which stands still there
+ * like all of it.
+ */
+static int replace_head(struct pt_adapter *a, struct pt_error *err)
+{
+	const struct pt_st *file = a->file[PT_IN_HEAD];
+	int st = 0;
+
+	for (size_t i = 0; file && i < file->ntensors && !st; i++) {
+		struct pt_weight *w = pt_model_weight(a->model, file->tensor[i].name);
+
+		if (w && !pt_adapter_replaced(a, w))
+			st = pt_adapter_replace(a, w, file->tensor[i].name, w->tied ? PT_TENSOR_FROZEN : 0, err);
+	}
+	return st;
+}
+
 int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err)
 {
 	int st = replace_saved(a, err);
 
-	return st ? st : replace_biases(a, err);
+	if (!st)
+		st = replace_biases(a, err);
+	return st ? st : replace_head(a, err);
 }

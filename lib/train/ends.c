@@ -60,8 +60,8 @@ int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struc
 static int check_foreign(const char *out, struct pt_error *err)
 {
 	static const char *const name[] = {
-		PT_CHECKPOINTS, "adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors",
-		"model.safetensors.index.json",
+		PT_CHECKPOINTS, "adapter_config.json", "adapter_model.safetensors", "adapter.safetensors", "config.json",
+		"model.safetensors", "model.safetensors.index.json",
 	};
 
 	for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {

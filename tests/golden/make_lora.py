@@ -17,8 +17,6 @@ import warnings
 
 import torch
 import transformers
-from peft import get_peft_model
-from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_pt_utils import get_parameter_names
 
 from cases import peft_config, table
@@ -72,6 +70,8 @@ def put_pieces(g, what, k, v, config, more):
 
 
 def make_adapter(config, more, keys, dtype):
+    from peft import get_peft_model
+
     model = make_model(config, more, dtype)
     keys = dict(keys, task_type=PEFT_TASK.get(more.get("task", "lm"), "SEQ_CLS"))
     with in_type(dtype), warnings.catch_warnings():
@@ -141,7 +141,7 @@ def run(model, x, more):
     return outs, loss + method_loss(model)
 
 
-def train(model, params, x, more, h):
+def train(model, params, x, more, h, run=run):
     """Losses of the steps, as the Trainer makes them."""
     decays = set(get_parameter_names(model, [torch.nn.LayerNorm],
                                      [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]))
@@ -149,6 +149,8 @@ def train(model, params, x, more, h):
     groups = [dict(params=[p for p in params.values() if name_of[id(p)] in decays], weight_decay=h["decay"]),
               dict(params=[p for p in params.values() if name_of[id(p)] not in decays], weight_decay=0.0)]
     if "loraplus" in more:
+        from peft.optimizers import create_loraplus_optimizer
+
         ratio, embedding = more["loraplus"]
         opt = create_loraplus_optimizer(model, torch.optim.AdamW, lr=h["lr"], loraplus_lr_ratio=ratio,
                                         loraplus_lr_embedding=embedding, loraplus_weight_decay=h["decay"],

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lora_walk.h - walks over the adapters of tests/data/lora/KIN, against float64
- * values that tests/golden/make_lora.py took from HF PEFT: logits, loss,
+ * values that tests/golden/make_lora.py took from HF PEFT (make_bottleneck.py
+ * from AdapterHub's library): logits, loss,
  * gradients, the losses of ten steps of AdamW and the tensors after them, by
  * the rule of golden_walk.h; switched off and on, and merged. And the
  * mutations: what leaving out any one hyper-parameter moves. A kin is a test
@@ -78,22 +79,23 @@ static void lfix_write_tensors(struct lfix *l, const char *key, const char *file
 		free(data[n]);
 }
 
-/* The adapter's directory as HF PEFT would write it, and what of it PEFT's file cannot hold. */
+/* The adapter's directory as its library would write it, and what of it no file of that can hold. */
 static void lfix_write(struct lfix *l)
 {
+	const struct pt_layout *layout = pt_layout_of(l->config);
+	const cJSON *head = pt_json_get(l->x.g.about, "head");
 	struct pt_error err = PT_ERROR_INIT;
-	struct pt_buf text = PT_BUF_INIT;
-	char path[300];
 
 	snprintf(l->adapter, sizeof l->adapter, "%s/adapter", l->x.dir);
 	assert_ok(pt_dir_make(l->adapter, &err), &err);
-	pt_json_print(&text, l->config, 2);
-	snprintf(path, sizeof path, "%s/adapter_config.json", l->adapter);
-	assert_ok(pt_file_write(path, text.data, text.len, &err), &err);
-	pt_buf_release(&text);
-	lfix_write_tensors(l, "tensors", PT_ADAPTER_FILE);
+	assert_ok(pt_json_write(l->config, l->adapter, PT_ADAPTER_CONFIG, &err), &err);
+	lfix_write_tensors(l, "tensors", layout->weights);
 	if (cJSON_GetArraySize(pt_json_get(l->x.g.about, "state")))
 		lfix_write_tensors(l, "state", PT_ADAPTER_STATE);
+	if (!head)
+		return;
+	assert_ok(pt_json_write(head, l->adapter, layout->head_config, &err), &err);
+	lfix_write_tensors(l, "head_tensors", layout->head);
 }
 
 static void lfix_open(struct lfix *l, const char *device)
@@ -271,13 +273,15 @@ static void lwalk_cases(const char *kin)
 	golden_names_free(cases, ncases);
 }
 
-/* Replaces a key of an object. */
+/* Replaces a key of an object, or of the method's part of it. */
 static void lwalk_change(cJSON *json, const char *key, const char *value)
 {
+	cJSON *own = cJSON_GetObjectItemCaseSensitive(json, "config");
 	struct pt_error err = PT_ERROR_INIT;
 	cJSON *v = pt_json_parse(value, strlen(value), 0, "value", &err);
 
 	assert_non_null(v);
+	json = own ? own : json;
 	assert_true(cJSON_ReplaceItemInObjectCaseSensitive(json, key, v));
 }
 

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bottleneck.c - bottleneck adapters: a small network, down to few features
+ * and up again, behind the sub-blocks of every layer or beside them; as
+ * AdapterHub's library (`adapters`) names, stores and computes them. The
+ * formulas are in bottleneck_run.c, the configuration in bottleneck_config.c.
+ *
+ * Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP";
+ * Pfeiffer et al. 2021, "AdapterFusion"; He et al. 2022, "Towards a Unified
+ * View of Parameter-Efficient Transfer Learning".
+ */
+#include "peft/bottleneck.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+
+static bool match(const struct pt_adapter *a, const struct pt_site *s)
+{
+	const struct pt_bottleneck *b = a->state;
+
+	if (s->kind != PT_SITE_BLOCK || !b->at[s->sub])
+		return false;
+	for (const cJSON *v = b->leave_out ? b->leave_out->child : NULL; v; v = v->next) {
+		if (cJSON_IsNumber(v) && v->valuedouble == pt_bottleneck_layer(a, s))
+			return false;
+	}
+	return true;
+}
+
+/* The part of path that is the module of its block: up to the block's number. */
+static size_t block_end(const char *path, int layer)
+{
+	char number[24];
+	size_t n;
+
+	snprintf(number, sizeof number, ".%d", layer);
+	n = strlen(number);
+	for (const char *at = path; (at = strstr(at, number)); at++) {
+		if (!at[n] || at[n] == '.')
+			return (size_t)(at - path) + n;
+	}
+	return strlen(path);
+}
+
+/* The module that the library has the adapters of a site in, without the prefix of the body. */
+static char *module_of(const struct pt_adapter *a, const struct pt_site *s, struct pt_error *err)
+{
+	static const char *const name[] = { [PT_SUB_ATTENTION] = "attention_adapters", [PT_SUB_CROSS] = "attention_adapters",
+					    [PT_SUB_FFN] = "output_adapters" };
+	const char *prefix = pt_model_prefix(a->model), *path = s->path + strlen(prefix) + (*prefix != '\0');
+
+	switch (a->model->cfg.family->hub) {
+	case PT_HUB_OUTPUT:
+		return pt_strdup(path, err);
+	case PT_HUB_AROUND:
+		return pt_strndup(path, (size_t)(strrchr(path, '.') - path), err);
+	default:
+		return pt_format(err, "%.*s.%s", (int)block_end(path, s->layer), path, name[s->sub]);
+	}
+}
+
+/* Whether the file has keys that begin so. */
+static bool has_keys(const struct pt_st *file, const char *start)
+{
+	for (size_t i = 0; i < file->ntensors; i++) {
+		if (!strncmp(file->tensor[i].name, start, strlen(start)))
+			return true;
+	}
+	return false;
+}
+
+/* The body has the prefix of this task's class; an adapter may come from a class where it has another, or none. */
+static int find_prefix(struct pt_adapter *a, struct pt_error *err)
+{
+	struct pt_bottleneck *b = a->state;
+	const char *try[] = { pt_model_prefix(a->model), a->model->cfg.family->prefix, "" };
+	char *module = a->nsites ? module_of(a, a->site[0].site, err) : NULL;
+
+	for (size_t i = 0; module && i < sizeof try / sizeof try[0]; i++) {
+		char *prefix = pt_format(err, "%s%s", try[i], *try[i] ? "." : "");
+		char *start = prefix ? pt_format(err, "%s%s.adapters.%s.", prefix, module, b->name) : NULL;
+
+		if (start && (a->fresh || has_keys(a->file[PT_IN_WEIGHTS], start))) {
+			b->prefix = prefix;
+			free(start);
+			break;
+		}
+		free(start);
+		free(prefix);
+	}
+	free(module);
+	if (!b->prefix && !err->status)
+		b->prefix = pt_format(err, "%s%s", try[0], *try[0] ? "." : "");
+	return err->status;
+}
+
+static int make_ones(struct pt_adapter *a, struct pt_bottleneck *b, struct pt_error *err)
+{
+	struct pt_device *dev = a->model->dev;
+	int64_t c = a->model->cfg.hidden;
+	float *one = pt_malloc((size_t)c, sizeof *one, err);
+	void *p = NULL;
+	int st = one ? dev->alloc(dev, (size_t)c * sizeof *one, &p, err) : err->status;
+
+	for (int64_t i = 0; one && i < c; i++)
+		one[i] = 1;
+	if (!st) {
+		pt_tensor_init(&b->ones, PT_F32, 2, (int64_t[]){ c, 1 }, p);
+		st = dev->upload(dev, p, one, (size_t)c * sizeof *one, err);
+	}
+	free(one);
+	return st;
+}
+
+static int prepare(struct pt_adapter *a, struct pt_error *err)
+{
+	struct pt_bottleneck *b = a->state;
+
+	if (!a->nsites)
+		return pt_error(err, PT_USAGE, "no place of the model is left for an adapter: see mh_adapter, output_adapter, cross_adapter, leave_out");
+	if (find_prefix(a, err))
+		return err->status;
+	return b->gating || b->scaling == PT_SCALING_LEARNED ? make_ones(a, b, err) : 0;
+}
+
+/* A tensor of the site under module.NAME. */
+static int add(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int64_t rows,
+	       int64_t cols, struct pt_param **out, struct pt_error *err)
+{
+	const struct pt_bottleneck *b = a->state;
+	char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, name);
+	int64_t shape[2] = { rows, cols };
+	int st = key ? pt_adapter_tensor(a, key, 0, cols ? 2 : 1, shape, out, err) : err->status;
+
+	free(key);
+	if (!st)
+		s->param[s->nparams++] = *out;
+	return st;
+}
+
+/* A layer norm of its own, whose weights never decay. */
+static int add_norm(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name,
+		    struct pt_param **w, struct pt_param **bias, struct pt_error *err)
+{
+	char key[40];
+	int st;
+
+	snprintf(key, sizeof key, "%s.weight", name);
+	st = add(a, s, module, key, s->site->in, 0, w, err);
+	if (st)
+		return st;
+	(*w)->decay = false;
+	snprintf(key, sizeof key, "%s.bias", name);
+	return add(a, s, module, key, s->site->in, 0, bias, err);
+}
+
+/* The norm before the bottleneck is the first module of adapter_down too. */
+static int add_before(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+		      struct pt_error *err)
+{
+	const struct pt_bottleneck *b = a->state;
+	static const char *const second[2] = { "adapter_down.0.weight", "adapter_down.0.bias" };
+	int st = add_norm(a, s, module, "adapter_norm_before", &p->before, &p->before_bias, err);
+
+	for (int i = 0; i < 2 && !st; i++) {
+		char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, second[i]);
+
+		st = key ? pt_adapter_twin(a, key, i ? p->before_bias : p->before, err) : err->status;
+		free(key);
+	}
+	return st;
+}
+
+static int add_tensors(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+		       struct pt_error *err)
+{
+	const struct pt_bottleneck *b = p->b;
+	int64_t c = s->site->in, k;
+	int st = pt_bottleneck_width(a, s->site, &k, err);
+
+	s->rank = (int)k;
+	s->scale = b->scale;
+	if (!st && b->ln_before)
+		st = add_before(a, s, module, p, err);
+	if (!st)
+		st = add(a, s, module, b->ln_before ? "adapter_down.1.weight" : "adapter_down.0.weight", k, c, &p->down, err);
+	if (!st)
+		st = add(a, s, module, b->ln_before ? "adapter_down.1.bias" : "adapter_down.0.bias", k, 0, &p->down_bias, err);
+	if (!st)
+		st = add(a, s, module, "adapter_up.weight", c, k, &p->up, err);
+	if (!st)
+		st = add(a, s, module, "adapter_up.bias", c, 0, &p->up_bias, err);
+	if (!st && b->scaling != PT_SCALING_FIXED)
+		st = add(a, s, module, "scaling", b->scaling == PT_SCALING_LEARNED ? 1 : c, 0, &p->scaling, err);
+	if (!st && b->ln_after)
+		st = add_norm(a, s, module, "adapter_norm_after", &p->after, &p->after_bias, err);
+	if (!st && b->gating)
+		st = add(a, s, module, "gate.weight", 1, c, &p->gate, err);
+	if (!st && b->gating)
+		st = add(a, s, module, "gate.bias", 1, 0, &p->gate_bias, err);
+	return st;
+}
+
+static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	struct pt_bottleneck_site *p = pt_calloc(1, sizeof *p, err);
+	char *module;
+	int st;
+
+	s->state = p;
+	module = p ? module_of(a, s->site, err) : NULL;
+	if (!module)
+		return err->status;
+	p->b = a->state;
+	p->rng = pt_rng_mix_str(s->site->rng, p->b->name);
+	s->hook.ops = &pt_bottleneck_hook;
+	st = add_tensors(a, s, module, p, err);
+	free(module);
+	return st;
+}
+
+/* How values of one tensor are drawn. */
+enum draw { ZEROS, ONES, NORMAL, UNIFORM, TRUNCATED };
+
+/* Normal of deviation 0.01, what is beyond two of them drawn again. */
+static void truncated(uint64_t key, float *v, size_t n)
+{
+	bool again = true;
+
+	for (uint64_t round = 0; again; round++) {
+		float next[1024];
+
+		again = false;
+		for (size_t at = 0; at < n; at += 1024) {
+			size_t m = n - at < 1024 ? n - at : 1024;
+
+			pt_rng_normal(pt_rng_mix(pt_rng_mix(key, round), at), next, m, 0, 0.01f);
+			for (size_t i = 0; i < m; i++) {
+				if (round == 0 || fabsf(v[at + i]) > 0.02f)
+					v[at + i] = next[i];
+				again |= fabsf(v[at + i]) > 0.02f;
+			}
+		}
+	}
+}
+
+/* With a seed in the configuration all adapters begin alike. */
+static int draw(struct pt_adapter *a, struct pt_param *p, enum draw how, uint64_t seed, struct pt_error *err)
+{
+	const struct pt_bottleneck *b = a->state;
+	const char *name = strrchr(p->name, '.') - 1;
+	size_t n = (size_t)pt_tensor_count(&p->t);
+	float *v, bound = 1 / sqrtf((float)a->model->cfg.hidden);
+	uint64_t key = pt_rng_mix_str(seed, p->name);
+	int st;
+
+	while (b->seed >= 0 && *name != '.')
+		name--;
+	if (b->seed >= 0)
+		key = pt_rng_mix_str((uint64_t)b->seed, name);
+	if (how == ZEROS)
+		return 0;
+	v = pt_malloc(n, sizeof *v, err);
+	if (!v)
+		return err->status;
+	if (how == NORMAL)
+		pt_rng_normal(key, v, n, 0, 0.02f);
+	else if (how == UNIFORM)
+		pt_rng_uniform(key, v, n, -bound, bound);
+	else if (how == TRUNCATED)
+		truncated(key, v, n);
+	for (size_t i = 0; how == ONES && i < n; i++)
+		v[i] = 1;
+	st = pt_adapter_set(a, p, v, err);
+	free(v);
+	return st;
+}
+
+static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
+{
+	static const enum draw down[] = { [PT_INIT_BERT] = NORMAL, [PT_INIT_MAM] = UNIFORM, [PT_INIT_HOULSBY] = TRUNCATED };
+	static const enum draw up[] = { [PT_INIT_BERT] = NORMAL, [PT_INIT_MAM] = ZEROS, [PT_INIT_HOULSBY] = TRUNCATED };
+	const struct pt_bottleneck_site *p = s->state;
+	enum pt_bottleneck_init how = p->b->init;
+	/* Houlsby's leaves the gate as torch makes linears. */
+	const struct {
+		struct pt_param *p;
+		enum draw how;
+	} all[] = {
+		{ p->down, down[how] }, { p->up, up[how] }, { p->scaling, ONES }, { p->before, ONES }, { p->after, ONES },
+		{ p->gate, how == PT_INIT_HOULSBY ? UNIFORM : NORMAL },
+		{ p->gate_bias, how == PT_INIT_HOULSBY ? UNIFORM : ZEROS },
+	};
+	int st = 0;
+
+	for (size_t i = 0; i < sizeof all / sizeof all[0] && !st; i++)
+		st = all[i].p ? draw(a, all[i].p, all[i].how, seed, err) : 0;
+	return st;
+}
+
+static void release(struct pt_adapter *a)
+{
+	struct pt_device *dev = a->model->dev;
+	struct pt_bottleneck *b = a->state;
+
+	for (int i = 0; i < a->nsites; i++)
+		free(a->site[i].state);
+	if (!b)
+		return;
+	if (b->ones.data)
+		dev->free(dev, b->ones.data, (size_t)a->model->cfg.hidden * sizeof(float));
+	free(b->prefix);
+	free(b);
+}
+
+const struct pt_method pt_method_bottleneck = {
+	.name = "bottleneck",
+	.peft_type = "BOTTLENECK",
+	.paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning for NLP",
+	.kinds = 1u << PT_SITE_BLOCK,
+	.prefix = "",
+	.layout = &pt_layout_hub,
+	.defaults = pt_bottleneck_defaults,
+	.options = pt_bottleneck_options,
+	.preset = pt_bottleneck_preset,
+	.match = match,
+	.parse = pt_bottleneck_parse,
+	.prepare = prepare,
+	.create = create,
+	.init = init,
+	.release = release,
+};

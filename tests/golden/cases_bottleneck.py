@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Cases of bottleneck adapters for make_bottleneck.py: name: (config, lengths, more, (preset, keys), changed)."""
+from cases import RAGGED
+from cases_bert import DISTIL, ENCODER, ROBERTA, cls
+from cases import labels
+from cases_gemma import GEMMA2
+from cases_gpt import GPT2, PHI
+from cases_llama import CLASS, LLAMA
+from cases_t5 import T5
+
+QWEN2 = dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1)
+BERT = dict(task="class", types=True)
+
+BOTTLENECK = {
+    "bn-bert": (ENCODER, RAGGED, BERT, ("seq_bn", dict(reduction_factor=4, non_linearity="gelu")), {}),
+    # Widths by layer, that is no whole number.
+    "bn-bert-double": (ENCODER, RAGGED, BERT, ("double_seq_bn", dict(reduction_factor={"0": 2.5, "default": 6})), {}),
+    # Norms of its own on both sides; the model's come before, and what goes on is the adapter's.
+    "bn-bert-norms": (ENCODER, RAGGED, BERT,
+                      ("seq_bn", dict(reduction_factor=5, non_linearity="tanh", mh_adapter=True, ln_before=True,
+                                      ln_after=True, scaling="channel", residual_before_ln=False,
+                                      original_ln_after=False)), {}),
+    "bn-bert-gate": (ENCODER, RAGGED, BERT,
+                     ("seq_bn", dict(reduction_factor=5, non_linearity="gelu_new", use_gating=True, ln_after=True,
+                                     adapter_residual_before_ln=True, residual_before_ln="post_add")), {}),
+    "bn-roberta": (cls(dict(ROBERTA, **labels(3)), "Roberta", "ForSequenceClassification"), RAGGED,
+                   dict(task="class"), ("par_bn", dict(reduction_factor=4, non_linearity="swish", scaling=1.5,
+                                                       mh_adapter=True)), {}),
+    "bn-distil": (cls(dict(DISTIL, **labels(5)), "DistilBert", "ForTokenClassification"), RAGGED,
+                  dict(task="token-class"), ("double_seq_bn", dict(reduction_factor=4, leave_out=[0])), dict(lr=0.02)),
+    "bn-llama": (LLAMA, RAGGED, {}, ("seq_bn", dict(reduction_factor=4, non_linearity="swish")), dict(lr=0.02)),
+    "bn-llama-double": (LLAMA, RAGGED, {}, ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
+    "bn-llama-par": (LLAMA, RAGGED, {}, ("scaled_par_bn", dict(reduction_factor=5, non_linearity="gelu", mh_adapter=True,
+                                                               use_gating=True)), dict(lr=0.02)),
+    "bn-llama-class": (CLASS, RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3]),
+                       ("double_seq_bn", dict(reduction_factor=6, ln_after=True)), {}),
+    # Hooked in by the library: the model keeps its residuals and norms.
+    "bn-qwen2": (QWEN2, RAGGED, {}, ("seq_bn", dict(reduction_factor=4, non_linearity="swish", mh_adapter=True)),
+                 dict(lr=0.02)),
+    "bn-gemma2": (GEMMA2, RAGGED, {}, ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
+    "bn-phi": (PHI, RAGGED, {}, ("seq_bn", dict(reduction_factor=4, non_linearity="swish", mh_adapter=True)),
+               dict(lr=0.02)),
+    "bn-gpt2": (GPT2, RAGGED, {}, ("par_bn", dict(reduction_factor=4, non_linearity="gelu", mh_adapter=True)),
+                dict(lr=0.01)),
+    "bn-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
+              ("double_seq_bn", dict(reduction_factor=4, cross_adapter=True, leave_out=[1])), dict(lr=0.03)),
+}
