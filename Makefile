@@ -106,7 +106,7 @@ ifeq ($(V),)
 say = @echo "  $(1)  $@";
 endif
 
-.PHONY: all tools demo features units check test test-faults bench bench-gpu lint clean deps deps-dev install uninstall
+.PHONY: FORCE all tools demo features units check test test-faults bench bench-gpu lint clean deps deps-dev install uninstall
 all: features tools $(PLUGIN)
 tools: $(TOOLS)
 
@@ -154,10 +154,16 @@ $(BUILD)/tests/aux/%: $(BUILD)/tests/aux/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
-# Which processors nvcc has code for is tried once.
-$(BUILD)/cuda-arch: .ci/nvcc
+# Which processors nvcc has code for is tried once for each CUDA_ARCH.
+$(BUILD)/cuda-arch: .ci/nvcc $(BUILD)/cuda-arch-asked
 	@mkdir -p $(@D)
 	@CUDA_ARCH='$(CUDA_ARCH)' sh .ci/nvcc arch $(NVCC) >$@
+
+$(BUILD)/cuda-arch-asked: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CUDA_ARCH)' | cmp -s - $@ || echo '$(CUDA_ARCH)' >$@
+
+FORCE:
 
 $(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu $(BUILD)/cuda-arch
 	@mkdir -p $(@D)

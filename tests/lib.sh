@@ -6,6 +6,8 @@
 #   test_skip 'what holds' 'why not'
 #   require COMMAND ...                 skip the whole script where one is missing
 #   exits STATUS COMMAND ...            true when it ends with this status
+#   near X Y                            two losses that differ by rounding alone
+#   less X Y                            X is a number below Y
 #   status_to FILE COMMAND ...          its status into FILE: for a stage of a pipe
 #   test_done                           last line: the plan
 #
@@ -70,6 +72,14 @@ exits() {
 	[ "$got" -eq "$want" ] && return 0
 	echo "status $got instead of $want: $*"
 	return 1
+}
+
+near() {
+	awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "" && y != "") }'
+}
+
+less() {
+	awk -v x="$1" -v y="$2" 'BEGIN { exit !(x != "" && y != "" && x + 0 < y + 0) }'
 }
 
 status_to() {

@@ -183,6 +183,11 @@ test_that 'the start of a big file is there at once; a closed pipe ends it silen
 	done
 	test $(($(date +%s) - start)) -le 3
 	rm big.pts'
+test_that 'whole numbers of every width are shown whole' '
+	head="{\"x\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[0,8]}}  "
+	test ${#head} -eq 56
+	printf "\070\0\0\0\0\0\0\0%s\001\0\0\001\377\377\377\376" "$head" >i.safetensors
+	peft-view --values i.safetensors | grep "16777217 -16777217"'
 test_that 'options that exclude each other' '
 	exits 2 peft-view --json --tsv e.pts 2>err
 	exits 2 peft-view --stats --values e.pts 2>err

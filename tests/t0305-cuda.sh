@@ -18,15 +18,15 @@ test_that 'without a GPU: one line and status 5; auto is the CPU, silently' '
 test_that 'without the plug-in: where it was looked for' '
 	PEFT_PLUGIN_DIR=$PWD/none
 	export PEFT_PLUGIN_DIR
-	status=0
-	"$BUILD/tests/aux/device" cuda >out 2>err || status=$?
-	test $status -eq 0 || grep "no plug-in peft-cuda.so in .PEFT_PLUGIN_DIR\|CUDA: no device" err'
+	exits 5 "$BUILD/tests/aux/device" cuda >out 2>err
+	grep "no plug-in peft-cuda.so in .PEFT_PLUGIN_DIR\|CUDA: no device" err'
 test_that 'a file that is no plug-in is refused' '
 	mkdir -p bad
 	echo nothing >bad/peft-cuda.so
 	PEFT_PLUGIN_DIR=$PWD/bad exits 5 "$BUILD/tests/aux/device" cuda 2>err
 	grep "cannot load the plug-in" err
-	PEFT_PLUGIN_DIR=$PWD/bad "$BUILD/tests/aux/device" cuda:x 2>err || grep "cuda:N has a number" err'
+	PEFT_PLUGIN_DIR=$PWD/bad exits 2 "$BUILD/tests/aux/device" cuda:x 2>err
+	grep "cuda:N has a number" err'
 
 unset CUDA_VISIBLE_DEVICES
 PEFT_PLUGIN_DIR=$BUILD/lib/peft
@@ -56,6 +56,8 @@ test_that 'training: two runs have the same bytes, and end where the CPU ends' '
 	peft-step -d cpu -m base -a init -o cpu --lr 1e-3 sums.pts >cpu.pts
 	peft-view --tsv one.pts | awk "\$1 + 0 > 0 { print \$2 }" >one.loss
 	peft-view --tsv cpu.pts | awk "\$1 + 0 > 0 { print \$2 }" >cpu.loss
+	test -s one.loss
+	test "$(wc -l <one.loss)" -eq "$(wc -l <cpu.loss)"
 	paste one.loss cpu.loss | awk "{ d = \$1 - \$2; if (d < 0) d = -d; if (d > 0.02 * \$2) exit 1 }"'
 test_that 'a run that was cut off goes on to the same bytes' '
 	head -c $(($(wc -c <sums.pts) * 2 / 3)) sums.pts >cut.pts

@@ -19,8 +19,6 @@ methods="$merging prefix prompt ptuning bottleneck"
 # What a method cannot do without.
 wants() { case $1 in tokens) echo "--tokens 5-260" ;; esac; }
 loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
-near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
-less() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x < y) }'; }
 X
 . ./fixture.sh
 
@@ -47,6 +45,23 @@ for m in $methods; do
 		peft-step -q -m base -a init-$m --lr 3e-2 -o cut-$m b.pts >/dev/null
 		for f in $m/*.*; do cmp $f cut-$m/${f#*/}; done'
 done
+test_that 'a pattern that is no good is refused, and what was begun goes away' '
+	. ./fixture.sh
+	for m in $methods; do
+		for p in "--rank-pattern q_proj=2000000" "--rank-pattern q_proj=0.5" "--alpha-pattern q_proj=x"; do
+			st=0
+			peft-init -q -m base -t $m --targets q_proj $p -o no-$m 2>err || st=$?
+			case $st in 2 | 3) ;; *) echo "$m $p: $st"; exit 1 ;; esac
+			test ! -e no-$m
+		done
+	done
+	exits 2 peft-init -q -m base --rank-pattern q_proj=2 --rank-pattern q_proj=3 -o no 2>err
+	grep "q_proj. is there twice" err
+	cp -R init-dora odd
+	sed "s/\"alpha_pattern\": {}/\"alpha_pattern\": {\"q_proj\": \"x\"}/; s/\"lora_dropout\": 0.0/\"lora_dropout\": 0.1/" \
+		init-dora/adapter_config.json >odd/adapter_config.json
+	exits 3 peft-eval -m base -a odd held.pts 2>err
+	grep alpha_pattern err'
 for m in $merging; do
 	echo "m=$m" >method
 	test_that "$m: a fresh one does nothing; merged is unmerged" '

@@ -25,7 +25,6 @@ cat >fixture.sh <<'X2'
 # A column of the metrics, a value a line.
 column() { peft-view --tsv "$1" | awk -F '\t' -v c="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == c) k = i; next } k { print $k }'; }
 first() { column "$1" "$2" | head -n 1; }
-near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
 X2
 . ./fixture.sh
 

@@ -8,8 +8,6 @@ peft-batch -q -b 8 -e 3 -s 1 -o b.pts ex.pts || exit 1
 peft-batch -q -b 8 -o held.pts ex.pts || exit 1
 cat >fixture.sh <<'X'
 loss() { peft-eval -m base ${1:+-a "$1" --no-base} held.pts | awk '$1 == "loss" { print $2 }'; }
-near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
-less() { awk -v x="$1" -v y="$2" 'BEGIN { exit !(x < y) }'; }
 pattern() { tr -d ' \n' <"$1/adapter_config.json" | grep -o '"rank_pattern":{[^}]*}'; }
 X
 

@@ -10,8 +10,6 @@ peft-init -q -m base -r 4 --targets all-linear --init false -s 3 -o a
 
 # loss DIR [ADAPTER]: of the model on sums.pts
 loss() { peft-eval -m "$1" ${2:+-a "$2" --no-base} sums.pts | awk '$1 == "loss" { print $2 }'; }
-# near X Y: equal to 2e-5
-near() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !(d < 2e-5 && d > -2e-5 && x != "") }'; }
 
 differs() { awk -v x="$1" -v y="$2" 'BEGIN { d = x - y; exit !((d > 2e-5 || d < -2e-5) && x != "" && y != "") }'; }
 

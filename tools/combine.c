@@ -79,7 +79,7 @@ static int options(const struct combine *c, const struct combine_inputs *in, str
 	if (!c->density_given && k->drop != PT_DROP_NONE)
 		return pt_error(err, PT_USAGE, "--combine %s wants --density: the share of values that stay", k->name);
 	*o = (struct pt_combine_options){ .kind = k, .weight = in->weight, .rank = (int)c->rank, .density = c->density,
-					  .frequency = c->sign == 1, .seed = (uint64_t)c->seed };
+					  .frequency = c->sign == 1, .seed = (uint64_t)c->seed, .stop = tool_signal };
 	return 0;
 }
 

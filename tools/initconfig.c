@@ -210,6 +210,8 @@ static cJSON *pattern_object(const struct pt_opt_list *l, bool whole, struct pt_
 
 		if (!key || !*key || end == eq + 1 || *end || !isfinite(v) || (whole && (v < 1 || v != floor(v))))
 			pt_error(err, PT_USAGE, "'%s' is not EXPRESSION=NUMBER", l->item[i]);
+		else if (cJSON_GetObjectItemCaseSensitive(obj, key))
+			pt_error(err, PT_USAGE, "'%s' is there twice", key);
 		else
 			cJSON_AddNumberToObject(obj, key, v);
 		free(key);

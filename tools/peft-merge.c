@@ -70,7 +70,7 @@ static int note(struct pt_merge *mg, struct pt_error *err)
 
 static int merge(struct load *l, bool *same, struct pt_merge *mg, struct pt_error *err)
 {
-	const struct pt_merge_options o = { .dtype = types[dtype] };
+	const struct pt_merge_options o = { .dtype = types[dtype], .stop = tool_signal };
 	struct newdir d;
 	int st = pt_merge_init(mg, l->model, l->adapter, &o, err);
 

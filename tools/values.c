@@ -96,23 +96,26 @@ void values_text(const struct pt_st_tensor *t, size_t i, bool json, struct pt_bu
 {
 	size_t size = pt_dtype_size(t->dtype);
 	uint64_t bits;
-	int64_t v;
 	double d;
 
-	if (t->dtype == PT_I64 || t->dtype == PT_U64) {
-		memcpy(&v, (const char *)t->data + i * size, size);
-		memcpy(&bits, &v, size);
-		if (t->dtype == PT_I64)
-			pt_buf_printf(out, "%lld", (long long)v);
-		else
-			pt_buf_printf(out, "%llu", (unsigned long long)bits);
+	switch (t->dtype) {
+	case PT_U64:
+		memcpy(&bits, (const char *)t->data + i * size, size);
+		pt_buf_printf(out, "%llu", (unsigned long long)bits);
 		return;
+	case PT_I64:
+		memcpy(&bits, (const char *)t->data + i * size, size);
+		pt_buf_printf(out, "%lld", (long long)bits);
+		return;
+	default:
+		values_load(t, i, 1, &d);
 	}
-	values_load(t, i, 1, &d);
 	if (t->dtype == PT_F64)
 		values_double(d, json, out);
 	else if (t->dtype == PT_BOOL)
 		pt_buf_str(out, d != 0 ? "true" : "false");
+	else if (t->dtype >= PT_I64 && t->dtype <= PT_U8)
+		pt_buf_printf(out, "%.0f", d);
 	else
 		single((float)d, json, out);
 }

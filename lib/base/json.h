@@ -50,7 +50,8 @@ int pt_json_to_int(const cJSON *v, int64_t min, int64_t max, int64_t *out, struc
 /* Append v: indent 0 compact, else pretty as Python's json.dump(indent=n). Integers print as integers,
  * other numbers shortest-round-trip as Python's repr does. */
 void pt_json_print(struct pt_buf *b, const cJSON *v, int indent);
-/* A file of it, indented by 2 as Python writes it, with a newline at the end; appears whole (file.h). */
+/* A file of it, indented by 2 as Python writes it, with a newline at the end; appears whole (file.h).
+ * PT_FAIL also where memory was short since the start, and a tree may lack a key. */
 int pt_json_write(const cJSON *v, const char *dir, const char *name, struct pt_error *err);
 
 #endif

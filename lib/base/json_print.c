@@ -160,11 +160,34 @@ void pt_json_print(struct pt_buf *b, const cJSON *v, int indent)
 		pt_buf_str(b, "null");
 }
 
+/*
+ * Trees are built by many small calls of cJSON, of which any may fail for
+ * want of memory and leave a key out. Looked for once, where a tree goes to a
+ * file.
+ */
+static bool lacked_memory;
+
+static void *watched_malloc(size_t n)
+{
+	void *p = malloc(n);
+
+	if (!p)
+		lacked_memory = true;
+	return p;
+}
+
+__attribute__((constructor)) static void watch_memory(void)
+{
+	cJSON_InitHooks(&(cJSON_Hooks){ watched_malloc, free });
+}
+
 int pt_json_write(const cJSON *v, const char *dir, const char *name, struct pt_error *err)
 {
 	struct pt_buf b = PT_BUF_INIT;
 	int status;
 
+	if (lacked_memory)
+		return pt_error(err, PT_FAIL, "%s/%s: out of memory", dir, name);
 	pt_json_print(&b, v, 2);
 	pt_buf_char(&b, '\n');
 	status = pt_file_write_in(dir, name, &b, err);

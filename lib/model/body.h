@@ -122,14 +122,6 @@ void pt_block_cross_kv(struct pt_run *run, const struct pt_layer *l, struct pt_t
 struct pt_tensor *pt_mixture(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
 			     struct pt_tensor *x);
 
-/* y, computed from x, which is read no more (they may be one). */
-static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
-{
-	if (y != x)
-		pt_tensor_done(run, x);
-	return y;
-}
-
 /* sentence.c: pooling as the files of sentence-transformers say, where there are such. */
 int pt_sentence_read(struct pt_model *m, struct pt_error *err);
 

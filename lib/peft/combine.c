@@ -175,6 +175,10 @@ static int sites(struct pt_adapter *to, struct pt_adapter *const *a, int n, cons
 	for (int i = 0; i < to->nsites && !st; i++) {
 		for (int k = 0; k < n; k++)
 			part[k] = site_of(a[k], to->site[i].site);
+		if (o->stop && o->stop()) {
+			st = pt_error(err, PT_FAIL, "stopped");
+			break;
+		}
 		st = to->method->combiner->site(to, &to->site[i], a, part, n, o, err);
 		if (st)
 			pt_error_prefix(err, "%s", to->site[i].site->path);

@@ -40,6 +40,7 @@ struct pt_combine_options {
 	double density;			/* share of values that stay, where some are dropped */
 	bool frequency;			/* the sign is elected by numbers, not by sums */
 	uint64_t seed;			/* of what is dropped at random */
+	int (*stop)(void);		/* asked before each module; not 0: no further, PT_FAIL. NULL: nobody asks */
 };
 
 /*

@@ -82,10 +82,15 @@ static struct pt_tensor *dropped(struct pt_run *run, const struct pt_adapter_sit
 	struct pt_tensor *xd = pt_op_dropout(run, x, (float)d->lora->dropout, s->site->rng);
 	struct pt_tensor *u = pt_op_linear(run, xd, &base), *v = pt_op_linear(run, xd, &down), *sum, *diff;
 
-	v = pt_op_scale(run, pt_op_linear(run, v, &up), s->scale);
-	sum = pt_op_add(run, u, v);
-	diff = pt_op_add(run, rescale(run, s, sum, NULL), pt_op_scale(run, u, -1));
-	return pt_op_add(run, y, diff);
+	pt_tensor_done(run, xd);
+	v = pt_then(run, pt_op_linear(run, v, &up), v);
+	v = pt_then(run, pt_op_scale(run, v, s->scale), v);
+	sum = pt_then(run, pt_op_add(run, u, v), v);
+	sum = pt_then(run, rescale(run, s, sum, NULL), sum);
+	u = pt_then(run, pt_op_scale(run, u, -1), u);
+	diff = pt_then(run, pt_op_add(run, sum, u), u);
+	pt_tensor_done(run, sum);
+	return pt_then(run, pt_op_add(run, y, diff), diff);
 }
 
 static struct pt_tensor *output(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x, struct pt_tensor *y)

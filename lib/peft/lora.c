@@ -237,7 +237,6 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	bool residual;
 	int st;
 
-	s->state = s->site->kind == PT_SITE_PARAM ? NULL : l;
 	if ((st = pt_lora_residual_wanted(a, s, &residual, err)) || (st = find_rank(a, s, err)) ||
 	    (st = find_scale(a, s, residual && !a->fresh, err)))
 		return st;
@@ -262,6 +261,8 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
+	if (s->site->kind != PT_SITE_PARAM)
+		s->state = a->state;
 	return pt_lora_create(a, s, 0, err);
 }
 

@@ -13,6 +13,7 @@
 
 struct pt_merge_options {
 	int dtype;			/* enum pt_dtype of all tensors; -1: as the base stores each */
+	int (*stop)(void);		/* asked before each tensor; not 0: no further, PT_FAIL. NULL: nobody asks */
 };
 
 struct pt_merge {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * save.c - writing an adapter directory, its digest, and the table of what
- * was matched.
+ * save.c - writing an adapter directory, and its digest.
  */
 #include <stdlib.h>
 #include <string.h>

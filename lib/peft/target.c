@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
 
-/* rest: what must follow the match, offset *end of text; NULL: the whole text must match. */
+/* whole: all of text must match; else its beginning, up to *end. */
 static int match_regex(const char *pattern, const char *text, bool whole, bool *match, size_t *end,
 		       struct pt_error *err)
 {

@@ -130,6 +130,13 @@ struct pt_tensor *pt_tensor_new_as(struct pt_run *run, enum pt_dtype type, int n
  * (dropout of 0, rope): say it for the result only.
  */
 void pt_tensor_done(struct pt_run *run, struct pt_tensor *t);
+/* y, computed from x, which is read no more (they may be one). */
+static inline struct pt_tensor *pt_then(struct pt_run *run, struct pt_tensor *y, struct pt_tensor *x)
+{
+	if (y != x)
+		pt_tensor_done(run, x);
+	return y;
+}
 
 /* Device bytes that live until reset (or the enclosing scope's end): uploads of a micro-batch. */
 void *pt_run_upload(struct pt_run *run, const void *host, size_t bytes);

@@ -37,6 +37,9 @@ static int save(struct pt_loop *l, struct pt_error *err)
 
 	if (l->at.step == l->saved)
 		return 0;
+	if (l->s->torn)
+		return pt_error(err, PT_FAIL, "an update was cut short: what was trained since step %lld is not saved",
+				(long long)l->saved);
 	if (pt_guard_unmoved(&l->s->opt, NULL) == l->s->opt.params->n)
 		return pt_error(err, PT_NUMERIC, "no gradient reached any of the %d trainable tensors in %lld steps: nothing is learned",
 				l->s->opt.params->n, (long long)l->at.step);
@@ -225,7 +228,10 @@ static int one_step(struct pt_loop *l, bool *end, struct pt_error *err)
 	m.tokens = l->s->tokens;
 	m.examples = l->s->examples;
 	m.seconds = now() - start;
-	return pt_history_add(&l->h, &m, err);
+	if (pt_history_add(&l->h, &m, err))
+		return err->status;
+	l->s->torn = false;
+	return 0;
 }
 
 /* Every so many steps, and at the last one where it is known. */

@@ -16,9 +16,12 @@ enum { TP, FP, FN, LABEL_COUNTS };
 
 static size_t counts(const struct pt_measure *m)
 {
-	size_t k = (size_t)m->nlabels;
+	return m->of->counting ? (size_t)m->nlabels * LABEL_COUNTS : 0;
+}
 
-	return m->of->counting == PT_COUNT_CLASSES ? k * k : m->of->counting == PT_COUNT_LABELS ? k * LABEL_COUNTS : 0;
+static int64_t *count_of(const struct pt_measure *m, int label)
+{
+	return m->count + (size_t)label * LABEL_COUNTS;
 }
 
 int pt_measure_init(struct pt_measure *m, const struct pt_feed_options *o, struct pt_error *err)
@@ -90,14 +93,18 @@ void pt_measure_count_class(struct pt_measure *m, int32_t is, int says)
 {
 	m->targets++;
 	m->correct += is == says;
-	m->count[is * m->nlabels + says]++;
+	count_of(m, is)[is == says ? TP : FN]++;
+	if (is != says)
+		count_of(m, says)[FP]++;
 }
 
 void pt_measure_count_label(struct pt_measure *m, int j, bool is, bool says)
 {
-	m->count[j * LABEL_COUNTS + TP] += is && says;
-	m->count[j * LABEL_COUNTS + FP] += !is && says;
-	m->count[j * LABEL_COUNTS + FN] += is && !says;
+	int64_t *n = count_of(m, j);
+
+	n[TP] += is && says;
+	n[FP] += !is && says;
+	n[FN] += is && !says;
 }
 
 int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *loss, const float *logits,
@@ -125,21 +132,9 @@ int pt_measure_add(struct pt_measure *m, const struct pt_feed *f, const float *l
 
 int64_t pt_measure_class(const struct pt_measure *m, int c, double *precision, double *recall, double *f1)
 {
-	int64_t tp = 0, fp = 0, fn = 0;
+	const int64_t *n = count_of(m, c);
+	int64_t tp = m->of->counting ? n[TP] : 0, fp = m->of->counting ? n[FP] : 0, fn = m->of->counting ? n[FN] : 0;
 
-	if (m->of->counting == PT_COUNT_LABELS) {
-		tp = m->count[c * LABEL_COUNTS + TP];
-		fp = m->count[c * LABEL_COUNTS + FP];
-		fn = m->count[c * LABEL_COUNTS + FN];
-	} else if (m->of->counting == PT_COUNT_CLASSES) {
-		for (int j = 0; j < m->nlabels; j++) {
-			int64_t there = m->count[c * m->nlabels + j], here = m->count[j * m->nlabels + c];
-
-			tp += j == c ? there : 0;
-			fn += j == c ? 0 : there;
-			fp += j == c ? 0 : here;
-		}
-	}
 	*precision = pt_measure_ratio((double)tp, (double)(tp + fp));
 	*recall = pt_measure_ratio((double)tp, (double)(tp + fn));
 	*f1 = pt_measure_ratio(2.0 * (double)tp, (double)(2 * tp + fp + fn));
@@ -170,12 +165,7 @@ static double macro_f1(const struct pt_measure *m)
 	int n = 0;
 
 	for (int c = 0; c < m->nlabels; c++) {
-		bool predicted = false;
-		int64_t is = pt_measure_class(m, c, &p, &r, &f);
-
-		for (int j = 0; j < m->nlabels; j++)
-			predicted |= m->count[j * m->nlabels + c] > 0;
-		if (is || predicted) {
+		if (pt_measure_class(m, c, &p, &r, &f) || count_of(m, c)[FP]) {
 			sum += f;
 			n++;
 		}
@@ -188,8 +178,8 @@ double pt_measure_micro_f1(const struct pt_measure *m)
 	int64_t tp = 0, wrong = 0;
 
 	for (int c = 0; c < m->nlabels; c++) {
-		tp += m->count[c * LABEL_COUNTS + TP];
-		wrong += m->count[c * LABEL_COUNTS + FP] + m->count[c * LABEL_COUNTS + FN];
+		tp += count_of(m, c)[TP];
+		wrong += count_of(m, c)[FP] + count_of(m, c)[FN];
 	}
 	return pt_measure_ratio(2.0 * (double)tp, (double)(2 * tp + wrong));
 }

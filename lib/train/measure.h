@@ -23,7 +23,7 @@ struct pt_measure {
 	double loss, weight;		/* sums over targets */
 	int64_t examples, tokens;	/* seen; tokens of all sequences */
 	int64_t targets, correct;
-	int64_t *count;			/* classes: [true][predicted]; several labels: [label][tp, fp, fn] */
+	int64_t *count;			/* classes and labels: [label][tp, fp, fn] */
 	double abs_error;		/* numbers: sum over all outputs */
 	struct pt_measure_spread {	/* [nlabels] of each output */
 		double sq_error;	/* sum */

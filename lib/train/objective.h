@@ -14,8 +14,8 @@
 /* What struct pt_measure counts. */
 enum pt_counting {
 	PT_COUNT_NONE,
-	PT_COUNT_CLASSES,	/* [true][predicted] */
-	PT_COUNT_LABELS,	/* [label][tp, fp, fn] */
+	PT_COUNT_CLASSES,	/* one is true */
+	PT_COUNT_LABELS,	/* any number are */
 };
 
 /* The functions that are optional say so. */

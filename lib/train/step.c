@@ -138,7 +138,10 @@ int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, doubl
 		return err->status;
 	if (*bad)
 		return pt_error(err, PT_NUMERIC, "the gradient is not finite");
-	if ((s->adapter && pt_adapter_precondition(s->adapter, err)) || pt_optimizer_step(&s->opt, lr, t, *norm, err))
+	if (s->adapter && pt_adapter_precondition(s->adapter, err))
+		return err->status;
+	s->torn = true;
+	if (pt_optimizer_step(&s->opt, lr, t, *norm, err))
 		return err->status;
 	s->clear = !s->opt.keep_grad;
 	at.clip = pt_optimizer_clip(&s->opt, *norm);

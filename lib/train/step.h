@@ -27,6 +27,7 @@ struct pt_step {
 	bool bf16;
 	int recompute_max;		/* so many blocks pt_step_fit() may have computed again, where it needs them */
 
+	bool torn;			/* an update was begun, and whoever counts steps has not seen its end */
 	bool clear;			/* all gradients are known to be zero */
 	/* the step so far */
 	double loss;			/* what is learned: mean over the step's targets, and what is added to it, once all
@@ -80,7 +81,9 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 /*
  * All micro-batches are in: *norm of the gradient, then the update at rate
  * lr, step t of total (0: unknown). PT_NUMERIC, and nothing was changed, when
- * the gradient is not finite; *bad is the first such tensor.
+ * the gradient is not finite; *bad is the first such tensor. s->torn stays set
+ * until the caller has counted the step: values that lie between two steps are
+ * not to be saved.
  */
 int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, double *norm,
 		   const struct pt_param **bad, struct pt_error *err);

@@ -152,9 +152,7 @@ static double golden_number(const cJSON *obj, const char *key)
 
 /*
  * What may be off: twice the error of torch in that type, and nothing below
- * the floor is asked. Torch's was measured on a CPU: where another device is
- * tested its roundings are another draw, and of some 2,000 tensors on an H100
- * three lay at 1.01 to 1.05 of that, so a quarter more is allowed there.
+ * the floor is asked.
  */
 static double golden_allowed(const struct golden *g, const char *name, int type)
 {
