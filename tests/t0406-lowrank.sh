@@ -128,7 +128,7 @@ test_that 'rows of tokens: beside LoRA, seen, generated with, and refused where 
 		grep "${o#*:}" err
 	done
 	exits 2 peft-init -m base -t tokens -o none 2>err
-	grep "token_indices: no list of ids" err
+	grep -e "--tokens: no list of ids" err
 	exits 2 peft-init -m base -t tokens --tokens 5 --targets q_proj -o none 2>err
 	grep "only rows of embeddings can train alone" err
 	exits 2 peft-init -m base --tokens 5 --targets embed_tokens -o none 2>err
