@@ -8,18 +8,32 @@
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
 
+/* What is written, and where its tensors are by their keys. */
+struct source {
+	struct pt_adapter *a;
+	struct pt_map keys;
+};
+
+static int index_keys(struct source *s, struct pt_error *err)
+{
+	const struct pt_adapter *a = s->a;
+	int st = pt_map_init(&s->keys, a->ntensors, err);
+
+	for (size_t i = 0; i < a->ntensors && !st; i++)
+		st = pt_map_put(&s->keys, a->tensor[i].key, strlen(a->tensor[i].key), (int64_t)i, NULL, err);
+	return st;
+}
+
 /* Values of a tensor go straight from the device to the file. */
 static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, struct pt_error *err)
 {
-	struct pt_adapter *a = arg;
-	const struct pt_adapter_tensor *at = NULL;
+	const struct source *s = arg;
+	struct pt_adapter *a = s->a;
+	int64_t i = pt_map_get(&s->keys, t->name, strlen(t->name));
+	const struct pt_adapter_tensor *at = i < 0 ? NULL : &a->tensor[i];
 	float *v, *order = NULL;
 	int st;
 
-	for (size_t i = 0; i < a->ntensors && !at; i++) {
-		if (!strcmp(a->tensor[i].key, t->name))
-			at = &a->tensor[i];
-	}
 	if (!at)
 		return pt_error(err, PT_FAIL, "%s has no values", t->name);
 	v = pt_malloc(t->count, sizeof *v, err);
@@ -45,11 +59,11 @@ static void list_tensors(const struct pt_adapter *a, enum pt_adapter_in in, stru
 	}
 }
 
-static int write_tensors(struct pt_adapter *a, const char *dir, const char *name, struct pt_st_build *b,
+static int write_tensors(struct source *s, const char *dir, const char *name, struct pt_st_build *b,
 			 struct pt_error *err)
 {
 	char *path = pt_path_join(dir, name, err);
-	int st = path ? pt_st_build_write_fill(b, path, fill, a, err) : PT_FAIL;
+	int st = path ? pt_st_build_write_fill(b, path, fill, s, err) : PT_FAIL;
 
 	free(path);
 	return st;
@@ -78,8 +92,9 @@ bool pt_adapter_has(const struct pt_adapter *a, enum pt_adapter_in in)
 	return false;
 }
 
-static int write_before(struct pt_adapter *a, const char *dir, const cJSON *config, struct pt_error *err)
+static int write_before(struct source *s, const char *dir, const cJSON *config, struct pt_error *err)
 {
+	const struct pt_adapter *a = s->a;
 	int st = 0;
 
 	if (a->labels && !a->layout->labels)
@@ -93,7 +108,7 @@ static int write_before(struct pt_adapter *a, const char *dir, const cJSON *conf
 			continue;
 		pt_st_build_init(&b);
 		list_tensors(a, (enum pt_adapter_in)in, &b);
-		st = write_tensors(a, dir, pt_adapter_file_name(a, (enum pt_adapter_in)in), &b, err);
+		st = write_tensors(s, dir, pt_adapter_file_name(a, (enum pt_adapter_in)in), &b, err);
 		pt_st_build_release(&b);
 	}
 	if (!st && a->layout->write)
@@ -103,9 +118,10 @@ static int write_before(struct pt_adapter *a, const char *dir, const cJSON *conf
 
 int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_error *err)
 {
+	struct source s = { .a = a };
 	struct pt_st_build b;
 	cJSON *config;
-	int st = 0;
+	int st;
 
 	if (a->full)
 		return pt_full_save(a, dir, part, err);
@@ -114,14 +130,16 @@ int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_e
 		return pt_error(err, PT_FAIL, "out of memory");
 	pt_st_build_init(&b);
 	list_tensors(a, PT_IN_WEIGHTS, &b);
-	if (a->method->save)
+	st = index_keys(&s, err);
+	if (!st && a->method->save)
 		st = a->method->save(a, &b, config, err);
 	if (!st && a->layout->encode)
 		st = a->layout->encode(config, err);
 	if (!st && part != PT_SAVE_LAST)
-		st = write_before(a, dir, config, err);
+		st = write_before(&s, dir, config, err);
 	if (!st && part != PT_SAVE_BUT_LAST)
-		st = write_tensors(a, dir, a->layout->weights, &b, err);
+		st = write_tensors(&s, dir, a->layout->weights, &b, err);
+	pt_map_release(&s.keys);
 	pt_st_build_release(&b);
 	cJSON_Delete(config);
 	return st;
