@@ -76,13 +76,16 @@ int pt_modelsave_tensor(struct pt_modelsave *s, const char *name, enum pt_dtype 
 	struct pt_st_build *b = s->nshards ? &s->shard[s->nshards - 1] : NULL;
 	size_t bytes = tensor_bytes(dtype, ndim, shape);
 
-	if (!b || (b->nitems && (bytes > s->max_shard || pt_st_build_bytes(b) > s->max_shard - bytes))) {
+	if (!b || (b->nitems && (bytes > s->max_shard || s->last > s->max_shard - bytes))) {
 		if (pt_grow(&s->shard, &s->cap, (size_t)s->nshards + 1, sizeof *s->shard, err))
 			return err->status;
 		b = &s->shard[s->nshards++];
 		pt_st_build_init(b);
+		s->last = 0;
 	}
 	pt_st_build_tensor(b, name, dtype, ndim, shape, data);
+	if (!b->err.status && !pt_add_size(s->last, bytes, &s->last))
+		s->last = SIZE_MAX;
 	if (b->err.status)
 		*err = b->err;
 	return b->err.status;

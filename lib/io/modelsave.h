@@ -23,6 +23,7 @@ struct pt_modelsave {
 	struct pt_st_build *shard;	/* tensors by file */
 	int nshards;
 	size_t cap;
+	size_t last;			/* bytes of the tensors of the last one */
 };
 
 enum {

@@ -57,7 +57,7 @@ static int select_sites(struct pt_adapter *a, struct pt_error *err)
 		a->nsites++;
 	}
 	free(matched);
-	return st;
+	return st ? st : pt_adapter_index_acts(a, err);
 }
 
 static int create(struct pt_adapter *a, struct pt_error *err)
@@ -77,15 +77,6 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 	if (!st)
 		st = pt_adapter_replace_all(a, err);
 	return st ? st : pt_tokens_beside(a, err);
-}
-
-bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w)
-{
-	for (int i = 0; i < s->site->npieces; i++) {
-		if (s->site->piece[i]->weight == w)
-			return true;
-	}
-	return s->site->weight == w || s->site->bias == w;
 }
 
 static int hook_in(struct pt_adapter *a, struct pt_error *err)
@@ -477,6 +468,7 @@ void pt_adapter_close(struct pt_adapter *a)
 	free(a->made);
 	free(a->weight);
 	free(a->site);
+	free(a->act);
 	pt_params_release(&a->params);
 	pt_params_release(&a->frozen);
 	pt_labels_free(a->labels, a->nlabels);
@@ -530,17 +522,15 @@ int pt_adapter_merge(struct pt_adapter *a, const struct pt_weight *w, float *val
 		     struct pt_error *err)
 {
 	const struct pt_adapter_weight *r = pt_adapter_replaced(a, w);
+	const struct pt_adapter_act *act;
+	size_t n;
 	int st = pt_adapter_merges(a, err);
 
 	if (!st && r)
 		st = pt_adapter_get(a, r->param, value, err);
 	*changed = r != NULL;
-	for (int i = 0; i < a->nsites && !st; i++) {
-		const struct pt_adapter_site *s = &a->site[i];
-
-		if (!pt_adapter_site_has(s, w))
-			continue;
-		st = a->method->merge(a, s, w, value, err);
+	for (act = pt_adapter_acts(a, w, &n); n && !st; act++, n--) {
+		st = a->method->merge(a, &a->site[act->site], w, value, err);
 		*changed = true;
 	}
 	return st ? st : pt_tokens_merge(a, w, value, changed, err);

@@ -37,6 +37,12 @@ struct pt_adapter_weight {
 	struct pt_param *param;
 };
 
+/* A weight of the base, and a site of the adapter that acts on it. */
+struct pt_adapter_act {
+	const struct pt_weight *weight;
+	int site;
+};
+
 struct pt_adapter {
 	const struct pt_method *method;	/* NULL: full training */
 	const struct pt_layout *layout;	/* of the files */
@@ -45,6 +51,8 @@ struct pt_adapter {
 	void *state;			/* the method's */
 	struct pt_adapter_site *site;	/* in the order of the model's sites */
 	int nsites;
+	struct pt_adapter_act *act;	/* sorted: acts.c */
+	size_t nacts;
 	struct pt_adapter_weight *weight;
 	size_t nweights, cap_weights;
 	struct pt_token_rows **rows;	/* tokens.h */

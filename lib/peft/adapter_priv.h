@@ -59,8 +59,9 @@ int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *
 /* One row of a matrix likewise. */
 int pt_weight_row(const struct pt_model *m, const struct pt_weight *w, int64_t row, float *out, struct pt_error *err);
 
-/* adapter.c: whether w is of the module or parameter that s is at. */
-bool pt_adapter_site_has(const struct pt_adapter_site *s, const struct pt_weight *w);
+/* acts.c: once the sites are known; then the n of them, in order, that are at w's module or parameter. */
+int pt_adapter_index_acts(struct pt_adapter *a, struct pt_error *err);
+const struct pt_adapter_act *pt_adapter_acts(const struct pt_adapter *a, const struct pt_weight *w, size_t *n);
 
 /* tensors.c: to the order of files, or from it, of a tensor with groups. */
 void pt_adapter_regroup(const struct pt_adapter_tensor *t, const float *from, float *to, bool to_file);

@@ -34,10 +34,11 @@ void pt_merge_release(struct pt_merge *mg)
 
 static bool acts_on(const struct pt_adapter *a, const struct pt_weight *w)
 {
-	for (int i = 0; i < a->nsites; i++) {
-		if (pt_adapter_site_has(&a->site[i], w))
-			return true;
-	}
+	size_t n;
+
+	pt_adapter_acts(a, w, &n);
+	if (n)
+		return true;
 	for (int i = 0; i < a->nrows; i++) {
 		if (pt_tokens_has(a->rows[i], w))
 			return true;

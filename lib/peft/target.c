@@ -429,17 +429,16 @@ static int all_linear(struct pt_adapter *a, struct pt_error *err)
 
 	for (int i = 0; i < a->model->nsites; i++) {
 		const struct pt_site *s = &a->model->site[i];
-		const char *dot = strrchr(s->path, '.'), *name = dot ? dot + 1 : s->path, *have;
+		const char *dot = strrchr(s->path, '.'), *name = dot ? dot + 1 : s->path;
 		bool there = false;
 
 		if (!is_linear(s))
 			continue;
-		if (!short_name_fits(a->model, name))
-			name = s->path;
-		for (int k = 0; !there && (have = pt_config_item(list, k)); k++)
-			there = !strcmp(have, name);
+		for (const cJSON *have = list ? list->child : NULL; have && !there; have = have->next)
+			there = !strcmp(have->valuestring, name);
+		/* Where another module has that name too, the whole path stands for it. */
 		if (!there)
-			cJSON_AddItemToArray(list, cJSON_CreateString(name));
+			cJSON_AddItemToArray(list, cJSON_CreateString(short_name_fits(a->model, name) ? name : s->path));
 	}
 	return set_list(a->config, "target_modules", list, err);
 }

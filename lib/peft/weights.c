@@ -112,11 +112,10 @@ static int replace_at(struct pt_adapter *a, struct pt_weight *w, const char *inf
 /* Whether w belongs to a module that the method acts on: PEFT wraps it, and its own weights move below base_layer. */
 static bool adapted(const struct pt_adapter *a, const struct pt_weight *w)
 {
-	for (int i = 0; i < a->nsites; i++) {
-		if (pt_adapter_site_has(&a->site[i], w))
-			return true;
-	}
-	return false;
+	size_t n;
+
+	pt_adapter_acts(a, w, &n);
+	return n > 0;
 }
 
 /* The other end of a tied embedding trains along under a second name: ensure_weight_tying. */
