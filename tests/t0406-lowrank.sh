@@ -132,7 +132,7 @@ test_that 'rows of tokens: beside LoRA, seen, generated with, and refused where 
 	exits 2 peft-init -m base -t tokens --tokens 5 --targets q_proj -o none 2>err
 	grep "only rows of embeddings can train alone" err
 	exits 2 peft-init -m base --tokens 5 --targets embed_tokens -o none 2>err
-	grep "model.embed_tokens is both a target and in trainable_token_indices" err
+	grep "model.embed_tokens is both a target and in --tokens" err
 	exits 2 peft-init -m base --tokens 5 --save-modules embed_tokens -o none 2>err
 	grep "model.embed_tokens trains whole" err
 	test ! -e none'
