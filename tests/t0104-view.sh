@@ -194,6 +194,9 @@ test_that 'options that exclude each other' '
 	exits 2 peft-view --families --stats 2>err
 	exits 2 peft-view -n 1 base 2>err
 	grep "^peft-view: base: -n is for streams, and this is a model" err
+	exits 2 peft-view --tensor model.norm.weight --tensor model.norm.wait base 2>err >out
+	grep "^peft-view: base has no tensor model.norm.wait" err
+	peft-view --tensor model.norm.weight base >out
 	exits 1 sh -c "peft-view e.pts >/dev/full" 2>err
 	grep "^peft-view: standard output: cannot write" err'
 test_done

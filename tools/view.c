@@ -231,10 +231,26 @@ out:
 	return err->status;
 }
 
+/* Each name that is asked for is there. */
+static int check_only(const struct view *v, const struct operand *o, struct pt_error *err)
+{
+	for (int k = 0; k < v->only.n; k++) {
+		size_t i = 0;
+
+		while (i < o->n && strcmp(o->tensor[i]->name, v->only.item[k]) != 0)
+			i++;
+		if (i == o->n)
+			return pt_error(err, PT_USAGE, "%s has no tensor %s", o->name, v->only.item[k]);
+	}
+	return 0;
+}
+
 int view_tensors(struct view *v, struct operand *o, struct pt_error *err)
 {
 	size_t width = 4, values = 0, bytes = 0, shown = 0, n;
 
+	if (check_only(v, o, err))
+		return err->status;
 	if (o->type != OPERAND_FILE) {
 		if (show_dir(v, o, err))
 			return err->status;
