@@ -209,6 +209,8 @@ test_that 'CSV: fields in quotes hold commas, quotes and lines' '
 	exits 3 peft-tokenize -m "$M" -o x.pts t.csv 2>err
 	grep "^peft-tokenize: t.csv:6: .*empty" err'
 test_that 'CSV that is wrong' '
+	exits 2 peft-tokenize -m "$M" --columns text,label -o x.pts t.jsonl 2>err
+	grep "^peft-tokenize: t.jsonl: --columns names those of TSV and CSV, and this is JSON lines" err
 	while IFS="|" read -r line why; do
 		printf "text,label\na,good\n$line\n" >w.csv
 		exits 3 peft-tokenize -m "$M" -o x.pts w.csv 2>err

@@ -134,5 +134,7 @@ test_that 'messages name what was given: no temporary names, no empty names, no 
 	test "$(wc -l <err)" -eq 1
 	exits 2 peft-init -q -m base --task class --labels "$(printf "a\nb"),c" -o none 2>err
 	grep "has a control character" err
-	test "$(wc -l <err)" -eq 1'
+	test "$(wc -l <err)" -eq 1
+	exits 3 peft-init -q -m base --config base/config.json -o none 2>err
+	grep "^peft-init: base/config.json: neither peft_type nor config in it: not the configuration of an adapter" err'
 test_done

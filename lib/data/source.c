@@ -148,6 +148,9 @@ static int find_format(struct pt_source *s, struct pt_error *err)
 	if (format == PT_SOURCE_JSONL && i < n && start[i] == '[')
 		return pt_error(err, PT_DATA, "%s: this is a JSON array, not one object a line: jq -c '.[]' makes lines of it",
 				s->file->name);
+	if (s->o->columns && format != PT_SOURCE_TSV && format != PT_SOURCE_CSV)
+		return pt_error(err, PT_USAGE, "%s: --columns names those of TSV and CSV, and this is %s", s->file->name,
+				format == PT_SOURCE_JSONL ? "JSON lines" : "text");
 	s->file->format = format;
 	return 0;
 }

@@ -64,7 +64,8 @@ static int check_method(const cJSON *config, const cJSON *own, struct pt_error *
 	const char *architecture;
 
 	if (!cJSON_IsObject(own))
-		return pt_error(err, PT_DATA, "config: not an object");
+		return pt_error(err, PT_DATA, own ? "config: not an object" :
+				"neither peft_type nor config in it: not the configuration of an adapter");
 	if (pt_json_str(own, "architecture", NULL, &architecture, err))
 		return err->status;
 	if (architecture)
