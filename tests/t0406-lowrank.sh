@@ -79,6 +79,62 @@ for i in pissa olora; do
 		peft-merge -q -m base -a $i -o merged-$i
 		near "$(loss $i)" "$(peft-eval -m merged-$i held.pts | sed -n "s/^loss[^0-9]*\([0-9.]*\).*/\1/p")"'
 done
+# Largest difference of two files of tensors is below 1e-4.
+cat >>fixture.sh <<'X'
+about() { peft-cmp "$1" "$2" >differ || :; sed 's/.*max |a-b| \([^ ]*\) .*/\1/' differ | awk '$1 + 0 > 1e-4 { bad = 1 } END { exit bad }'; }
+X
+test_that 'eva: from batches, the same with any threads and nearly with any batches; ranks move, nothing changes yet' '
+	. ./fixture.sh
+	peft-init -q -m base -r 4 --init eva --targets all-linear -o eva <held.pts
+	peft-init -q -m base -r 4 --init eva --targets all-linear -j 1 -o eva1 held.pts
+	for f in eva/*.*; do cmp $f eva1/${f#*/}; done
+	peft-batch -q -b 3 -o three.pts ex.pts
+	peft-init -q -m base -r 4 --init eva --targets all-linear -o eva3 three.pts
+	cmp eva/adapter_config.json eva3/adapter_config.json
+	about eva/adapter_model.safetensors eva3/adapter_model.safetensors
+	pattern eva | grep ":[0-9]"
+	grep "\"rho\": 2" eva/adapter_config.json
+	grep "\"init_lora_weights\": \"eva\"" eva/adapter_config.json
+	near "$(loss eva)" "$(loss)"
+	peft-step -q -m base -a eva --lr 1e-2 -o eva-on b.pts >/dev/null
+	less "$(loss eva-on)" "$(loss)"
+	peft-init -q -m base -r 4 --init eva --rho 1 -o even held.pts
+	pattern even | grep "{}"'
+for mode in ipm kpm; do
+	echo "mode=$mode" >mode.sh
+	test_that "corda $mode: from batches, starts at the base, learns, is an ordinary file" '
+		. ./fixture.sh
+		. ./mode.sh
+		peft-init -q -m base -r 3 --alpha 6 --init corda --corda $mode -o corda-$mode held.pts
+		peft-init -q -m base -r 3 --alpha 6 --init corda --corda $mode -j 1 -o one-$mode held.pts
+		for f in corda-$mode/*.*; do cmp $f one-$mode/${f#*/}; done
+		peft-init -q -m base -r 3 --alpha 6 --init corda --corda $mode -o three-$mode three.pts
+		about corda-$mode/peft_state.safetensors three-$mode/peft_state.safetensors
+		near "$(loss corda-$mode)" "$(loss)"
+		peft-step -q -m base -a corda-$mode --lr 1e-2 -o on-$mode b.pts >/dev/null
+		less "$(loss on-$mode)" "$(loss)"
+		grep "\"init_lora_weights\": true" on-$mode/adapter_config.json
+		grep "\"corda_config\": null" on-$mode/adapter_config.json
+		cp -R on-$mode plain-$mode
+		rm -R plain-$mode/peft_state.safetensors plain-$mode/checkpoints
+		near "$(loss on-$mode)" "$(loss plain-$mode)"'
+done
+test_that 'what is initialised from data says what it lacks' '
+	peft-head -q -n 1 three.pts >few.pts
+	exits 2 peft-init -m base --init eva -r 16 --rho 60 -o none few.pts 2>err
+	grep "tokens are too few for" err
+	exits 3 peft-init -m base --init eva -o none </dev/null 2>err
+	head -c 2000 held.pts >cut.pts
+	exits 3 peft-init -m base --init corda -o none cut.pts
+	exits 2 peft-init -m base -o none held.pts 2>err
+	grep "nothing here is initialised from data" err
+	exits 2 peft-init -m base --init pissa --rho 3 -o none 2>err
+	grep "eva_config goes with init_lora_weights eva" err
+	exits 2 peft-init -m base --init eva --targets lm_head -o none held.pts 2>err
+	grep "lm_head reads nothing of the batches" err
+	exits 2 peft-init -m base -t dora --init eva -o none held.pts 2>err
+	grep "not supported with use_dora" err
+	test ! -e none'
 test_that 'what takes its start out of the base is refused where it cannot' '
 	exits 2 peft-init -m base -t dora --init pissa -o x 2>err
 	grep "not supported with use_dora" err

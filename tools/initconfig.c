@@ -5,6 +5,7 @@
 #include "initconfig.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -276,16 +277,36 @@ static cJSON *value_of(const struct pt_option *o, const struct init_value *given
 	}
 }
 
+/* Where "object.key" stands, made where it does not; a plain key in the configuration itself. */
+static cJSON *object_of(cJSON *config, const char *path, const char **key)
+{
+	size_t n = strcspn(path, ".");
+	char name[60];
+	cJSON *v;
+
+	*key = path[n] ? path + n + 1 : path;
+	if (!path[n])
+		return config;
+	snprintf(name, sizeof name, "%.*s", (int)n, path);
+	v = cJSON_GetObjectItemCaseSensitive(config, name);
+	if (cJSON_IsObject(v))
+		return v;
+	cJSON_DeleteItemFromObjectCaseSensitive(config, name);
+	return cJSON_AddObjectToObject(config, name);
+}
+
 static int set(cJSON *config, const struct pt_option *o, const struct init_value *given, struct pt_error *err)
 {
 	cJSON *v = value_of(o, given, given ? given->text : o->preset, err);
+	const char *key;
 
 	if (err->status) {
 		cJSON_Delete(v);
 		return o->name ? pt_error_prefix(err, "--%s", o->name) : err->status;
 	}
-	cJSON_DeleteItemFromObjectCaseSensitive(config, o->key);
-	if (v && cJSON_AddItemToObject(config, o->key, v))
+	config = object_of(config, o->key, &key);
+	cJSON_DeleteItemFromObjectCaseSensitive(config, key);
+	if (v && config && cJSON_AddItemToObject(config, key, v))
 		return 0;
 	cJSON_Delete(v);
 	return pt_error(err, PT_FAIL, "out of memory");

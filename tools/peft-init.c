@@ -10,7 +10,9 @@
 #include "base/mem.h"
 #include "initconfig.h"
 #include "labels.h"
+#include "load.h"
 #include "newdir.h"
+#include "observe.h"
 #include "peft/adapter.h"
 #include "text/tokenizer.h"
 #include "tool.h"
@@ -18,7 +20,7 @@
 static struct init_options init;
 static struct pt_buf method_help = PT_BUF_INIT;
 static const char *model, *output, *task, *labels, *base_name, *modules;
-static int64_t num_labels, seed;
+static int64_t num_labels, seed, threads;
 static bool force;
 
 /* Its own; those of the methods come behind them. */
@@ -41,6 +43,7 @@ static struct pt_opt opts[] = {
 	  .help = "an adapter_config.json to start from; options override" },
 	{ .name = "base-name", .type = PT_OPT_STRING, .arg = "NAME", .value = &base_name,
 	  .help = "name of the base to write instead of that of -m" },
+	LOAD_OPTION_THREADS(&threads),
 	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "N", .value = &seed, .max = 9e15,
 	  .help = "seed of the fresh values (0)" },
 	{ .name = "force", .letter = 'f', .type = PT_OPT_FLAG, .value = &force,
@@ -48,7 +51,7 @@ static struct pt_opt opts[] = {
 	{ 0 }
 };
 static struct pt_opt_spec spec = {
-	"peft-init", "[options] -m DIR -o DIR", "Makes a fresh adapter for a model, or a model directory to be trained.", NULL
+	"peft-init", "[options] -m DIR -o DIR [FILE ...]", "Makes a fresh adapter for a model, or a model directory to be trained.", NULL
 };
 
 /* All that is open. */
@@ -61,6 +64,7 @@ struct job {
 	int nlabels;
 	enum pt_problem problem;
 	bool full;
+	struct observe observe;
 };
 
 /* Task from --task, else from the labels, else from the class that config.json names. */
@@ -130,7 +134,7 @@ static int open_model(struct job *j, struct pt_error *err)
 	if (j->problem == PT_PROBLEM_REGRESSION && !j->nlabels)
 		j->nlabels = 1;
 	o.random = !j->base.weights;
-	st = pt_device_open(&j->dev, "cpu", &(struct pt_device_options){ .threads = 1 }, err);
+	st = pt_device_open(&j->dev, "cpu", &(struct pt_device_options){ .threads = (int)threads }, err);
 	return st ? st : pt_model_open(&j->model, j->dev, &j->base, &o, err);
 }
 
@@ -176,6 +180,8 @@ static int text_ids(void *arg, const char *text, int32_t **ids, size_t *n, struc
 static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 {
 	const struct pt_tokenize tokenize = { text_ids, &j->base };
+	const struct pt_batches batches = { observe_next, &j->observe };
+	const struct pt_sources from = { &tokenize, &batches };
 	const char *name = base_name ? base_name : model;
 
 	cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");
@@ -186,7 +192,7 @@ static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 		pt_json_free(config);
 		return pt_error(err, PT_FAIL, "out of memory");
 	}
-	if (pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, &tokenize, err))
+	if (pt_adapter_new(&j->adapter, j->model, config, (uint64_t)seed, &from, err))
 		init_explain(&init, err);
 	return err->status;
 }
@@ -233,8 +239,6 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	bool same = false;
 	int st;
 
-	if (t->noperands)
-		return pt_error(err, PT_USAGE, "unexpected argument '%s'", t->operand[0]);
 	if (!model || !output)
 		return pt_error(err, PT_USAGE, "%s is needed", model ? "-o DIR" : "-m DIR");
 	st = init_config(&init, &config, &j->full, err);
@@ -246,7 +250,11 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		pt_json_free(config);
 		return st;
 	}
+	j->observe = (struct observe){ .path = t->operand, .npaths = t->noperands, .model = j->model,
+				       .dir = &j->base };
 	st = j->full ? make_full(j, err) : make_adapter(j, config, err);
+	if (!st && t->noperands && !j->observe.in)
+		st = pt_error(err, PT_USAGE, "unexpected argument '%s': nothing here is initialised from data", t->operand[0]);
 	if (!st)
 		st = name_labels(j, err);
 	if (!st)
@@ -303,6 +311,7 @@ int main(int argc, char **argv)
 		st = tool_finish(&err);
 	if (st && !tool_signal())
 		tool_report(&err);
+	observe_release(&j.observe);
 	pt_adapter_close(j.adapter);
 	pt_model_close(j.model);
 	pt_modeldir_close(&j.base);

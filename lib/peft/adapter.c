@@ -64,6 +64,8 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 {
 	int st = select_sites(a, err);
 
+	if (!st && a->fresh && a->method->observe)
+		st = a->method->observe(a, err);
 	if (!st && a->method->prepare)
 		st = a->method->prepare(a, err);
 	for (int i = 0; i < a->nsites && !st; i++) {
@@ -354,7 +356,7 @@ static const struct pt_layout *layout_of(const struct pt_method *m)
 
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
 		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
-		    const struct pt_tokenize *tokenize, struct pt_error *err)
+		    const struct pt_sources *from, struct pt_error *err)
 {
 	struct pt_adapter *a;
 	int st = start(&a, m, trainable, err);
@@ -370,7 +372,8 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 	a->config = config_take;
 	a->full = !method;
 	a->fresh = !dir;
-	a->tokenize = tokenize;
+	a->tokenize = from ? from->tokenize : NULL;
+	a->batches = from ? from->batches : NULL;
 	st = dir ? read_dir(a, dir, err) : make_fresh(a, seed, err);
 	/* What is misuse in options is bad data in a file. */
 	if (st == PT_USAGE && dir)
@@ -388,14 +391,14 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 }
 
 int pt_adapter_new(struct pt_adapter **out, struct pt_model *m, cJSON *config_take, uint64_t seed,
-		   const struct pt_tokenize *tokenize, struct pt_error *err)
+		   const struct pt_sources *from, struct pt_error *err)
 {
 	const struct pt_method *method;
 	int st = pt_method_of_config(config_take, &method, err);
 
 	*out = NULL;
 	if (!st)
-		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, tokenize, err);
+		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, from, err);
 	pt_json_free(config_take);
 	return st;
 }

@@ -71,6 +71,7 @@ struct pt_adapter {
 	bool trainable;
 	bool fresh;			/* made now, not read */
 	const struct pt_tokenize *tokenize;	/* of who makes it; NULL: there is none */
+	const struct pt_batches *batches;	/* likewise */
 	char **modules;			/* full: modules that train; NULL: all */
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
@@ -98,12 +99,12 @@ void pt_adapter_info_release(struct pt_adapter_info *info);
 
 /*
  * A fresh adapter from a configuration, which is completed by the method's
- * defaults and taken over, also on failure. seed: initialisation; tokenize
- * (NULL: there is none) where that is by a text. PT_USAGE names the entry that
+ * defaults and taken over, also on failure. seed: initialisation; from (NULL:
+ * nothing) where that is by a text or by data. PT_USAGE names the entry that
  * matches nothing.
  */
 int pt_adapter_new(struct pt_adapter **a, struct pt_model *m, cJSON *config_take, uint64_t seed,
-		   const struct pt_tokenize *tokenize, struct pt_error *err);
+		   const struct pt_sources *from, struct pt_error *err);
 /* Full training of m: of the modules whose names end in one of these; n = 0: of all. */
 int pt_adapter_new_full(struct pt_adapter **a, struct pt_model *m, const char *const *modules, int n,
 			struct pt_error *err);

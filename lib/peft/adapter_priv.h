@@ -27,7 +27,7 @@ static inline const char *pt_key_prefix(const struct pt_method *m)
  */
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
 		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
-		    const struct pt_tokenize *tokenize, struct pt_error *err);
+		    const struct pt_sources *from, struct pt_error *err);
 
 /* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);

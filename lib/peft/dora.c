@@ -188,7 +188,7 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 
 	if (!st && ((struct pt_lora *)a->state)->bias)
 		return pt_error(err, PT_USAGE, "lora_bias does not go with use_dora");
-	if (!st && (((struct pt_lora *)a->state)->init == PT_LORA_PISSA || ((struct pt_lora *)a->state)->init == PT_LORA_OLORA))
+	if (!st && (pt_lora_takes_out(a->state) || ((struct pt_lora *)a->state)->init == PT_LORA_EVA))
 		return pt_error(err, PT_USAGE, "pissa and olora are not supported with use_dora");
 	return st;
 }

@@ -33,8 +33,12 @@ const struct pt_option pt_lora_options[] = {
 	{ .name = "alpha-pattern", .key = "alpha_pattern", .kind = PT_OPTION_FLOAT_BY, .arg = "REGEX=X",
 	  .help = "another alpha for some targets; may be repeated" },
 	{ .name = "init", .key = "init_lora_weights", .kind = PT_OPTION_WORD, .arg = "HOW",
-	  .words = "default=true|false|gaussian|orthogonal|pissa|olora",
-	  .help = "default, false, gaussian, orthogonal, pissa or olora" },
+	  .words = "default=true|false|gaussian|orthogonal|pissa|olora|eva|corda",
+	  .help = "default, false, gaussian, orthogonal, pissa, olora; eva or corda, from batches" },
+	{ .name = "rho", .key = "eva_config.rho", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1, .max = 1e6,
+	  .help = "eva: a module's rank becomes at most so many times the one given (2)" },
+	{ .name = "corda", .key = "corda_config.corda_method", .kind = PT_OPTION_WORD, .arg = "MODE", .words = "ipm|kpm",
+	  .help = "corda: what starts is the largest part, ipm, or the least, kpm (ipm)" },
 	PT_LORA_OPTION_BIAS,
 	PT_LORA_OPTION_TOKENS,
 	{ 0 }
@@ -81,6 +85,10 @@ static int parse_init(const struct pt_adapter *a, const cJSON *v, enum pt_lora_i
 		*out = PT_LORA_PISSA;
 	else if (a->fresh && cJSON_IsString(v) && !strcmp(v->valuestring, "olora"))
 		*out = PT_LORA_OLORA;
+	else if (a->fresh && cJSON_IsString(v) && !strcmp(v->valuestring, "eva"))
+		*out = PT_LORA_EVA;
+	else if (a->fresh && cJSON_IsString(v) && !strcmp(v->valuestring, "corda"))
+		*out = PT_LORA_CORDA;
 	if (*out != PT_LORA_OTHER)
 		return 0;
 	if (!cJSON_IsString(v))
@@ -195,20 +203,23 @@ static int stored_a(const struct pt_adapter *a, const struct pt_adapter_site *s,
 }
 
 /* Rank: of a file its tensor's, since PEFT sorts rank_pattern and so may change it; else the first pattern's. */
-static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+int pt_lora_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int *rank, double *alpha, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
 	int64_t r = l->r, experts = s->site->experts ? s->site->experts : 1;
 	const struct pt_st_tensor *t = NULL;
-	const cJSON *v;
+	const cJSON *v, *x;
 
-	if (stored_a(a, s, &t, err) || pattern(a, s, "rank_pattern", &v, err))
+	if (stored_a(a, s, &t, err) || pattern(a, s, "rank_pattern", &v, err) || pattern(a, s, "alpha_pattern", &x, err))
 		return err->status;
 	if (t && t->ndim == 2 && t->shape[0] >= experts && t->shape[0] / experts <= 1 << 20)
 		r = t->shape[0] / experts;
 	else if (v && pt_json_to_int(v, 1, 1 << 20, &r, err))
 		return pt_error_prefix(err, "rank_pattern");
-	s->rank = (int)r;
+	if (x && !cJSON_IsNumber(x))
+		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", x->string);
+	*rank = (int)r;
+	*alpha = x ? x->valuedouble : l->alpha;
 	return 0;
 }
 
@@ -216,17 +227,12 @@ static int find_rank(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_
 static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, bool file, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	double alpha = l->alpha, rank = file ? 2 * s->rank : s->rank;
-	const cJSON *v;
+	double alpha, rank;
+	int st = pt_lora_rank(a, s, &s->rank, &alpha, err);
 
-	if (pattern(a, s, "alpha_pattern", &v, err))
-		return err->status;
-	if (v && !cJSON_IsNumber(v))
-		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", v->string);
-	if (v)
-		alpha = v->valuedouble;
+	rank = file ? 2 * s->rank : s->rank;
 	s->scale = (float)(alpha / (l->rslora ? sqrt(rank) : rank));
-	return 0;
+	return st;
 }
 
 int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err)
@@ -237,8 +243,7 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	bool residual;
 	int st;
 
-	if ((st = pt_lora_residual_wanted(a, s, &residual, err)) || (st = find_rank(a, s, err)) ||
-	    (st = find_scale(a, s, residual && !a->fresh, err)))
+	if ((st = pt_lora_residual_wanted(a, s, &residual, err)) || (st = find_scale(a, s, residual && !a->fresh, err)))
 		return st;
 	if (s->site->kind == PT_SITE_PARAM && !residual)
 		return pt_lora_param_create(a, s, err);
@@ -388,8 +393,8 @@ int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed,
 	int st = va && vb ? 0 : err->status;
 
 	if (!st)
-		st = pt_lora_residual(s) ? pt_lora_residual_init(a, s, va, vb, err) : fresh_values(s, l->init, seed, va, vb, err);
-
+		st = pt_lora_residual(s) ? pt_lora_residual_init(a, s, va, vb, err) :
+		     pt_lora_eva(s, l, va) ? 0 : fresh_values(s, l->init, seed, va, vb, err);
 	if (!st)
 		st = pt_adapter_set(a, s->param[A], va, err);
 	if (!st)
@@ -497,6 +502,8 @@ void pt_lora_release(struct pt_adapter *a)
 		else if (a->site[i].site->kind == PT_SITE_PARAM)
 			free(a->site[i].state);
 	}
+	if (a->state)
+		pt_lora_data_free(((struct pt_lora *)a->state)->data);
 	free(a->state);
 }
 
@@ -510,6 +517,7 @@ const struct pt_method pt_method_lora = {
 	.options = pt_lora_options,
 	.targets = pt_lora_targets,
 	.parse = pt_lora_parse,
+	.observe = pt_lora_observe,
 	.create = create,
 	.init = pt_lora_init,
 	.settle = pt_lora_settle,

@@ -10,6 +10,7 @@
 
 enum pt_lora_init {
 	PT_LORA_DEFAULT, PT_LORA_FALSE, PT_LORA_GAUSSIAN, PT_LORA_ORTHOGONAL, PT_LORA_PISSA, PT_LORA_OLORA,
+	PT_LORA_EVA, PT_LORA_CORDA,
 	PT_LORA_OTHER,			/* of a file: no matter now */
 };
 
@@ -21,6 +22,7 @@ struct pt_lora {
 	double alpha, dropout;
 	bool rslora, bias;
 	enum pt_lora_init init;
+	struct pt_lora_data *data;	/* lora_data.c, while it is made */
 };
 
 /* adapter_config.json as PEFT writes it, with these values as JSON; more: further keys, each with a comma behind. */
@@ -71,10 +73,21 @@ int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const
 void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
 			 float *sum);
 
+/* Rank and alpha of a site by the configuration, and of a file by its tensors. */
+int pt_lora_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int *rank, double *alpha, struct pt_error *err);
+
+/* lora_data.c: pt_method.observe; A of a site where EVA has one; CorDA's A and B of W [out,in]. */
+int pt_lora_observe(struct pt_adapter *a, struct pt_error *err);
+bool pt_lora_eva(const struct pt_adapter_site *s, const struct pt_lora *l, float *va);
+int pt_lora_corda(const struct pt_adapter *a, const struct pt_adapter_site *s, const float *w, float *va, float *vb,
+		  struct pt_error *err);
+void pt_lora_data_free(struct pt_lora_data *d);
+
 /*
  * lora_residual.c: a site whose first update is taken out of the base; what
  * it is to begin with, made of the weight; pt_method.save and .settle.
  */
+bool pt_lora_takes_out(const struct pt_lora *l);
 bool pt_lora_residual(const struct pt_adapter_site *s);
 int pt_lora_residual_wanted(const struct pt_adapter *a, const struct pt_adapter_site *s, bool *yes, struct pt_error *err);
 int pt_lora_residual_create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);

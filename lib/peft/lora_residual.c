@@ -2,7 +2,8 @@
 /*
  * lora_residual.c - initialisations that take the update's first value out of
  * the weight, so that training starts at the base's function with an update
- * that matters: PiSSA, from the largest singular values, and OLoRA, from QR.
+ * that matters: PiSSA, from the largest singular values, OLoRA, from QR, and
+ * CorDA (lora_data.c).
  *
  * The base stays as it is: y = W x + s B A x - s B0 A0 x, with the first
  * values A0 and B0 frozen. PEFT's file gets the two terms as one of twice the
@@ -47,6 +48,11 @@ static int terms(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term,
 
 static const struct pt_hook_ops hook = { .terms = terms };
 
+bool pt_lora_takes_out(const struct pt_lora *l)
+{
+	return l->init == PT_LORA_PISSA || l->init == PT_LORA_OLORA || l->init == PT_LORA_CORDA;
+}
+
 bool pt_lora_residual(const struct pt_adapter_site *s)
 {
 	return s->hook.ops == &hook;
@@ -62,7 +68,7 @@ int pt_lora_residual_wanted(const struct pt_adapter *a, const struct pt_adapter_
 	const struct pt_lora *l = a->state;
 	char *key;
 
-	*yes = a->fresh && (l->init == PT_LORA_PISSA || l->init == PT_LORA_OLORA);
+	*yes = a->fresh && pt_lora_takes_out(l);
 	if (a->fresh || !a->file[PT_IN_STATE])
 		return 0;
 	key = key_of(s, "lora_A0.weight", err);
@@ -151,6 +157,8 @@ int pt_lora_residual_init(struct pt_adapter *a, struct pt_adapter_site *s, float
 
 	if (!st && l->init == PT_LORA_PISSA)
 		st = pissa(a, s, w, va, vb, err);
+	else if (!st && l->init == PT_LORA_CORDA)
+		st = pt_lora_corda(a, s, w, va, vb, err);
 	else if (!st)
 		st = pt_qr_first(w, s->site->out, s->site->in, s->rank, vb, va, err);
 	if (!st)
@@ -259,13 +267,14 @@ int pt_lora_settle(struct pt_adapter *a, struct pt_error *err)
 	const struct pt_lora *l = a->state;
 	double alpha = l->rslora ? sqrt(2) : 2;
 
-	if (l->init != PT_LORA_PISSA && l->init != PT_LORA_OLORA)
+	if (!pt_lora_takes_out(l))
 		return 0;
 	multiply(cJSON_GetObjectItemCaseSensitive(a->config, "r"), 2);
 	multiply(cJSON_GetObjectItemCaseSensitive(a->config, "rank_pattern"), 2);
 	multiply(cJSON_GetObjectItemCaseSensitive(a->config, "lora_alpha"), alpha);
 	multiply(cJSON_GetObjectItemCaseSensitive(a->config, "alpha_pattern"), alpha);
-	if (!cJSON_ReplaceItemInObjectCaseSensitive(a->config, "init_lora_weights", cJSON_CreateTrue()))
+	if (!cJSON_ReplaceItemInObjectCaseSensitive(a->config, "corda_config", cJSON_CreateNull()) ||
+	    !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "init_lora_weights", cJSON_CreateTrue()))
 		return pt_error(err, PT_FAIL, "out of memory");
 	return 0;
 }

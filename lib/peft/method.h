@@ -62,7 +62,7 @@ enum pt_option_kind {
 struct pt_option {
 	const char *name;		/* NULL with a key: only preset */
 	char letter;
-	const char *key;		/* NULL: the end of a table */
+	const char *key;		/* "object.key": of an object in it. NULL: the end of a table */
 	enum pt_option_kind kind;
 	const char *arg;		/* placeholder in the help */
 	double min, max;
@@ -94,6 +94,19 @@ struct pt_option {
 struct pt_tokenize {
 	int (*ids)(void *arg, const char *text, int32_t **ids, size_t *n, struct pt_error *err);
 	void *arg;
+};
+
+/* Micro-batches, one after the other, for what is initialised from data. */
+struct pt_batches {
+	/* The next, as pt_model_hidden() reads it in *run; *in is NULL at the end. */
+	int (*next)(void *arg, struct pt_run **run, const struct pt_input **in, struct pt_error *err);
+	void *arg;
+};
+
+/* What the making of an adapter may ask for; NULL: there is none. */
+struct pt_sources {
+	const struct pt_tokenize *tokenize;
+	const struct pt_batches *batches;
 };
 
 /* A step of a run. */
@@ -130,6 +143,9 @@ struct pt_method {
 	int (*preset)(cJSON *config, struct pt_error *err);
 	/* The method's keys of a->config into a->state, checked: PT_DATA names the key. */
 	int (*parse)(struct pt_adapter *a, struct pt_error *err);
+	/* Optional, of a fresh adapter: a->site[] is known and nothing is made. What is initialised from data looks at
+	 * a->batches; sites may be dropped. */
+	int (*observe)(struct pt_adapter *a, struct pt_error *err);
 	/* Optional: tensors that sites share; a->site[] is known. Values too where a->fresh. */
 	int (*prepare)(struct pt_adapter *a, struct pt_error *err);
 	/* Tensors and hook of one site. Shapes that a file decides are asked of pt_adapter_stored(). */

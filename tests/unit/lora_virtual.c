@@ -114,6 +114,7 @@ static void test_text(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		struct pt_tokenize tokenize = { first_two, NULL };
+		struct pt_sources from = { .tokenize = &tokenize };
 		double diff = 0, top = 0;
 		float *whole, *rest;
 		struct lfix l;
@@ -127,7 +128,7 @@ static void test_text(void **state)
 		tokenize.arg = (void *)(uintptr_t)mfix_in(&l.x, "in.ids")->data;
 		whole = piece(&l, 0, len, NULL, &n);
 		config = pt_json_parse(keys, sizeof keys - 1, 0, "config", &l.x.f.err);
-		assert_ok(pt_adapter_new(&l.a, l.x.m, config, 1, &tokenize, &l.x.f.err), &l.x.f.err);
+		assert_ok(pt_adapter_new(&l.a, l.x.m, config, 1, &from, &l.x.f.err), &l.x.f.err);
 		rest = piece(&l, 2, len - 2, NULL, &k);
 		assert_int_equal(n - k, 2 * l.x.m->cfg.vocab);
 		for (size_t j = 0; j < k; j++) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tensor_svd.c - the largest singular values and the first columns of QR: what
- * defines them, on exact and on large matrices, of full and of lower rank.
+ * tensor_svd.c - the largest singular values, the first columns of QR, all
+ * eigenvectors, Cholesky's factor: what defines them, on exact and on large
+ * matrices, of full and of lower rank.
  */
 #include "tensor_fix.h"
 
+#include "tensor/eigen.h"
 #include "tensor/svd.h"
 
 struct matrix {
@@ -158,9 +160,84 @@ static void test_qr(void **state)
 	free(m.v);
 }
 
+/* W'W, of full rank where W has as many rows. */
+static double *square(const struct matrix *m)
+{
+	double *a = calloc((size_t)(m->cols * m->cols), sizeof *a);
+
+	for (int64_t k = 0; k < m->rows; k++)
+		for (int64_t i = 0; i < m->cols; i++)
+			for (int64_t j = 0; j < m->cols; j++)
+				a[i * m->cols + j] += (double)m->v[k * m->cols + i] * m->v[k * m->cols + j];
+	return a;
+}
+
+static void test_eigen(void **state)
+{
+	static const struct { int64_t n; int rank; } cases[] = { { 1, 0 }, { 2, 0 }, { 7, 0 }, { 40, 0 }, { 60, 9 }, { 128, 0 } };
+	struct pt_error err = PT_ERROR_INIT;
+
+	(void)state;
+	for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+		int64_t n = cases[c].n;
+		struct matrix m = make(n, n, cases[c].rank, 5 + c);
+		double *a = square(&m), *v = square(&m), *value = calloc((size_t)n, sizeof *value);
+
+		assert_ok(pt_eigen_symmetric(v, n, value, &err), &err);
+		for (int64_t i = 0; i < n; i++) {
+			assert_true(!i || value[i] >= value[i - 1]);
+			for (int64_t j = 0; j < n; j++) {
+				double dot = 0, sum = 0;
+
+				for (int64_t k = 0; k < n; k++) {
+					dot += v[i * n + k] * v[j * n + k];
+					sum += a[j * n + k] * v[i * n + k];
+				}
+				assert_true(fabs(dot - (i == j)) < 1e-12);
+				assert_true(fabs(sum - value[i] * v[i * n + j]) < 1e-12 * (1 + value[n - 1]));
+			}
+		}
+		assert_true(!cases[c].rank || fabs(value[n - 1 - cases[c].rank]) < 1e-9 * value[n - 1]);
+		free(a);
+		free(v);
+		free(value);
+		free(m.v);
+	}
+}
+
+static void test_cholesky(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct matrix m = make(50, 50, 0, 3), low = make(50, 50, 4, 3);
+	double *a = square(&m), *l = square(&m), *bad = square(&low), x[50], y[50];
+
+	(void)state;
+	assert_ok(pt_cholesky(l, 50, &err), &err);
+	for (int i = 0; i < 50; i++)
+		x[i] = y[i] = sin(i);
+	pt_cholesky_solve(l, 50, x);
+	for (int i = 0; i < 50; i++) {
+		double sum = 0;
+
+		for (int k = 0; k < 50; k++)
+			sum += a[i * 50 + k] * x[k];
+		assert_true(fabs(sum - y[i]) < 1e-7);
+	}
+	bad[0] = -1;
+	assert_fails(pt_cholesky(bad, 50, &err), PT_NUMERIC, "not positive definite", &err);
+	free(a);
+	free(l);
+	free(bad);
+	free(m.v);
+	free(low.v);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_svd), cmocka_unit_test(test_qr) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_svd), cmocka_unit_test(test_qr), cmocka_unit_test(test_eigen),
+		cmocka_unit_test(test_cholesky),
+	};
 
 	return cmocka_run_group_tests_name("tensor_svd", tests, NULL, NULL);
 }
