@@ -129,7 +129,10 @@ test_that 'what is initialised from data says what it lacks' '
 	exits 2 peft-init -m base -o none held.pts 2>err
 	grep "nothing here is initialised from data" err
 	exits 2 peft-init -m base --init pissa --rho 3 -o none 2>err
-	grep "eva_config goes with init_lora_weights eva" err
+	grep "^peft-init: --rho has no effect without --init eva" err
+	echo "{\"peft_type\":\"LORA\",\"corda_config\":{}}" >c.json
+	exits 2 peft-init -m base --config c.json -o none 2>err
+	grep "corda_config goes with init_lora_weights corda" err
 	exits 2 peft-init -m base --init eva --targets lm_head -o none held.pts 2>err
 	grep "lm_head reads nothing of the batches" err
 	exits 2 peft-init -m base -t dora --init eva -o none held.pts 2>err

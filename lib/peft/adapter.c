@@ -57,7 +57,7 @@ static int select_sites(struct pt_adapter *a, struct pt_error *err)
 		a->nsites++;
 	}
 	free(matched);
-	return st ? st : pt_adapter_index_acts(a, err);
+	return st;
 }
 
 static int create(struct pt_adapter *a, struct pt_error *err)
@@ -66,6 +66,8 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 
 	if (!st && a->fresh && a->method->observe)
 		st = a->method->observe(a, err);
+	if (!st)
+		st = pt_adapter_index_acts(a, err);
 	if (!st && a->method->prepare)
 		st = a->method->prepare(a, err);
 	for (int i = 0; i < a->nsites && !st; i++) {

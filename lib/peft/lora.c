@@ -36,9 +36,9 @@ const struct pt_option pt_lora_options[] = {
 	  .words = "default=true|false|gaussian|orthogonal|pissa|olora|eva|corda",
 	  .help = "default, false, gaussian, orthogonal, pissa, olora; eva or corda, from batches" },
 	{ .name = "rho", .key = "eva_config.rho", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1, .max = 1e6,
-	  .help = "eva: a module's rank becomes at most so many times the one given (2)" },
+	  .wants = "init=eva", .help = "eva: a module's rank becomes at most so many times the one given (2)" },
 	{ .name = "corda", .key = "corda_config.corda_method", .kind = PT_OPTION_WORD, .arg = "MODE", .words = "ipm|kpm",
-	  .help = "corda: what starts is the largest part, ipm, or the least, kpm (ipm)" },
+	  .wants = "init=corda", .help = "corda: what starts is the largest part, ipm, or the least, kpm (ipm)" },
 	PT_LORA_OPTION_BIAS,
 	PT_LORA_OPTION_TOKENS,
 	{ 0 }

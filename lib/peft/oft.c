@@ -2,12 +2,15 @@
 /*
  * oft.c - OFT: the input of a linear is turned, block by block of its
  * features, y = W (x R) + b, with R = (I + Q) (I - Q)^-1 by the first terms of
- * its series and Q skew: what trains is the upper triangle of each Q.
+ * its series and Q skew: what trains is the upper triangle of each Q. Exactly,
+ * R is (I - Q) (I + Q)^-1, as in PEFT. Constrained (COFT), the norm of each Q
+ * is at most eps over the root of the number of blocks.
  *
  * Qiu et al. 2023, "Controlling Text-to-Image Diffusion by Orthogonal
  * Finetuning"; Qiu et al. 2025, "Orthogonal Finetuning Made Scalable" (the
  * input's form and the series).
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +26,8 @@ struct skew {
 
 struct oft {
 	int64_t r, block, terms;
-	bool share;
+	bool share, series;
+	double most;			/* COFT: eps; 0: not constrained */
 	struct skew *skew;
 	int nskews;
 };
@@ -45,6 +49,11 @@ static const struct pt_option options[] = {
 	{ .name = "block-size", .key = "oft_block_size", .kind = PT_OPTION_INT, .arg = "N", .min = 2, .max = 1 << 16,
 	  .help = "features that are turned together (32)" },
 	{ .name = "block-share", .key = "block_share", .kind = PT_OPTION_FLAG, .help = "all blocks of a module turn alike" },
+	{ .name = "cayley-neumann", .key = "use_cayley_neumann", .kind = PT_OPTION_FLAG,
+	  .help = "rotations by the first terms of a series; with --no exactly" },
+	{ .name = "coft", .key = "coft", .kind = PT_OPTION_FLAG, .help = "rotations stay near to none" },
+	{ .name = "eps", .key = "eps", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1e-30, .max = 1e9,
+	  .wants = "coft", .help = "how near with --coft (6e-5)" },
 	PT_OPTIONS_TARGETS,
 	PT_OPTIONS_LAYERS,
 	{ .name = "bias", .key = "bias", .kind = PT_OPTION_WORD, .arg = "WHICH", .words = "none|all|oft_only",
@@ -55,17 +64,17 @@ static const struct pt_option options[] = {
 static int parse(struct pt_adapter *a, struct pt_error *err)
 {
 	struct oft *o = pt_calloc(1, sizeof *o, err);
-	bool coft, series, plain;
+	bool coft, plain;
 	const char *bias;
-	double dropout;
+	double dropout, eps;
 
 	a->state = o;
 	if (!o || pt_json_int(a->config, "r", 0, 1 << 20, 0, &o->r, err) ||
 	    pt_json_int(a->config, "oft_block_size", 0, 1 << 20, 32, &o->block, err) ||
 	    pt_json_int(a->config, "num_cayley_neumann_terms", 1, 100, 5, &o->terms, err) ||
 	    pt_json_bool(a->config, "block_share", false, &o->share, err) ||
-	    pt_json_bool(a->config, "coft", false, &coft, err) ||
-	    pt_json_bool(a->config, "use_cayley_neumann", true, &series, err) ||
+	    pt_json_bool(a->config, "coft", false, &coft, err) || pt_json_double(a->config, "eps", 6e-5, &eps, err) ||
+	    pt_json_bool(a->config, "use_cayley_neumann", true, &o->series, err) ||
 	    pt_json_bool(a->config, "init_weights", true, &plain, err) ||
 	    pt_json_str(a->config, "bias", "none", &bias, err) ||
 	    pt_json_double(a->config, "module_dropout", 0, &dropout, err))
@@ -74,8 +83,9 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "bias '%s': none, all and oft_only are known", bias);
 	if ((o->r > 0) == (o->block > 0))
 		return pt_error(err, PT_USAGE, "r and oft_block_size: one is 0 and the other is not");
-	if (coft || !series)
-		return pt_error(err, PT_USAGE, "%s is not supported with oft", coft ? "coft" : "use_cayley_neumann false");
+	if (coft && !(eps > 0))
+		return pt_error(err, PT_USAGE, "eps %g is not above 0", eps);
+	o->most = coft ? eps : 0;
 	if (dropout != 0 && a->trainable)
 		return pt_error(err, PT_USAGE, "module_dropout is not supported with oft");
 	if (a->fresh && !plain)
@@ -155,14 +165,15 @@ static int add_skew(struct pt_adapter *a, int64_t b, int *at, struct pt_error *e
 	return st;
 }
 
-/* R - I of each block: 2 Q + 2 Q^2 + ... + the last power once. */
+/* R - I of each block; of the series 2 Q + 2 Q^2 + ... + the last power once. */
 static struct pt_tensor *turn(struct pt_run *run, const struct pt_adapter_site *s)
 {
 	const struct oft_site *x = s->state;
 	struct pt_linear skew = { .w = &x->o->skew[x->skew].t };
-	struct pt_tensor *q = pt_op_linear(run, &s->param[0]->t, &skew), *sum = pt_op_scale(run, q, 2), *power = q;
+	struct pt_tensor *q = pt_op_linear(run, &s->param[0]->t, &skew), *sum, *power = q;
 
-	for (int64_t i = 2; i < x->o->terms && !run->err.status; i++) {
+	sum = q && !x->o->series ? pt_op_cayley(run, q, x->b) : pt_op_scale(run, q, 2);
+	for (int64_t i = 2; x->o->series && i < x->o->terms && !run->err.status; i++) {
 		bool last = i > 2 && i == x->o->terms - 1;
 		struct pt_tensor *next = pt_op_blocks(run, power, q, x->b, true), *old = sum;
 
@@ -194,7 +205,7 @@ static struct pt_tensor *input(struct pt_run *run, struct pt_hook *h, struct pt_
 	struct pt_compute was;
 	struct pt_tensor *r, *z, *y;
 
-	if (o->o->terms < 2 || o->b < 2)
+	if ((o->o->series && o->o->terms < 2) || o->b < 2)
 		return x;
 	was = pt_run_exact(run);
 	r = turn(run, s);
@@ -260,6 +271,74 @@ static void rotation(const float *v, int64_t b, int64_t terms, double *r, double
 	}
 }
 
+/* The same exactly. */
+static int exact_rotation(const float *v, int64_t b, double *r, struct pt_error *err)
+{
+	float *q = pt_calloc((size_t)(2 * b * b), sizeof *q, err), *turn = q + b * b;
+	int64_t k = 0;
+	int st;
+
+	if (!q)
+		return err->status;
+	for (int64_t i = 0; i < b; i++) {
+		for (int64_t j = i + 1; j < b; j++, k++) {
+			q[i * b + j] = v[k];
+			q[j * b + i] = -v[k];
+		}
+	}
+	st = pt_cayley_inverses(q, 1, b, NULL, turn, err);
+	for (int64_t i = 0; i < b * b && !st; i++)
+		r[i] = (double)turn[i] + (i % (b + 1) == 0);
+	free(q);
+	return st;
+}
+
+/* Triangles whose matrices are too long are shortened; they stay as they are once they have been. */
+static int constrain(struct pt_adapter *a, const struct pt_adapter_site *s, struct pt_error *err)
+{
+	const struct oft_site *x = s->state;
+	int64_t rows = s->param[0]->t.shape[0], e = s->param[0]->t.shape[1];
+	double most = x->o->most / sqrt((double)rows);
+	bool changed = false;
+	float *v;
+	int st;
+
+	if (!(most > 0))
+		return 0;
+	v = pt_malloc((size_t)(rows * e) + 1, sizeof *v, err);
+	st = v ? pt_adapter_get(a, s->param[0], v, err) : err->status;
+	for (int64_t k = 0; k < rows && !st; k++) {
+		double sum = 0;
+
+		for (int64_t i = 0; i < e; i++)
+			sum += 2 * (double)v[k * e + i] * v[k * e + i];
+		if (sqrt(sum) <= most * (1 + 1e-6))
+			continue;
+		changed = true;
+		for (int64_t i = 0; i < e; i++)
+			v[k * e + i] = (float)(v[k * e + i] * (most / sqrt(sum)));
+	}
+	if (!st && changed)
+		st = pt_adapter_set(a, s->param[0], v, err);
+	free(v);
+	return st;
+}
+
+static int load(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+{
+	return constrain(a, s, err);
+}
+
+static int after_step(struct pt_adapter *a, const struct pt_method_step *at, struct pt_error *err)
+{
+	int st = 0;
+
+	(void)at;
+	for (int i = 0; i < a->nsites && !st; i++)
+		st = constrain(a, &a->site[i], err);
+	return st;
+}
+
 /* W R' of each block of columns */
 static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		 struct pt_error *err)
@@ -278,8 +357,11 @@ static int merge(struct pt_adapter *a, const struct pt_adapter_site *s, const st
 	for (int64_t k = 0; !st && k < in / b; k++) {
 		double *row = m + 4 * b * b;
 
-		rotation(v + (x->o->share ? 0 : k * e), b, x->o->terms, m, m + b * b);
-		for (int64_t o = 0; o < out; o++) {
+		if (x->o->series)
+			rotation(v + (x->o->share ? 0 : k * e), b, x->o->terms, m, m + b * b);
+		else
+			st = exact_rotation(v + (x->o->share ? 0 : k * e), b, m, err);
+		for (int64_t o = 0; o < out && !st; o++) {
 			float *at = value + o * in + k * b;
 
 			for (int64_t i = 0; i < b; i++) {
@@ -322,6 +404,8 @@ const struct pt_method pt_method_oft = {
 	.targets = pt_lora_targets,
 	.parse = parse,
 	.create = create,
+	.load = load,
+	.after_step = after_step,
 	.merge = merge,
 	.release = release,
 };

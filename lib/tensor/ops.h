@@ -62,6 +62,12 @@ struct pt_tensor *pt_op_orthogonality(struct pt_run *run, struct pt_tensor *t, b
  * [1,b*b]: x is [N,n*b], or stacked blocks [n,b*b] itself.
  */
 struct pt_tensor *pt_op_blocks(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *m, int64_t b, bool stacked);
+/*
+ * R - I of rotations R = (I - Q) (I + Q)^-1, with skew blocks q [n,b*b]; the same on the host, and the inverses of
+ * I + Q (NULL: not wanted).
+ */
+struct pt_tensor *pt_op_cayley(struct pt_run *run, struct pt_tensor *q, int64_t b);
+int pt_cayley_inverses(const float *q, int64_t n, int64_t b, float *inverse, float *turn, struct pt_error *err);
 /* The elements of x as [rows,cols]. */
 struct pt_tensor *pt_op_reshape(struct pt_run *run, struct pt_tensor *x, int64_t rows, int64_t cols);
 /* The Kronecker product of a [L,M] and b [K,N]: [L*K,M*N]. */

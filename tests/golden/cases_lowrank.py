@@ -46,6 +46,14 @@ LORA = {
     "oft-bert": (ENCODER, RAGGED, dict(task="class", types=True),
                  dict(OFT, r=3, oft_block_size=0, block_share=True, num_cayley_neumann_terms=4, bias="oft_only",
                       target_modules=["query", "output.dense"]), dict(lr=0.008)),
+    # Exact rotations, and those that may not grow; blocks are shared by the second.
+    "oft-exact": (BIASED, RAGGED, {}, dict(OFT, oft_block_size=5, use_cayley_neumann=False, bias="all",
+                                           target_modules=["q_proj", "v_proj", "up_proj"]), dict(lr=0.04)),
+    "coft": (LLAMA, RAGGED, {}, dict(OFT, oft_block_size=6, coft=True, eps=2.5,
+                                     target_modules=["q_proj", "v_proj", "o_proj", "up_proj"]), dict(lr=0.05)),
+    "coft-share": (LLAMA, RAGGED, {}, dict(OFT, oft_block_size=10, coft=True, eps=1.5, block_share=True,
+                                           use_cayley_neumann=False, target_modules=["q_proj", "v_proj", "up_proj"],
+                                           modules_to_save=["lm_head"]), dict(lr=0.02)),
 }
 
 CLASSIFIES = dict(task_type="SEQ_CLS")
@@ -73,6 +81,10 @@ EXCHANGE = {
     "lokr-encoder": (ENCODER, dict(LOKR, **CLASSIFIES)),
     "oft": (LLAMA, dict(OFT, oft_block_size=6)),
     "oft-linear": (BIASED, dict(OFT, oft_block_size=0, r=3, target_modules=["q_proj", "up_proj"], bias="all")),
+    "oft-exact": (BIASED, dict(OFT, oft_block_size=5, use_cayley_neumann=False, target_modules=["q_proj", "o_proj", "up_proj"])),
+    "coft": (LLAMA, dict(OFT, oft_block_size=6, coft=True, eps=0.3)),
+    "coft-share": (ENCODER, dict(OFT, oft_block_size=3, coft=True, eps=0.1, use_cayley_neumann=False, block_share=True,
+                                 **CLASSIFIES)),
     "oft-encoder": (ENCODER, dict(OFT, oft_block_size=4, block_share=True, **CLASSIFIES)),
     "oft-t5": (FLAN, dict(OFT, oft_block_size=10, task_type="SEQ_2_SEQ_LM")),
     "lokr-t5": (FLAN, dict(LOKR, r=2, task_type="SEQ_2_SEQ_LM")),

@@ -119,7 +119,11 @@ def method_loss(model):
 
 
 def after_step(model, t):
-    """Steps count from 1. What is pruned is not a matter of rounding."""
+    """Steps count from 1. What is pruned is not a matter of rounding; what COFT constrains is constrained now, not
+    in the next forward pass."""
+    for m in model.modules():
+        if getattr(m, "coft", False) is True and hasattr(m, "_project_batch"):
+            m.weight.data = m._project_batch(m.weight.data, eps=m.eps)
     if not hasattr(model.base_model, "rankallocator"):
         return
     kthvalue = torch.kthvalue

@@ -41,6 +41,10 @@ static void test_mutations(void **state)
 		{ "loha", false, "alpha_pattern", "{}" },
 		{ "loha-t5", false, "alpha", "1.9" },
 		{ "lokr", false, "alpha", "1.4" },
+		{ "oft-exact", false, "use_cayley_neumann", "true" },
+		{ "coft", false, "eps", "2.4" },
+		{ "coft", false, "coft", "false" },
+		{ "coft-share", false, "eps", "1.4" },
 		{ "lokr-bert", true, "decay", "0" },
 	};
 
