@@ -24,6 +24,13 @@ test_that 'each preset, by either name; a classifier trains, and its head stands
 	done
 	peft-check i o | grep "adapter llama"
 	peft-view o | grep "score.weight"'
+test_that 'the Compacter: few parameters, which learn' '
+	peft-init -q -m base -t bottleneck --preset compacter --reduction-factor 2 -o cc
+	peft-view --tsv cc >list
+	grep "^model.shared_parameters.default.phm_rule.F32\[4,4,4\]" list
+	grep "^model.layers.1.attention_adapters.adapters.default.adapter_down.0.W_left.F32\[4,4,1\]" list
+	peft-step -q -m base -a cc --lr 3e-2 -o dd lm.pts >/dev/null
+	exits 1 peft-cmp -q cc dd'
 test_that 'a checkpoint is such a directory' '
 	rm -rf i o
 	peft-init -q -m base -t bottleneck --labels bad,good -o i
@@ -93,7 +100,9 @@ test_that 'configurations that say nothing that can be done are refused, named, 
 	edit "s/\"inv_adapter\": .*/\"inv_adapter\": \"nice\",/"
 	refused "inv_adapter nice"
 	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/"
-	refused "phm_layer true"
+	refused "phm_dim 4 divides not both widths, 16 and 1"
+	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/; s/\"shared_W_phm\": .*/\"shared_W_phm\": true,/"
+	refused "shared_W_phm true is not supported"
 	edit "s/\"config\": {/\"config\": {\"architecture\": \"lora\",/"
 	refused "architecture lora is not supported"
 	edit "s/\"config\": {/\"config\": {\"peft_type\": \"LORA\",/"
@@ -131,7 +140,7 @@ test_that 'a pickle is never read' '
 	mv bad/model_head.safetensors bad/pytorch_model_head.bin
 	refused "pytorch_model_head.bin is a Python pickle"'
 test_that 'options that contradict the model are misuse' '
-	exits 2 peft-init -q -m base -t bottleneck --preset compacter -o none 2>err
+	exits 2 peft-init -q -m base -t bottleneck --preset unipelt -o none 2>err
 	grep "none of seq_bn" err
 	exits 2 peft-init -q -m base -t bottleneck --scaling much -o none 2>err
 	grep "scaling .much." err

@@ -211,6 +211,7 @@ int load_found(struct load *l, const struct load_options *o, struct pt_error *er
 		return err->status;
 	mo.task = l->feed.task;
 	mo.num_labels = l->info.nlabels;
+	mo.head = l->info.head.out ? &l->info.head : NULL;
 	if (pt_model_open(&l->model, l->dev, dir, &mo, err))
 		return err->status;
 	finish_task(l);

@@ -39,6 +39,8 @@ struct pt_body {
 	struct pt_stack stack[PT_MAX_STACKS];
 	int nstacks;			/* the head may want the first one alone */
 	const struct pt_head *head;	/* of m->task; NULL: a bare body */
+	struct pt_head own_head;	/* where that is not the class's */
+	char *own_path[2];		/* its paths */
 	struct pt_site *part[PT_ROLES];	/* of the head */
 	uint64_t rng_dense, rng_head;	/* of the head's dropouts */
 	enum pt_pooling pool;		/* of the head, or of the directory of a sentence-transformer */
@@ -57,7 +59,7 @@ struct pt_body {
 };
 
 /* sites.c: sites and weights of m->task from the family's table; no values yet. */
-int pt_body_build(struct pt_model *m, struct pt_error *err);
+int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt_error *err);
 void pt_body_free(struct pt_model *m);
 
 /* weights.c: values of all weights, from the checkpoint or fresh. */

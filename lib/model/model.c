@@ -27,7 +27,7 @@ static int count_labels(struct pt_model *m, const struct pt_model_options *o, st
 	int64_t rows;
 
 	m->num_labels = o->num_labels ? o->num_labels : m->cfg.num_labels;
-	if (!pt_task_labels(m->task) || o->random)
+	if (!pt_task_labels(m->task) || o->random || o->head)
 		return 0;
 	rows = pt_weights_head_rows(m, h->out);
 	if (!rows)
@@ -41,13 +41,15 @@ static int count_labels(struct pt_model *m, const struct pt_model_options *o, st
 	return 0;
 }
 
-/* A classifier's dropout that has a key of its own. */
-static int head_dropout(struct pt_model *m, struct pt_error *err)
+/* A classifier's dropout, where it has a key of its own or is the head's. */
+static int head_dropout(struct pt_model *m, const struct pt_head_spec *spec, struct pt_error *err)
 {
 	const struct pt_head *h = m->body->head;
 	double p;
 
-	if (!h || !h->drop_key)
+	if (spec && spec->drop >= 0)
+		m->cfg.drop_class = (float)spec->drop;
+	if (spec || !h || !h->drop_key)
 		return 0;
 	if (pt_json_double(m->cfg.json, h->drop_key, h->drop, &p, err))
 		return err->status;
@@ -87,7 +89,7 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		goto fail;
 	}
 	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
-	    (st = pt_body_build(m, err)) || (st = head_dropout(m, err)) || (st = check_start(m, err)) ||
+	    (st = pt_body_build(m, o->head, err)) || (st = head_dropout(m, o->head, err)) || (st = check_start(m, err)) ||
 	    (m->task == PT_TASK_CONTRASTIVE && (st = pt_sentence_read(m, err))))
 		goto fail;
 	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_positions(m, err))))

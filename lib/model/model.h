@@ -18,10 +18,20 @@
 #include "model/site.h"
 #include "tensor/ops.h"
 
+/* A head in place of that of the task's class, where an adapter brings its own: [dense, act,] out. */
+struct pt_head_spec {
+	char *dense, *out;	/* paths of its linears; dense NULL: none */
+	enum pt_act act;
+	bool pooler;		/* it reads what the body's pooler makes, and has no dense */
+	bool out_bias;
+	double drop;		/* dropout before its linears; below 0: the class's */
+};
+
 struct pt_model_options {
 	enum pt_task task;
 	int num_labels;		/* of a head that the checkpoint lacks; 0: from config.json */
 	bool head_may_lack;	/* a missing task head is created (initialised under seed), not an error */
+	const struct pt_head_spec *head;	/* copied; NULL: that of the class */
 	uint64_t seed;
 	bool structure;		/* sites and shapes alone: weights have no values */
 	bool random;		/* all weights initialised as transformers does, from config.json alone */

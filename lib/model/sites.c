@@ -402,7 +402,35 @@ const char *pt_model_prefix(const struct pt_model *m)
 	return h && h->prefix ? h->prefix : m->cfg.family->prefix;
 }
 
-int pt_body_build(struct pt_model *m, struct pt_error *err)
+/* The class's head with other linears. */
+static int set_head(struct pt_model *m, const struct pt_head_spec *spec, struct pt_error *err)
+{
+	struct pt_body *b = m->body;
+	struct pt_head *h = &b->own_head;
+
+	b->head = pt_family_head(m->cfg.family, m->task);
+	if (!spec)
+		return 0;
+	if (!b->head || (spec->pooler && !b->head->dense_in_body))
+		return pt_error(err, PT_USAGE, "a model of type %s has no head with a pooler", m->cfg.family->model_type);
+	*h = *b->head;
+	b->own_path[0] = spec->dense ? pt_strdup(spec->dense, err) : NULL;
+	b->own_path[1] = pt_strdup(spec->out, err);
+	h->file = h->norm = h->bias_path = NULL;
+	if (!spec->pooler) {
+		h->dense = b->own_path[0];
+		h->dense_in_body = h->dense_idle = false;
+		h->act = spec->act;
+		h->dropout_dense = h->dense != NULL;
+	}
+	h->dropout = true;
+	h->out = b->own_path[1];
+	h->out_bias = spec->out_bias;
+	b->head = h;
+	return err->status;
+}
+
+int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt_error *err)
 {
 	const struct pt_config *c = &m->cfg;
 	size_t sites = PT_ROLES;	/* of the head */
@@ -411,7 +439,8 @@ int pt_body_build(struct pt_model *m, struct pt_error *err)
 	m->body = pt_calloc(1, sizeof *m->body, err);
 	if (!m->body)
 		return err->status;
-	m->body->head = pt_family_head(c->family, m->task);
+	if (set_head(m, head, err))
+		return err->status;
 	m->body->pool = m->body->head ? m->body->head->pool : PT_POOL_ROWS;
 	m->body->nstacks = m->body->head && m->body->head->first_stack ? 1 : c->nstacks;
 	for (int i = 0; i < m->body->nstacks; i++) {
@@ -482,6 +511,8 @@ void pt_body_free(struct pt_model *m)
 			free(s->layer[k].expert_in);
 		free(s->layer);
 	}
+	free(m->body->own_path[0]);
+	free(m->body->own_path[1]);
 	pt_map_release(&m->body->names);
 	free(m->body->owned);
 	free(m->body);

@@ -91,6 +91,7 @@ struct pt_adapter_info {
 	enum pt_task task;
 	char **labels;			/* NULL: none are named */
 	int nlabels;			/* also without names: rows of the head; 0: no head */
+	struct pt_head_spec head;	/* the head that it brings, of other linears than the class's; .out NULL: none */
 	char *base;			/* base_model_name_or_path, may be NULL */
 	int64_t front;			/* virtual tokens before each sequence */
 };

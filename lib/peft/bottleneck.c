@@ -7,7 +7,8 @@
  *
  * Houlsby et al. 2019, "Parameter-Efficient Transfer Learning for NLP";
  * Pfeiffer et al. 2021, "AdapterFusion"; He et al. 2022, "Towards a Unified
- * View of Parameter-Efficient Transfer Learning".
+ * View of Parameter-Efficient Transfer Learning"; Karimi Mahabadi et al. 2021,
+ * "Compacter".
  */
 #include "peft/bottleneck.h"
 
@@ -117,30 +118,95 @@ static int make_ones(struct pt_adapter *a, struct pt_bottleneck *b, struct pt_er
 	return st;
 }
 
+/* The Compacter's rules, which all places share. */
+static int make_rule(struct pt_adapter *a, struct pt_bottleneck *b, struct pt_error *err)
+{
+	char *key = pt_format(err, "%sshared_parameters.%s.phm_rule", b->prefix, b->name);
+	int64_t n[3] = { b->phm, b->phm, b->phm };
+	int st = key ? pt_adapter_tensor(a, key, b->phm_learn ? 0 : PT_TENSOR_FROZEN, 3, n, &b->rule, err) : err->status;
+
+	free(key);
+	return st;
+}
+
 static int prepare(struct pt_adapter *a, struct pt_error *err)
 {
 	struct pt_bottleneck *b = a->state;
 
 	if (!a->nsites)
 		return pt_error(err, PT_USAGE, "no place of the model is left for an adapter: see mh_adapter, output_adapter, cross_adapter, leave_out");
-	if (find_prefix(a, err))
+	if (find_prefix(a, err) || (b->phm && b->phm_shared && make_rule(a, b, err)))
 		return err->status;
 	return b->gating || b->scaling == PT_SCALING_LEARNED ? make_ones(a, b, err) : 0;
+}
+
+static int add_shape(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int flags,
+		     int ndim, const int64_t *shape, struct pt_param **out, struct pt_error *err)
+{
+	const struct pt_bottleneck *b = a->state;
+	char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, name);
+	int st = key ? pt_adapter_tensor(a, key, flags, ndim, shape, out, err) : err->status;
+
+	free(key);
+	if (!st)
+		s->param[s->nparams++] = *out;
+	return st;
 }
 
 /* A tensor of the site under module.NAME. */
 static int add(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int64_t rows,
 	       int64_t cols, struct pt_param **out, struct pt_error *err)
 {
-	const struct pt_bottleneck *b = a->state;
-	char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, name);
 	int64_t shape[2] = { rows, cols };
-	int st = key ? pt_adapter_tensor(a, key, 0, cols ? 2 : 1, shape, out, err) : err->status;
 
-	free(key);
-	if (!st)
-		s->param[s->nparams++] = *out;
+	return add_shape(a, s, module, name, 0, cols ? 2 : 1, shape, out, err);
+}
+
+/* A linear of the Compacter, named so. */
+static int add_phm(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int64_t in,
+		   int64_t out, struct pt_phm *p, struct pt_error *err)
+{
+	const struct pt_bottleneck *b = a->state;
+	int64_t n = b->phm, r = b->phm_rank, left[3] = { n, in / n, r ? r : out / n }, right[3] = { n, r, out / n };
+	int64_t rule[3] = { n, n, n };
+	char key[60];
+	int st;
+
+	*p = (struct pt_phm){ .rule = b->rule, .in = in, .out = out, .n = b->phm };
+	snprintf(key, sizeof key, "%s.%s", name, r ? "W_left" : "W");
+	st = add_shape(a, s, module, key, 0, 3, left, &p->left, err);
+	snprintf(key, sizeof key, "%s.W_right", name);
+	if (!st && r)
+		st = add_shape(a, s, module, key, 0, 3, right, &p->right, err);
+	snprintf(key, sizeof key, "%s.b", name);
+	if (!st && b->phm_bias)
+		st = add(a, s, module, key, out, 0, &p->bias, err);
+	snprintf(key, sizeof key, "%s.phm_rule", name);
+	if (!st && !b->phm_shared)
+		st = add_shape(a, s, module, key, b->phm_learn ? 0 : PT_TENSOR_FROZEN, 3, rule, &p->rule, err);
 	return st;
+}
+
+/* Down and up, of either kind. */
+static int add_linears(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+		       int64_t c, int64_t k, struct pt_error *err)
+{
+	const char *down = p->b->ln_before ? "adapter_down.1" : "adapter_down.0";
+	char key[40];
+	int st;
+
+	if (p->b->phm) {
+		st = add_phm(a, s, module, down, c, k, &p->down_phm, err);
+		return st ? st : add_phm(a, s, module, "adapter_up", k, c, &p->up_phm, err);
+	}
+	snprintf(key, sizeof key, "%s.weight", down);
+	st = add(a, s, module, key, k, c, &p->down, err);
+	snprintf(key, sizeof key, "%s.bias", down);
+	if (!st)
+		st = add(a, s, module, key, k, 0, &p->down_bias, err);
+	if (!st)
+		st = add(a, s, module, "adapter_up.weight", c, k, &p->up, err);
+	return st ? st : add(a, s, module, "adapter_up.bias", c, 0, &p->up_bias, err);
 }
 
 /* A layer norm of its own, whose weights never decay. */
@@ -188,13 +254,7 @@ static int add_tensors(struct pt_adapter *a, struct pt_adapter_site *s, const ch
 	if (!st && b->ln_before)
 		st = add_before(a, s, module, p, err);
 	if (!st)
-		st = add(a, s, module, b->ln_before ? "adapter_down.1.weight" : "adapter_down.0.weight", k, c, &p->down, err);
-	if (!st)
-		st = add(a, s, module, b->ln_before ? "adapter_down.1.bias" : "adapter_down.0.bias", k, 0, &p->down_bias, err);
-	if (!st)
-		st = add(a, s, module, "adapter_up.weight", c, k, &p->up, err);
-	if (!st)
-		st = add(a, s, module, "adapter_up.bias", c, 0, &p->up_bias, err);
+		st = add_linears(a, s, module, p, c, k, err);
 	if (!st && b->scaling != PT_SCALING_FIXED)
 		st = add(a, s, module, "scaling", b->scaling == PT_SCALING_LEARNED ? 1 : c, 0, &p->scaling, err);
 	if (!st && b->ln_after)
@@ -225,7 +285,7 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 }
 
 /* How values of one tensor are drawn. */
-enum draw { ZEROS, ONES, NORMAL, UNIFORM, TRUNCATED };
+enum draw { ZEROS, ONES, NORMAL, UNIFORM, TRUNCATED, GLOROT, RULE };
 
 /* Normal of deviation 0.01, what is beyond two of them drawn again. */
 static void truncated(uint64_t key, float *v, size_t n)
@@ -265,10 +325,16 @@ static int draw(struct pt_adapter *a, struct pt_param *p, enum draw how, uint64_
 		key = pt_rng_mix_str((uint64_t)b->seed, name);
 	if (how == ZEROS)
 		return 0;
+	if (how == GLOROT)
+		return pt_phm_init(a, p, key, err);
 	v = pt_malloc(n, sizeof *v, err);
 	if (!v)
 		return err->status;
-	if (how == NORMAL)
+	if (how == RULE && b->phm_uniform)
+		pt_rng_uniform(key, v, n, b->phm_shared ? -1 : -0.01f, b->phm_shared ? 1 : 0.01f);
+	else if (how == RULE)
+		pt_rng_normal(key, v, n, 0, b->phm_shared ? (float)b->phm_range : 0.01f);
+	else if (how == NORMAL)
 		pt_rng_normal(key, v, n, 0, 0.02f);
 	else if (how == UNIFORM)
 		pt_rng_uniform(key, v, n, -bound, bound);
@@ -295,6 +361,10 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 		{ p->down, down[how] }, { p->up, up[how] }, { p->scaling, ONES }, { p->before, ONES }, { p->after, ONES },
 		{ p->gate, how == PT_INIT_HOULSBY ? UNIFORM : NORMAL },
 		{ p->gate_bias, how == PT_INIT_HOULSBY ? UNIFORM : ZEROS },
+		{ p->down_phm.left, GLOROT }, { p->down_phm.right, GLOROT }, { p->up_phm.left, GLOROT }, { p->up_phm.right, GLOROT },
+		{ p->down_phm.rule != p->b->rule ? p->down_phm.rule : NULL, RULE },
+		{ p->up_phm.rule != p->b->rule ? p->up_phm.rule : NULL, RULE },
+		{ s == a->site ? p->b->rule : NULL, RULE },
 	};
 	int st = 0;
 

@@ -19,6 +19,13 @@ enum pt_bottleneck_residual {
 enum pt_bottleneck_scaling { PT_SCALING_FIXED, PT_SCALING_LEARNED, PT_SCALING_CHANNEL };
 enum pt_bottleneck_init { PT_INIT_BERT, PT_INIT_MAM, PT_INIT_HOULSBY };
 
+/* A linear of the Compacter, [n,n,n] x [n,in/n,r] [n,r,out/n]; right NULL: left is [n,in/n,out/n]. bias may be NULL. */
+struct pt_phm {
+	struct pt_param *rule, *left, *right, *bias;
+	int64_t in, out;
+	int n;
+};
+
 /* a->state: the configuration, by the library's names. */
 struct pt_bottleneck {
 	const char *name;		/* of the adapter, part of its keys */
@@ -34,6 +41,12 @@ struct pt_bottleneck {
 	float scale, dropout;
 	int64_t seed;			/* init_weights_seed; -1: none */
 	const cJSON *reduction, *leave_out;
+	int phm;			/* phm_dim where phm_layer, else 0 */
+	int64_t phm_rank;		/* 0: not factorized_phm_W */
+	bool phm_bias, phm_learn, phm_shared;	/* phm_bias, learn_phm, shared_phm_rule */
+	bool phm_uniform;		/* phm_c_init */
+	double phm_range;		/* phm_init_range */
+	struct pt_param *rule;		/* phm_shared: of all places */
 	struct pt_tensor ones;		/* [C,1] on the device: spreads one value over the features */
 };
 
@@ -41,6 +54,7 @@ struct pt_bottleneck {
 struct pt_bottleneck_site {
 	const struct pt_bottleneck *b;
 	struct pt_param *down, *down_bias, *up, *up_bias;	/* [k,C], [k], [C,k], [C] */
+	struct pt_phm down_phm, up_phm;	/* instead of those */
 	struct pt_param *before, *before_bias, *after, *after_bias;	/* ln_before, ln_after: [C] */
 	struct pt_param *scaling;	/* [1] or [C] */
 	struct pt_param *gate, *gate_bias;	/* [1,C], [1] */
@@ -56,6 +70,11 @@ int pt_bottleneck_parse(struct pt_adapter *a, struct pt_error *err);
 int pt_bottleneck_width(const struct pt_adapter *a, const struct pt_site *s, int64_t *k, struct pt_error *err);
 /* The number by which configurations know the layer of a site: those of a second stack follow the first one's. */
 int pt_bottleneck_layer(const struct pt_adapter *a, const struct pt_site *s);
+
+/* bottleneck_phm.c; NULL or in run->err */
+struct pt_tensor *pt_phm_linear(struct pt_run *run, const struct pt_phm *p, struct pt_tensor *x);
+/* Glorot's normal for each of the matrices [n,rows,cols], whatever hypercomplex_nonlinearity says, as in the library. */
+int pt_phm_init(struct pt_adapter *a, struct pt_param *p, uint64_t key, struct pt_error *err);
 
 /* bottleneck_run.c; h->state is the struct pt_adapter_site, whose state is a struct pt_bottleneck_site. */
 extern const struct pt_hook_ops pt_bottleneck_hook;

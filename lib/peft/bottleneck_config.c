@@ -30,6 +30,7 @@ const char pt_bottleneck_defaults[] =
 #define PAR_BN \
 	"\"mh_adapter\":false,\"output_adapter\":true,\"non_linearity\":\"relu\",\"reduction_factor\":2," \
 	"\"init_weights\":\"mam_adapter\",\"is_parallel\":true"
+#define COMPACTER ",\"non_linearity\":\"gelu\",\"reduction_factor\":32,\"phm_layer\":true"
 
 /* What the library's names stand for. */
 static const struct {
@@ -37,6 +38,7 @@ static const struct {
 } presets[] = {
 	{ "seq_bn", "{" SEQ_BN ",\"non_linearity\":\"relu\",\"reduction_factor\":16}" },
 	{ "double_seq_bn", "{" DOUBLE_SEQ_BN ",\"non_linearity\":\"swish\",\"reduction_factor\":16}" },
+	{ "compacter", "{" DOUBLE_SEQ_BN COMPACTER "}" }, { "compacter++", "{" SEQ_BN COMPACTER "}" },
 	{ "par_bn", "{" PAR_BN ",\"scaling\":4.0}" },
 	{ "scaled_par_bn", "{" PAR_BN ",\"scaling\":\"learned\"}" },
 };
@@ -46,8 +48,8 @@ enum { NPRESETS = sizeof presets / sizeof presets[0] };
 const struct pt_option pt_bottleneck_options[] = {
 	{ .name = "preset", .key = "preset", .kind = PT_OPTION_WORD, .arg = "NAME", .passing = true, .preset = "seq_bn",
 	  .words = "seq_bn|pfeiffer=seq_bn|double_seq_bn|houlsby=double_seq_bn|par_bn|parallel=par_bn|scaled_par_bn|"
-		   "scaled_parallel=scaled_par_bn",
-	  .help = "a configuration by AdapterHub's name, which other options change: seq_bn (pfeiffer), double_seq_bn (houlsby), par_bn (parallel), scaled_par_bn (seq_bn)" },
+		   "scaled_parallel=scaled_par_bn|compacter|compacter++",
+	  .help = "a configuration by AdapterHub's name, which other options change: seq_bn (pfeiffer), double_seq_bn (houlsby), par_bn (parallel), scaled_par_bn, compacter, compacter++ (seq_bn)" },
 	{ .name = "adapter-name", .key = "adapter_name", .kind = PT_OPTION_TEXT, .arg = "NAME",
 	  .help = "the adapter's name in its files (default)" },
 	{ .name = "reduction-factor", .key = "reduction_factor", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1e-6, .max = 1e9,
@@ -234,17 +236,43 @@ static int check_supported(const struct pt_adapter *a, struct pt_error *err)
 {
 	const char *inv;
 	double depth;
-	bool phm;
 
-	if (pt_json_str(a->config, "inv_adapter", NULL, &inv, err) || pt_json_bool(a->config, "phm_layer", false, &phm, err) ||
+	if (pt_json_str(a->config, "inv_adapter", NULL, &inv, err) ||
 	    pt_json_double(a->config, "stochastic_depth", 0, &depth, err))
 		return err->status;
 	if (inv)
 		return pt_error(err, PT_USAGE, "inv_adapter %s: invertible adapters are not supported", inv);
-	if (phm)
-		return pt_error(err, PT_USAGE, "phm_layer true: layers of the Compacter are not supported");
 	if (depth > 0 && a->trainable)
 		return pt_error(err, PT_USAGE, "stochastic_depth %g: not supported in training", depth);
+	return 0;
+}
+
+static int parse_phm(struct pt_bottleneck *b, const cJSON *config, struct pt_error *err)
+{
+	bool phm, left, right, shared;
+	const char *how;
+	int64_t n;
+
+	if (pt_json_bool(config, "phm_layer", false, &phm, err) || !phm)
+		return err->status;
+	if (pt_json_int(config, "phm_dim", 1, 64, 4, &n, err) || pt_json_int(config, "phm_rank", 1, 1 << 20, 1, &b->phm_rank, err) ||
+	    pt_json_bool(config, "factorized_phm_W", true, &left, err) ||
+	    pt_json_bool(config, "factorized_phm_rule", false, &right, err) ||
+	    pt_json_bool(config, "shared_W_phm", false, &shared, err) ||
+	    pt_json_bool(config, "phm_bias", true, &b->phm_bias, err) ||
+	    pt_json_bool(config, "learn_phm", true, &b->phm_learn, err) ||
+	    pt_json_bool(config, "shared_phm_rule", true, &b->phm_shared, err) ||
+	    pt_json_double(config, "phm_init_range", 1e-4, &b->phm_range, err) ||
+	    pt_json_str(config, "phm_c_init", "normal", &how, err))
+		return err->status;
+	if (right || shared)
+		return pt_error(err, PT_USAGE, "%s true is not supported", right ? "factorized_phm_rule" : "shared_W_phm");
+	if (strcmp(how, "normal") != 0 && strcmp(how, "uniform") != 0)
+		return pt_error(err, PT_USAGE, "phm_c_init '%s': normal and uniform are known", how);
+	b->phm = (int)n;
+	b->phm_uniform = *how == 'u';
+	if (!left)
+		b->phm_rank = 0;
 	return 0;
 }
 
@@ -291,7 +319,7 @@ int pt_bottleneck_parse(struct pt_adapter *a, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "reduction_factor: neither a number nor numbers by layer");
 	if (b->leave_out && !cJSON_IsArray(b->leave_out))
 		return pt_error(err, PT_USAGE, "leave_out: not a list of layers");
-	return check_supported(a, err) ? err->status : check_model(a, b, err);
+	return check_supported(a, err) || parse_phm(b, a->config, err) ? err->status : check_model(a, b, err);
 }
 
 int pt_bottleneck_layer(const struct pt_adapter *a, const struct pt_site *s)
@@ -329,5 +357,8 @@ int pt_bottleneck_width(const struct pt_adapter *a, const struct pt_site *s, int
 		return pt_error(err, PT_USAGE, "reduction_factor of layer %d is no number above 0", layer);
 	*k = (int64_t)floor_div((double)s->in, r);
 	*k = *k < 1 ? 1 : *k;
+	if (b->phm && (*k % b->phm || s->in % b->phm))
+		return pt_error(err, PT_USAGE, "phm_dim %d divides not both widths, %lld and %lld: see reduction_factor", b->phm,
+				(long long)s->in, (long long)*k);
 	return 0;
 }

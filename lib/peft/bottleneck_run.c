@@ -99,6 +99,16 @@ static struct pt_tensor *gated(struct pt_run *run, const struct pt_bottleneck_si
 	return y;
 }
 
+static struct pt_tensor *down(struct pt_run *run, const struct pt_bottleneck_site *p, struct pt_tensor *x)
+{
+	return p->b->phm ? pt_phm_linear(run, &p->down_phm, x) : linear(run, p->down, p->down_bias, x);
+}
+
+static struct pt_tensor *up(struct pt_run *run, const struct pt_bottleneck_site *p, struct pt_tensor *x)
+{
+	return p->b->phm ? pt_phm_linear(run, &p->up_phm, x) : linear(run, p->up, p->up_bias, x);
+}
+
 /* z of x. */
 static struct pt_tensor *squeeze(struct pt_run *run, const struct pt_bottleneck_site *p, struct pt_tensor *x)
 {
@@ -107,9 +117,9 @@ static struct pt_tensor *squeeze(struct pt_run *run, const struct pt_bottleneck_
 
 	if (b->ln_before)
 		z = own_norm(run, p->before, p->before_bias, z);
-	z = next(run, linear(run, p->down, p->down_bias, z), z, x);
+	z = next(run, down(run, p, z), z, x);
 	z = next(run, pt_op_act(run, z, b->act), z, NULL);
-	z = next(run, linear(run, p->up, p->up_bias, z), z, NULL);
+	z = next(run, up(run, p, z), z, NULL);
 	z = next(run, scaled(run, p, z), z, NULL);
 	z = next(run, pt_op_dropout(run, z, b->dropout, p->rng), z, NULL);
 	return b->gating ? next(run, gated(run, p, x, z), z, NULL) : z;

@@ -141,6 +141,8 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 		pt_error_prefix(err, "%s", path);
 	if (!st)
 		st = pt_labels_find(layout, dir, config, info->task, &info->labels, &info->nlabels, err);
+	if (!st && layout->spec)
+		st = layout->spec(config, &info->head, err);
 	if (!st && !info->nlabels && pt_task_labels(info->task))
 		st = head_rows(dir, layout, method, &info->nlabels, err);
 	pt_json_free(config);
@@ -179,5 +181,7 @@ void pt_adapter_info_release(struct pt_adapter_info *info)
 {
 	pt_labels_free(info->labels, info->nlabels);
 	free(info->base);
+	free(info->head.dense);
+	free(info->head.out);
 	*info = (struct pt_adapter_info){ .task = PT_TASK_NONE };
 }

@@ -19,6 +19,7 @@
 #include "base/json.h"
 
 struct pt_adapter;
+struct pt_head_spec;
 
 struct pt_layout {
 	const char *library;		/* "HF PEFT" */
@@ -39,6 +40,8 @@ struct pt_layout {
 	int (*write)(const struct pt_adapter *a, const char *dir, struct pt_error *err);
 	/* Class names of a decoded configuration, to be freed; NULL with *n > 0: without names. NULL: they are in labels.json. */
 	int (*labels)(const cJSON *config, char ***labels, int *n, struct pt_error *err);
+	/* The head that a decoded configuration describes: .out and .dense to be freed, both NULL where there is none. */
+	int (*spec)(const cJSON *config, struct pt_head_spec *out, struct pt_error *err);
 };
 
 extern const struct pt_layout pt_layout_peft, pt_layout_hub;

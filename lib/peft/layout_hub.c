@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "model/config.h"
 #include "peft/adapter_priv.h"
 
 #define HEAD_CONFIG "head_config.json"
@@ -89,8 +90,6 @@ static int set_task(cJSON *config, const cJSON *about, struct pt_error *err)
 	} heads[] = {
 		{ "classification", PT_TASK_SEQ_CLS }, { "multilabel_classification", PT_TASK_SEQ_CLS },
 		{ "tagging", PT_TASK_TOKEN_CLS }, { "question_answering", PT_TASK_QA },
-		{ "causal_lm", PT_TASK_CAUSAL_LM }, { "masked_lm", PT_TASK_MASKED_LM },
-		{ "seq2seq_lm", PT_TASK_SEQ2SEQ_LM },
 	};
 	const char *cls, *type, *name;
 	int task = PT_TASK_NONE;
@@ -348,6 +347,32 @@ static int read_labels(const cJSON *config, char ***labels, int *n, struct pt_er
 	return 0;
 }
 
+/* A head that is described: dropout, linear, activation for each layer, the last without; linears by their place. */
+static int read_spec(const cJSON *config, struct pt_head_spec *out, struct pt_error *err)
+{
+	const cJSON *head = pt_json_get(config, "head_config"), *own = pt_json_get(head, "config");
+	const char *name, *act;
+	int64_t layers;
+	int kind;
+
+	if (!own)
+		return 0;
+	if (pt_json_str(head, "name", "", &name, err) || pt_json_int(own, "layers", 1, 64, 1, &layers, err) ||
+	    pt_json_str(own, "activation_function", NULL, &act, err) ||
+	    pt_json_bool(own, "use_pooler", false, &out->pooler, err) || pt_json_bool(own, "bias", true, &out->out_bias, err) ||
+	    pt_json_double(own, "dropout_prob", -1, &out->drop, err))
+		return pt_error_prefix(err, HEAD_CONFIG);
+	kind = act && layers > 1 ? pt_act_parse(act) : (int)PT_ACT_NONE;
+	if (layers > 2 || (layers > 1 && (kind <= 0 || out->pooler)))
+		return pt_error(err, PT_DATA, HEAD_CONFIG ": heads of one layer, or of two with an activation that is known and without the pooler, are supported");
+	if (out->drop >= 1)
+		return pt_error(err, PT_DATA, HEAD_CONFIG ": dropout_prob %g is no probability below 1", out->drop);
+	out->act = (enum pt_act)kind;
+	out->dense = layers > 1 ? pt_format(err, "heads.%s.1", name) : NULL;
+	out->out = pt_format(err, "heads.%s.%d", name, layers > 1 ? 4 : 1);
+	return err->status;
+}
+
 const struct pt_layout pt_layout_hub = {
 	.library = "AdapterHub's adapters",
 	.mark = "model_type",
@@ -362,4 +387,5 @@ const struct pt_layout pt_layout_hub = {
 	.describe = describe,
 	.write = write,
 	.labels = read_labels,
+	.spec = read_spec,
 };

@@ -36,6 +36,7 @@ static int open_all(struct job *j, char **arg, struct pt_error *err)
 		return st;
 	o.task = j->info.task;
 	o.num_labels = j->info.nlabels;
+	o.head = j->info.head.out ? &j->info.head : NULL;
 	if ((st = pt_model_open(&j->model, j->dev, &j->base, &o, err)) ||
 	    (st = pt_adapter_open(&j->adapter, j->model, arg[2], true, err)) ||
 	    (st = pt_run_init(&j->run, j->dev, (size_t)256 << 20, err)))

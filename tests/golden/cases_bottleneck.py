@@ -42,6 +42,18 @@ BOTTLENECK = {
                dict(lr=0.02)),
     "bn-gpt2": (GPT2, RAGGED, {}, ("par_bn", dict(reduction_factor=4, non_linearity="gelu", mh_adapter=True)),
                 dict(lr=0.01)),
+    # Hypercomplex linears: rules that all places share, or of their own and frozen.
+    "bn-llama-compacter": (dict(LLAMA, hidden_size=36), RAGGED, {},
+                           ("compacter", dict(reduction_factor=4, phm_dim=3, phm_rank=2)), dict(lr=0.06)),
+    "bn-bert-compacter": (dict(ENCODER, hidden_size=36), RAGGED, BERT,
+                          ("compacter++", dict(reduction_factor=4, phm_dim=3, factorized_phm_W=False,
+                                               shared_phm_rule=False, learn_phm=False)), {}),
+    # Heads that the library puts on a bare body.
+    "bn-bert-flex": (dict(ENCODER, architectures=["BertAdapterModel"]), RAGGED, dict(task="class", types=True, flex={}),
+                     ("seq_bn", dict(reduction_factor=4, non_linearity="gelu")), {}),
+    "bn-llama-flex": (dict(CLASS, architectures=["LlamaAdapterModel"]), RAGGED,
+                      dict(task="class", flex=dict(layers=1)),
+                      ("double_seq_bn", dict(reduction_factor=5)), dict(lr=0.02)),
     "bn-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
               ("double_seq_bn", dict(reduction_factor=4, cross_adapter=True, leave_out=[1])), dict(lr=0.03)),
 }

@@ -13,8 +13,9 @@ import os
 import tempfile
 import warnings
 
-import torch
 import adapters
+import torch
+import transformers
 
 from cases_bottleneck import BOTTLENECK
 from golden import Golden, each_way, in_type, weight
@@ -24,20 +25,35 @@ from make_models import forward, join, make_inputs, make_model, parameters, to_t
 NAME = "x"
 
 
+def is_own(key):
+    return f".adapters.{NAME}." in key or f"shared_parameters.{NAME}." in key
+
+
 def make_adapter(config, more, preset, keys, dtype):
     """The model, what trains by its key, and the configurations as files have them."""
+    cls = config["architectures"][0]
+    if "flex" in more:
+        setattr(transformers, cls, getattr(adapters, cls))
     model = make_model(config, more, dtype)
-    with in_type(dtype), warnings.catch_warnings():
+    # Its own types: values are put in below.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapters.init(model)
+        if "flex" in more:
+            model.add_classification_head(NAME, num_labels=config["num_labels"], **more["flex"])
+        else:
+            adapters.init(model)
         # A copy: layers are looked up in place.
         model.add_adapter(NAME, config=adapters.AdapterConfig.load(preset, **json.loads(json.dumps(keys))))
     model.set_active_adapters(NAME)
     model.eval()
-    params, has_head = {}, more.get("task", "lm") not in ("lm", "seq2seq")
+    params, still, has_head = {}, {}, more.get("task", "lm") not in ("lm", "seq2seq")
     with torch.no_grad():
         for name, p in model.named_parameters():
-            own = f".adapters.{NAME}." in name
+            own = is_own(name)
+            if own and not p.requires_grad:         # rules that are not learned
+                still[name] = p
+                p.data = torch.from_numpy(weight(name, tuple(p.shape))).to(dtype)
+                continue
             p.requires_grad_(own or (has_head and not name.startswith(model.base_model_prefix)))
             if p.requires_grad:
                 params[name] = p
@@ -50,11 +66,11 @@ def make_adapter(config, more, preset, keys, dtype):
             if os.path.exists(os.path.join(d, f + ".json")):
                 with open(os.path.join(d, f + ".json")) as file:
                     about[f] = json.load(file)
-    return model, params, about
+    return model, params, still, about
 
 
 def compute(config, more, preset, keys, h, x, dtype):
-    model, params, about = make_adapter(config, more, preset, keys, dtype)
+    model, params, still, about = make_adapter(config, more, preset, keys, dtype)
     x = to_torch(x, dtype)
 
     def run(model, x, more):
@@ -66,7 +82,7 @@ def compute(config, more, preset, keys, h, x, dtype):
         grads = {k: p.grad.clone() for k, p in params.items()}
         losses, decays = train(model, params, x, more, h, run)
     after = {k: p.detach().clone() for k, p in params.items()}
-    return dict(out=join(outs).detach(), loss=loss.detach(), grads=grads, losses=losses, after=after), about, decays
+    return dict(out=join(outs).detach(), loss=loss.detach(), grads=grads, losses=losses, after=after), about, decays, {k: list(p.shape) for k, p in still.items()}
 
 
 def rounded(name, config, lengths, more, bottleneck, changed):
@@ -79,7 +95,7 @@ def make(name, config, lengths, more, bottleneck, changed, directory, others):
     """others: of rounded(), each way."""
     h = dict(HYPER, **changed)
     x = make_inputs(name, config, lengths, more)
-    got, about, decays = compute(config, more, *bottleneck, h, x, torch.float64)
+    got, about, decays, still = compute(config, more, *bottleneck, h, x, torch.float64)
     losses = got["losses"]
     fall = 1 - losses[-1].item() / losses[0].item()
     assert fall >= 0.3, (name, losses)
@@ -87,8 +103,8 @@ def make(name, config, lengths, more, bottleneck, changed, directory, others):
     base = {k: list(p.shape) for k, p in parameters(make_model(config, more, torch.float32))}
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=base,
                adapter=about["adapter_config"], head=about.get("head_config"),
-               tensors={k: s for k, s in shapes.items() if f".adapters.{NAME}." in k},
-               head_tensors={k: s for k, s in shapes.items() if f".adapters.{NAME}." not in k},
+               tensors={**{k: s for k, s in shapes.items() if is_own(k)}, **still},
+               head_tensors={k: s for k, s in shapes.items() if not is_own(k)},
                hyper=h, decays=decays, fall=fall)
     for k, v in x.items():
         g.put(k, v)

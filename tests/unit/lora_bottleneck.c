@@ -19,6 +19,7 @@ static const struct lwalk_mutation mutations[] = {
 	{ "bn-llama", false, "original_ln_before", "false" },
 	{ "bn-llama-par", true, "decay", "0" },
 	{ "bn-phi", false, "original_ln_before", "false" },
+	{ "bn-llama-compacter", false, "learn_phm", "false" },
 };
 
 int main(void)

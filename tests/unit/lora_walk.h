@@ -98,10 +98,31 @@ static void lfix_write(struct lfix *l)
 	lfix_write_tensors(l, "head_tensors", layout->head);
 }
 
+/* The model, with the head that the adapter brings where that has one of its own. */
+static void lfix_open_model(struct lfix *l, const char *device)
+{
+	const cJSON *head = pt_json_get(l->x.g.about, "head");
+	const struct pt_layout *layout = pt_layout_of(l->config);
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_head_spec spec = { 0 };
+	cJSON *c = cJSON_CreateObject();
+
+	if (head && layout->spec) {
+		cJSON_AddItemReferenceToObject(c, "head_config", (cJSON *)(uintptr_t)head);
+		assert_ok(layout->spec(c, &spec, &err), &err);
+	}
+	l->x.o.head_may_lack = true;
+	l->x.o.head = spec.out ? &spec : NULL;
+	mfix_open(&l->x, device);
+	l->x.o.head = NULL;
+	free(spec.dense);
+	free(spec.out);
+	cJSON_Delete(c);
+}
+
 static void lfix_open(struct lfix *l, const char *device)
 {
-	l->x.o.head_may_lack = true;
-	mfix_open(&l->x, device);
+	lfix_open_model(l, device);
 	if (!l->adapter[0])
 		lfix_write(l);
 	assert_ok(pt_adapter_open(&l->a, l->x.m, l->adapter, true, &l->x.f.err), &l->x.f.err);
@@ -338,8 +359,7 @@ static void lwalk_switch(const char *kin)
 		size_t n, m;
 
 		lfix_golden(&l, cases[i]);
-		l.x.o.head_may_lack = true;
-		mfix_open(&l.x, "cpu");
+		lfix_open_model(&l, "cpu");
 		bare = mfix_out(&l.x, &n);
 		mfix_close(&l.x);
 		lfix_open(&l, "cpu");
