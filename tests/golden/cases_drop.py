@@ -102,7 +102,7 @@ MODELS = {
     "gemma2-drop": (dict(GEMMA2, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "gemma3-drop": (dict(GEMMA3, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "mixtral-drop": (dict(MIXTRAL, **ATTENTION), LENGTHS, dict(drops=SELF, salt=1)),
-    "qwen2-moe-drop": (dict(QWEN2_MOE, **ATTENTION), LENGTHS, dict(drops=SELF, salt=1)),
+    "qwen2-moe-drop": (dict(QWEN2_MOE, **ATTENTION), LENGTHS, dict(drops=SELF, salt=4)),
     "qwen3-moe-drop": (dict(QWEN3_MOE, **ATTENTION), LENGTHS, dict(drops=SELF, salt=1)),
     "t5-drop": t5(T5, "wi"),
     "t5-flan-drop": t5(FLAN, "wi_1", own_head=True),

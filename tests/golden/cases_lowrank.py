@@ -25,7 +25,7 @@ LORA = {
     "adalora-gpt2": (GPT2, RAGGED, {}, dict(ADALORA, lora_alpha=12, target_modules=["c_attn", "mlp.c_proj"]),
                      dict(lr=0.02)),
     "adalora-bert": (ENCODER, RAGGED, dict(task="class", types=True), dict(ADALORA, lora_alpha=8), {}),
-    "adalora-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], SEQ2SEQ,
+    "adalora-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(SEQ2SEQ, salt="b"),
                    dict(ADALORA, lora_alpha=6, target_modules=["SelfAttention.v", "EncDecAttention.o", "wo"]), dict(lr=0.02)),
     "vera": (LLAMA, RAGGED, {}, dict(VERA, r=7), dict(lr=0.2)),
     # Modules of several shapes take parts of the matrices that they share.

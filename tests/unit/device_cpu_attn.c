@@ -336,12 +336,67 @@ static void buckets(void **state)
 	(void)state;
 }
 
+/*
+ * Keys that are much alike, as a large bias makes them: what gradients of
+ * scores fall short of a sum of zero shows in those of queries, many times as
+ * large. Of a sequence that is one block of keys little is short, and nothing
+ * where there is one key.
+ */
+static void keys_alike(void **state)
+{
+	struct pt_device *ref = ref_device_new();
+	struct fix_cpus cpus;
+	double sum = 0;
+	int n = 0, single = 0;
+
+	fix_cpus_open(&cpus);
+	for (uint64_t seed = 0; seed < 24; seed++) {
+		struct attn_case c;
+		struct result want, got;
+
+		make_case(&c, seed, 48);
+		c.k.batch = 1;
+		c.k.prefixes = 0;
+		c.np = 0;
+		c.k.nq = c.cu_q[1];
+		c.k.nk = c.cu_k[1];
+		c.k.acc_dq = false;
+		c.k.softcap = 0;
+		for (int64_t i = 0; i < c.k.nk * c.k.ldk; i++)
+			((float *)(uintptr_t)c.k.k)[i] += 100;
+		for (int64_t i = 0; i < c.k.nq * c.k.ldq; i++)
+			((float *)(uintptr_t)c.k.q)[i] *= 0.01f;
+		run_case(ref, &c, 4, &want);
+		for (int i = 0; i < cpus.n; i += 3) {
+			run_case(cpus.dev[i], &c, 4, &got);
+			if (c.k.nk == 1) {
+				for (int64_t j = 0; j < c.k.nq; j++)
+					assert_true(got.x[2][j * c.k.ldq] == 0);
+				single++;
+			} else {
+				sum += fix_off(got.x[2], want.x[2], want.n[2]);
+				n++;
+			}
+			free_result(&got);
+		}
+		free_result(&want);
+		free_case(&c);
+	}
+	print_message("# dq: off by %.2g on average\n", sum / n);
+	assert_true(single > 0);
+	assert_true(sum / n < 7e-6);
+	fix_cpus_close(&cpus);
+	ref->close(ref);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_cases),
 		cmocka_unit_test(not_a_number),
 		cmocka_unit_test(buckets),
+		cmocka_unit_test(keys_alike),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,17 +24,24 @@ struct sub {
 	int h;
 	int64_t i0, n;			/* queries */
 	int64_t end;			/* behind the last query of the pair: where the line of biases begins */
+	bool whole;			/* x are all keys of the sequence */
 	int64_t from[ATTN_SUB / TILE_M], to[ATTN_SUB / TILE_M];	/* whole tiles of keys that each tile of queries sees */
 };
 
-/* Row r: scores in p and gradients of probabilities in ds become probabilities and gradients of products. */
+/*
+ * Row r: scores in p and gradients of probabilities in ds become probabilities
+ * and gradients of products. These add up to zero over all keys. Where the row
+ * is whole, probabilities are made to add up to one, and the mean that is taken
+ * off is that of the very numbers it is taken off from, so that they do to the
+ * last bits, also where keys are much alike.
+ */
 static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, const struct attn_bwd *w, int64_t from,
 		    int64_t to)
 {
 	const struct pt_k_attn *k = c->k;
 	int64_t i = u->i0 + r, row = u->s->q0 + i, end = pt_min(to, u->x->n), lo, hi;
 	bool bias = k->bias, cap = k->softcap > 0;
-	float lse = k->lse[u->h * k->nq + row], delta = w->delta[r];
+	float lse = k->lse[u->h * k->nq + row], delta = w->delta[r], one = 1, all = 0, sum = 0;
 	float *restrict p = w->p + r * ATTN_BLOCK, *restrict ds = w->ds + r * ATTN_BLOCK;
 	const float *mask = NULL, *line = w->line + attn_line_shift(k, u->end - 1 - i);
 	float *restrict t = w->t;
@@ -47,8 +54,18 @@ static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, c
 		mask = attn_mask(k, u->x, row, u->h, w->mask);
 	for (int64_t j = from; j < end && mask; j++)
 		ds[j] *= mask[j];
+#pragma omp simd reduction(+:all, sum)
 	for (int64_t j = from; j < to; j++) {
 		p[j] = pt_expf(p[j] - lse);
+		all += p[j];
+		sum += p[j] * ds[j];
+	}
+	if (u->whole) {
+		one = all > 0 ? 1 / all : 0;
+		delta = sum * one;
+	}
+	for (int64_t j = from; j < to; j++) {
+		p[j] *= one;
 		ds[j] = p[j] * (ds[j] - delta);
 	}
 	for (int64_t j = from; j < end && mask; j++)
@@ -201,10 +218,12 @@ static void pair_bwd(const struct attn_call *c, const struct attn_seq *s, const 
 		if (to->part)
 			memset(w->dline, 0, ATTN_LINE * sizeof *w->dline);
 		for (int64_t i = i0; i < i1; i += ATTN_SUB) {
-			struct sub u = { .s = s, .x = x, .h = h, .i0 = i, .n = pt_min(ATTN_SUB, i1 - i), .end = i1 };
+			struct sub u = { .s = s, .x = x, .h = h, .i0 = i, .n = pt_min(ATTN_SUB, i1 - i), .end = i1,
+					 .whole = !s->np && x->n == s->nk };
 			int64_t row = s->q0 + i;
 
-			sub_deltas(k, &u, w);
+			if (!u.whole)
+				sub_deltas(k, &u, w);
 			sub_scores(c, &u, w);
 			if (to->dv) {
 				pack_rows(w->gr, (const float *)k->doo + row * k->ldo + h * d, k->ldo, u.n, d);

@@ -66,7 +66,7 @@ struct attn_bwd {
 	float *dk, *dv;			/* [ATTN_BLOCK][dp] */
 	float *dq;			/* [TILE_M][dp] */
 	float *line, *dline;		/* biases by distance, their gradients */
-	float *delta;			/* [ATTN_SUB] sum of doo * o */
+	float *delta;			/* [ATTN_SUB] sum of doo * o, of rows in pieces */
 	float *t, *mask;		/* tanh of the soft cap, factors of dropout of a row */
 };
 
