@@ -171,6 +171,13 @@ test_that 'what has no effect with the other options is refused, and keys are na
 	echo "{\"peft_type\": \"LORA\", \"layers_to_transform\": [99]}" >given.json
 	exits 2 peft-init -m base --config given.json -o none 2>err
 	grep "layers_to_transform: the model has no layer 99" err'
+test_that 'what cannot act on the output embedding says so where it is made' '
+	for m in dora ia3 vera loha lokr oft; do
+		exits 2 peft-init -q -m base -t $m --targets lm_head $(test $m != ia3 || echo --feedforward lm_head) -o none 2>err
+		grep "lm_head is the output embedding: $m cannot act on it" err
+	done
+	peft-init -q -m base --targets lm_head -o head
+	test ! -e none'
 test_that 'what a method has not is refused by name' '
 	for o in "ia3 --rank 4" "ia3 --alpha 2" "ln --layers 1" "bitfit --rank 2" "dora --feedforward x" "lora --feedforward x"; do
 		exits 2 peft-init -m base -t $o -o none 2>err

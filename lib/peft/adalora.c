@@ -187,7 +187,7 @@ static int stored_rank(const struct pt_adapter *a, const struct pt_adapter_site 
 		free(key);
 		return err->status;
 	}
-	*whole = a->file[PT_IN_STATE] && pt_st_find(a->file[PT_IN_STATE], key);
+	*whole = a->file[PT_IN_STATE] != NULL;
 	t = a->file[PT_IN_WEIGHTS] ? pt_st_find(a->file[PT_IN_WEIGHTS], key) : NULL;
 	free(key);
 	if (*whole || !t || t->ndim != 2)

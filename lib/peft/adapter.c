@@ -77,6 +77,10 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 			return pt_error(err, PT_USAGE, "%s is a %s, which PEFT has no %s for", s->path, s->module,
 					a->method->name);
 		st = a->method->create(a, &a->site[i], err);
+		/* The head of a loss that never has whole logits: terms of its product, or nothing. */
+		if (!st && a->fresh && s->output && a->site[i].hook.ops &&
+		    (a->site[i].hook.ops->input || a->site[i].hook.ops->output))
+			return pt_error(err, PT_USAGE, "%s is the output embedding: %s cannot act on it", s->path, a->method->name);
 	}
 	if (!st)
 		st = pt_adapter_replace_all(a, err);

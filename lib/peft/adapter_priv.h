@@ -45,6 +45,15 @@ int pt_targets_saved(const struct pt_adapter *a, struct pt_error *err);
 /* Whether a regular expression matches all of text. */
 int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err);
 
+/* rank.c: a site's number of the first pattern that matches; *out stays where none does. */
+int pt_pattern_number(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *key, double *out,
+		      struct pt_error *err);
+/* Its rank: r, or that of rank_pattern. */
+int pt_pattern_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int64_t r, int *out, struct pt_error *err);
+/* The rank that tensors of a file have, where r or any pattern says so too: PT_DATA. */
+int pt_stored_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int64_t r, int64_t rank, int *out,
+		   struct pt_error *err);
+
 /* weights.c: weights of the base that the adapter replaces. */
 int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err);	/* modules_to_save, bias */
 struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w);

@@ -63,35 +63,29 @@ void pt_delta_merge(const struct pt_adapter_site *s, const float *d, float *valu
 			value[s->site->transposed ? i * out + o : o * in + i] += s->scale * d[o * in + i];
 }
 
-static int number_by(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *patterns, double *out,
-		     struct pt_error *err)
+int pt_delta_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
-	const cJSON *v;
+	double alpha;
+	int64_t r;
 
-	if (pt_pattern_find(pt_json_get(a->config, patterns), s->site->path, &v, err))
+	if (pt_json_int(a->config, "r", 1, 1 << 20, 8, &r, err) || pt_json_double(a->config, "alpha", 8, &alpha, err) ||
+	    pt_pattern_rank(a, s, r, &s->rank, err) || pt_pattern_number(a, s, "alpha_pattern", &alpha, err))
 		return err->status;
-	if (v && !cJSON_IsNumber(v))
-		return pt_error(err, PT_USAGE, "%s: '%s' has no number", patterns, v->string);
-	if (v)
-		*out = v->valuedouble;
+	s->scale = (float)(alpha / s->rank);
 	return 0;
 }
 
-int pt_delta_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
+int pt_delta_stored(const struct pt_adapter *a, struct pt_adapter_site *s, const struct pt_st_tensor *t,
+		    struct pt_error *err)
 {
-	double alpha, rank;
 	int64_t r;
 
-	if (pt_json_int(a->config, "r", 1, 1 << 20, 8, &r, err) || pt_json_double(a->config, "alpha", 8, &alpha, err))
+	if (!t || t->ndim != 2 || t->shape[0] < 1 || t->shape[0] > 1 << 20 || t->shape[0] == s->rank)
+		return 0;
+	s->scale *= (float)s->rank / (float)t->shape[0];
+	if (pt_json_int(a->config, "r", 1, 1 << 20, 8, &r, err))
 		return err->status;
-	rank = (double)r;
-	if (number_by(a, s, "rank_pattern", &rank, err) || number_by(a, s, "alpha_pattern", &alpha, err))
-		return err->status;
-	if (!(rank >= 1 && rank <= 1 << 20 && rank == floor(rank)))
-		return pt_error(err, PT_USAGE, "rank_pattern: %g is no rank", rank);
-	s->rank = (int)rank;
-	s->scale = (float)(alpha / rank);
-	return 0;
+	return pt_stored_rank(a, s, r, t->shape[0], &s->rank, err);
 }
 
 int pt_delta_no_dropout(const struct pt_adapter *a, struct pt_error *err)

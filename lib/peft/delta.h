@@ -22,6 +22,9 @@ void pt_delta_merge(const struct pt_adapter_site *s, const float *d, float *valu
 
 /* Rank and scale alpha/r of a site by the configuration's r, alpha and patterns. */
 int pt_delta_scale(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+/* The rank is that of this tensor's rows, where the configuration says so too somewhere; NULL: as it is. */
+int pt_delta_stored(const struct pt_adapter *a, struct pt_adapter_site *s, const struct pt_st_tensor *t,
+		    struct pt_error *err);
 /* What is random about a weight as a whole is refused. */
 int pt_delta_no_dropout(const struct pt_adapter *a, struct pt_error *err);
 /* Uniform within 1/sqrt(columns), as kaiming_uniform_(a=sqrt(5)); or zero. */

@@ -55,18 +55,13 @@ static struct pt_tensor *output(struct pt_run *run, struct pt_hook *h, struct pt
 
 static const struct pt_hook_ops hook = { .output = output };
 
-/* Of a file the tensor's rank counts, as with LoRA. */
 static int find_rank(const struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
 	char *key = pt_format(err, PT_KEY_PREFIX "%s.%s", s->site->path, names[B1]);
 	const struct pt_st_tensor *t = key ? pt_adapter_stored(a, key) : NULL;
 
 	free(key);
-	if (t && t->ndim == 2 && t->shape[0] > 0 && t->shape[0] <= 1 << 20 && t->shape[0] != s->rank) {
-		s->scale *= (float)s->rank / (float)t->shape[0];
-		s->rank = (int)t->shape[0];
-	}
-	return err->status;
+	return err->status ? err->status : pt_delta_stored(a, s, t, err);
 }
 
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)

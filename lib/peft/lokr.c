@@ -146,10 +146,8 @@ static int find_form(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_
 		if (stored(a, s, product[i], &t, err))
 			return err->status;
 		x->whole[i] = !t;
-		if (t && t->ndim == 2 && t->shape[0] > 0 && t->shape[0] <= 1 << 20 && t->shape[0] != s->rank) {
-			s->scale *= (float)s->rank / (float)t->shape[0];
-			s->rank = (int)t->shape[0];
-		}
+		if (pt_delta_stored(a, s, t, err))
+			return err->status;
 	}
 	return 0;
 }

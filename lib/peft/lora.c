@@ -174,19 +174,7 @@ static struct pt_tensor *embed(struct pt_run *run, struct pt_hook *h, const int3
 static const struct pt_hook_ops linear_hook = { .terms = terms };
 static const struct pt_hook_ops embed_hook = { .embed = embed };
 
-/* What patterns see: the module, or the parameter by name. */
-static int pattern(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *key, const cJSON **v,
-		   struct pt_error *err)
-{
-	bool param = s->site->kind == PT_SITE_PARAM;
-	char *path = pt_format(err, "%s%s%s", s->site->path, param ? "." : "", param ? s->site->param : "");
-	int st = path ? pt_pattern_find(pt_json_get(a->config, key), path, v, err) : err->status;
-
-	free(path);
-	return st;
-}
-
-/* A of this site in the file that is being opened, or NULL. */
+/* A of this site in the file of PEFT's that is being opened, which its configuration speaks of, or NULL. */
 static int stored_a(const struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_st_tensor **out,
 		    struct pt_error *err)
 {
@@ -196,7 +184,7 @@ static int stored_a(const struct pt_adapter *a, const struct pt_adapter_site *s,
 		return err->status;
 	key = pt_format(err, PT_KEY_PREFIX "%s.%s", s->site->path, name ? name :
 			s->site->kind == PT_SITE_EMBEDDING ? "lora_embedding_A" : "lora_A.weight");
-	*out = key ? pt_adapter_stored(a, key) : NULL;
+	*out = key && a->file[PT_IN_WEIGHTS] ? pt_st_find(a->file[PT_IN_WEIGHTS], key) : NULL;
 	free(name);
 	free(key);
 	return err->status;
@@ -206,21 +194,15 @@ static int stored_a(const struct pt_adapter *a, const struct pt_adapter_site *s,
 int pt_lora_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int *rank, double *alpha, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	int64_t r = l->r, experts = s->site->experts ? s->site->experts : 1;
+	int64_t experts = s->site->experts ? s->site->experts : 1;
 	const struct pt_st_tensor *t = NULL;
-	const cJSON *v, *x;
 
-	if (stored_a(a, s, &t, err) || pattern(a, s, "rank_pattern", &v, err) || pattern(a, s, "alpha_pattern", &x, err))
+	*alpha = l->alpha;
+	if (stored_a(a, s, &t, err) || pt_pattern_number(a, s, "alpha_pattern", alpha, err))
 		return err->status;
 	if (t && t->ndim == 2 && t->shape[0] >= experts && t->shape[0] / experts <= 1 << 20)
-		r = t->shape[0] / experts;
-	else if (v && pt_json_to_int(v, 1, 1 << 20, &r, err))
-		return pt_error_prefix(err, "rank_pattern");
-	if (x && !cJSON_IsNumber(x))
-		return pt_error(err, PT_USAGE, "alpha_pattern: '%s' has no number", x->string);
-	*rank = (int)r;
-	*alpha = x ? x->valuedouble : l->alpha;
-	return 0;
+		return pt_stored_rank(a, s, l->r, t->shape[0] / experts, rank, err);
+	return pt_pattern_rank(a, s, l->r, rank, err);
 }
 
 /* file: the configuration is one of twice the rank. */
@@ -230,7 +212,9 @@ static int find_scale(struct pt_adapter *a, struct pt_adapter_site *s, bool file
 	double alpha, rank;
 	int st = pt_lora_rank(a, s, &s->rank, &alpha, err);
 
-	rank = file ? 2 * s->rank : s->rank;
+	rank = s->rank;
+	if (file)
+		s->rank /= 2;
 	s->scale = (float)(alpha / (l->rslora ? sqrt(rank) : rank));
 	return st;
 }

@@ -50,6 +50,7 @@ static int no_error(void **state)
 	return 0;
 }
 
+static struct pt_model *open_model(enum pt_task task) REF_UNUSED;
 static struct pt_model *open_model(enum pt_task task)
 {
 	struct pt_model_options o = { .task = task, .num_labels = task == PT_TASK_SEQ_CLS ? 3 : 0,
