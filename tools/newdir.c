@@ -21,14 +21,11 @@
 int newdir_abort(struct newdir *d, struct pt_error *err)
 {
 	struct pt_error ignored = PT_ERROR_INIT;
-	char *at = d->tmp && d->path ? strstr(err->msg, d->tmp) : NULL, *rest;
 
-	if (at && (rest = pt_strdup(at + strlen(d->tmp), &ignored))) {
-		snprintf(at, sizeof err->msg - (size_t)(at - err->msg), "%s%s", d->path, rest);
-		free(rest);
-	}
-	if (d->tmp)
+	if (d->tmp) {
+		pt_error_rename(err, d->tmp, d->path);
 		pt_dir_remove(d->tmp, &ignored);
+	}
 	free(d->tmp);
 	free(d->path);
 	*d = (struct newdir){ NULL, NULL };

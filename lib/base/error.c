@@ -81,6 +81,19 @@ int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 	return err->status;
 }
 
+void pt_error_rename(struct pt_error *err, const char *from, const char *to)
+{
+	char *at = strstr(err->msg, from);
+	char rest[sizeof err->msg];
+
+	if (!at)
+		return;
+	memcpy(rest, at + strlen(from), strlen(at + strlen(from)) + 1);
+	*at = '\0';
+	append_str(err, strlen(err->msg), to);
+	append_str(err, strlen(err->msg), rest);
+}
+
 void pt_error_clear(struct pt_error *err)
 {
 	err->status = 0;

@@ -42,4 +42,7 @@ int pt_error_errno(struct pt_error *err, const char *fmt, ...)
 int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Put to in place of from where the message first names it: what was being made by the name that it was to have. */
+void pt_error_rename(struct pt_error *err, const char *from, const char *to);
+
 #endif

@@ -309,6 +309,8 @@ out:
 	if (status && tmp) {
 		struct pt_error ignored = PT_ERROR_INIT;
 
+		if (dir)
+			pt_error_rename(err, tmp, dir);
 		pt_dir_remove(tmp, &ignored);
 	}
 	free(dir);

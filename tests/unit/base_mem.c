@@ -26,6 +26,12 @@ static void errors(void **state)
 	errno = ENOENT;
 	assert_int_equal(pt_error_errno(&err, "%s", "g"), PT_FAIL);
 	assert_string_equal(err.msg, "g: No such file or directory");
+	pt_error(&err, PT_FAIL, "a/.b.tmp/c: cannot write a/.b.tmp");
+	pt_error_rename(&err, "a/.b.tmp", "a/new-name");
+	assert_string_equal(err.msg, "a/new-name/c: cannot write a/.b.tmp");
+	pt_error_rename(&err, "not there", "x");
+	assert_string_equal(err.msg, "a/new-name/c: cannot write a/.b.tmp");
+	assert_int_equal(err.status, PT_FAIL);
 	assert_int_equal(pt_error(NULL, PT_NUMERIC, "x"), PT_NUMERIC);
 	memset(big, 'x', sizeof big - 1);
 	big[sizeof big - 1] = '\0';
@@ -34,6 +40,8 @@ static void errors(void **state)
 	assert_string_equal(err.msg + sizeof err.msg - 4, "...");
 	pt_error_prefix(&err, "front");
 	assert_memory_equal(err.msg, "front: xxx", 10);
+	pt_error_rename(&err, "front", big);
+	assert_int_equal(strlen(err.msg), sizeof err.msg - 1);
 	assert_true(memchr(err.msg, 0, sizeof err.msg) != NULL);
 	errno = EIO;
 	pt_error_errno(&err, "%s", big);
