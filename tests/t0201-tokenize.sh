@@ -207,8 +207,8 @@ test_that 'pairs, longest first, with token types where the template has some' '
 	echo "{\"text\":\"cd\",\"text_pair\":\"efgh\",\"label\":\"x\"}" >p.jsonl
 	gives "0 0 1 class 0 : 0 5 6 2 7 8 9 10 2 : 0 0 0 0 1 1 1 1 1\n" -m m p.jsonl
 	gives "0 0 1 class 0 : 0 5 6 2 7 8 2 : 0 0 0 0 1 1 1\n" -m m --max-length 7 p.jsonl
-	exits 3 peft-tokenize -m bare -o x p.jsonl 2>err
-	grep "no template for pairs" err
+	# Without a template they follow each other.
+	gives "0 0 1 class 0 : 5 6 7 8 9 10\n" -m bare p.jsonl
 	exits 3 peft-tokenize -m m --task lm -o x p.jsonl 2>err
 	grep "is for --task class" err'
 test_that 'ready input_ids with labels, types, weights and groups' '

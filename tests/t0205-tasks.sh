@@ -245,4 +245,10 @@ test_that 'every task makes something of a line, or says why not' '
 		test $st -eq 0 || test $st -eq 2 || test $st -eq 3
 	done'
 
+test_that 'a mask that no file names is the special token of that name' '
+	mkdir unnamed
+	cp "$DATA/tokenizers/roberta.json" unnamed/tokenizer.json
+	echo "{\"model_max_length\": 512}" >unnamed/tokenizer_config.json
+	echo "a b" | peft-tokenize -m unnamed --task mlm -o masked.pts
+	head_has mask_id 360 masked.pts'
 test_done

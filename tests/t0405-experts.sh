@@ -86,4 +86,39 @@ test_that 'a dry run and the plan know it' '
 	peft-step -m base -a a --dry-run b.pts >dry
 	grep "^loss .*  router_loss " dry
 	peft-step -m base -a a --plan b.pts | grep "the step fits"'
+
+for type in qwen2 qwen3; do
+	mkdir bare-$type
+	cp "$DATA"/examples/base/tokenizer* bare-$type
+	Type=$(echo $type | sed s/q/Q/)
+	sed "s/mixtral/${type}_moe/; s/Mixtral/${Type}Moe/; s/num_local_experts/num_experts/" bare/config.json |
+		sed "s/}\$/, \"moe_intermediate_size\": 16, \"shared_expert_intermediate_size\": 20, \"head_dim\": 6, \"decoder_sparse_step\": 1}/" \
+		>bare-$type/config.json
+	peft-init -q -m bare-$type -t full -s 3 -o $type || exit 1
+	rm $type/full.json $type/provenance.json
+done
+test_that 'modules are those that PEFT sees: experts and routers are parameters, but where it is said or a file has them' '
+	peft-init -m qwen2 -r 2 --targets all-linear -o linear2 >sites
+	exits 1 grep -E "experts|mlp\.gate " sites
+	grep shared_expert.gate_proj sites
+	grep shared_expert_gate sites
+	peft-init -m qwen2 -r 2 --targets q_proj,gate_proj,up_proj,down_proj --init false -o named2 >sites
+	exits 1 grep experts sites
+	grep shared_expert.down_proj sites
+	peft-eval --no-base -m qwen2 -a named2 t.pts | grep loss
+	peft-init -q -m qwen3 -r 2 --targets all-linear -o linear3
+	exits 2 peft-init -m qwen3 -r 2 --targets q_proj,gate_proj -o no 2>err
+	grep "gate_proj. is of experts or a router, which are parameters to PEFT: --target-parameters" err
+	exits 2 peft-init -m qwen3 -r 2 --targets gate -o no 2>err
+	grep "gate. is of experts" err
+	# As transformers 4 has them.
+	peft-init -m qwen3 -r 2 --targets experts.0.gate_proj,mlp.gate --init false -o old >sites
+	grep experts.0.gate_proj sites
+	exits 1 grep experts.1 sites
+	peft-step -q -m qwen3 -a old -o old3 b.pts >old.pts
+	peft-eval --no-base -m qwen3 -a old3 t.pts | grep loss
+	# Mixtral keeps its linears: PEFT makes parameters of them.
+	peft-init -m base -r 2 --targets q_proj,w1,gate -o linear1 >sites
+	grep experts.4.w1 sites
+	grep gate sites'
 test_done

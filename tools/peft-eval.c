@@ -3,6 +3,7 @@
  * peft-eval.c - how good a model is on a stream of batches, beside the bare
  * base or the majority class; predictions.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -246,7 +247,9 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 		return st;
 	/* Standard output is the predictions' where they go there. */
 	print(j, predictions && !strcmp(predictions, "-") ? stderr : stdout);
-	return 0;
+	return isfinite(j->with.measure.loss) ? 0 :
+	       pt_error(err, PT_NUMERIC, "the loss is not finite: peft-view --stats finds such values in %s",
+			adapter ? "the adapter or the model" : "the model");
 }
 
 int main(int argc, char **argv)

@@ -37,7 +37,7 @@ static const struct pt_opt opts[] = {
 	{ .name = "sign", .type = PT_OPT_CHOICE, .arg = "HOW", .value = &combine.sign, .choices = "total|frequency",
 	  .given = &combine.sign_given, .wants = "combine",
 	  .help = "elected by the total of values or by their frequency (total)" },
-	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "SEED", .value = &combine.seed, .max = INT64_MAX,
+	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "SEED", .value = &combine.seed, .max = 9e15,
 	  .given = &combine.seed_given, .wants = "combine", .help = "of what is dropped at random (0)" },
 	{ .name = "dtype", .type = PT_OPT_CHOICE, .arg = "TYPE", .value = &dtype, .choices = DTYPES,
 	  .excludes = "combine",

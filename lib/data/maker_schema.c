@@ -31,16 +31,20 @@ out:
 	return err->status;
 }
 
-/* The template of a pair: where the texts stand, and whether it has other token types than 0. */
-static int find_pair(struct pt_maker_options *o, const char *what, bool *types, struct pt_error *err)
+/*
+ * The template of a pair: where the texts stand, and whether it has other
+ * token types than 0. Without one they follow each other, as in transformers.
+ */
+static int find_pair(struct pt_maker_options *o, bool *types, struct pt_error *err)
 {
 	static const int32_t a[3] = { 0, 1, 0 }, b[3] = { 0, 0, 1 };
 	struct pt_encoding e[3] = { PT_ENCODING_INIT, PT_ENCODING_INIT, PT_ENCODING_INIT };
 	size_t at[3] = { 0, 0, 0 };
 
 	*types = false;
+	o->pair_before = o->pair_between = 0;
 	if (pt_tokenizer_added(o->tok, true) == 0)
-		return pt_error(err, PT_DATA, "\"%s\": this tokenizer has no template for pairs", what);
+		return 0;
 	for (int i = 0; i < 3 && !err->status; i++)
 		pt_wrap(o->tok, &a[i], 1, &b[i], 1, PT_ENCODE_SPECIAL, &e[i], err);
 	for (size_t i = 0; i < e[0].n && !err->status; i++)
@@ -123,7 +127,7 @@ int pt_maker_schema(struct pt_maker_options *o, const struct pt_sample *first, s
 	bool pair = first->pair.s && o->task.task != PT_TASK_CONTRASTIVE, question = o->task.task == PT_TASK_QA && first->question.s;
 
 	if (check_only(o, err) || find_template(o, err) || find_stride(o, err) || check_room(o, err) ||
-	    ((pair || question) && find_pair(o, pair ? "text_pair" : "question", &types, err)) ||
+	    ((pair || question) && find_pair(o, &types, err)) ||
 	    (o->task.task == PT_TASK_TOKEN_CLS && pt_maker_words_schema(o, err)))
 		return err->status;
 	find_tensors(o, first, types);

@@ -95,8 +95,6 @@ int pt_maker_pair(struct pt_maker *m, const struct pt_maker_row *r, struct pt_er
 
 	if (m->o->task.task == PT_TASK_CAUSAL_LM)
 		return pt_error(err, PT_DATA, "\"text_pair\" is for --task class, not lm");
-	if (!added)
-		return pt_error(err, PT_DATA, "\"text_pair\": this tokenizer has no template for pairs");
 	if (m->o->chunk)
 		return pt_error(err, PT_DATA, "--chunk is for texts, not for pairs");
 	if (m->o->max_length <= added)
@@ -116,7 +114,7 @@ int pt_maker_pair(struct pt_maker *m, const struct pt_maker_row *r, struct pt_er
 	if (pt_wrap(m->o->tok, m->text.ids + (left ? m->text.n - na : 0), na,
 		    m->pair.ids + (left ? m->pair.n - nb : 0), nb, flags, &m->wrapped, err))
 		return err->status;
-	for (size_t t = 0; t < m->wrapped.n && !m->o->types; t++)
+	for (size_t t = 0; added && t < m->wrapped.n && !m->o->types; t++)
 		if (m->wrapped.types[t])
 			return pt_error(err, PT_DATA, "\"text_pair\" needs token types, which the first line has not: "
 					"pairs or single texts, not both");

@@ -248,6 +248,8 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 		return pt_error(err, PT_DATA, "%s %g is out of range", k->eps, eps);
 	if (!(c->init_std >= 0 && c->init_std <= 1))
 		return pt_error(err, PT_DATA, "%s %g is out of range", k->std, c->init_std);
+	if (k->act && cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json, k->act)))
+		return pt_error(err, PT_DATA, "%s is null", k->act);
 	a = pt_act_parse(act);
 	if (a < 0)
 		return pt_error(err, PT_DATA, "%s \"%.40s\" is not supported", k->act, act);
@@ -294,6 +296,8 @@ static int read_slides(struct pt_config *c, const cJSON *json, struct pt_error *
 		s->layer[i].slides = t && !strcmp(t, "sliding_attention");
 		if (!t || (!s->layer[i].slides && strcmp(t, "full_attention") != 0))
 			return pt_error(err, PT_DATA, "layer_types: \"%.40s\" is not supported", t ? t : "");
+		if (s->layer[i].slides && !c->window)
+			return pt_error(err, PT_DATA, "layer_types: \"%s\", but there is no sliding_window", t);
 	}
 	return 0;
 }
@@ -311,6 +315,8 @@ static int read_windows(struct pt_config *c, const cJSON *json, struct pt_error 
 		st = pt_json_int(json, "sliding_window", 0, INT32_MAX, c->family->def.window, &w, err);
 	if (st == 0 && !use)
 		st = pt_json_bool(json, "use_sliding_window", false, &use, err);
+	if (st == 0 && use && w == 0 && pt_json_get(json, "sliding_window"))
+		return pt_error(err, PT_DATA, "sliding_window is 0: null means none");
 	c->window = use ? (int)w : 0;
 	return st ? st : read_slides(c, json, err);
 }

@@ -177,6 +177,7 @@ struct pt_family {
 	bool bias_qkv, bias_o, bias_ffn;	/* unless keys.bias_* say otherwise */
 	bool transposed;	/* the linears of blocks store [in, out] (Conv1D) */
 	bool pad_row;		/* the row of the padding id in the embedding never trains */
+	bool linear_experts;	/* PEFT takes adapters of an expert's linears, and of a router, for ones of parameters */
 	enum pt_window_rule window;
 	bool long_restart;	/* decoding: a text that grows beyond longrope's original positions is read anew */
 

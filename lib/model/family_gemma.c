@@ -90,7 +90,8 @@ static int cap(const cJSON *json, const char *key, double def, float *out, struc
 
 	if (!cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json, key)) && pt_json_double(json, key, def, &v, err))
 		return err->status;
-	if (!(v >= 0 && v < 1e6))
+	/* None is null: of 0, transformers makes NaN. */
+	if (!(v >= 0 && v < 1e6) || (v == 0 && pt_json_get(json, key)))
 		return pt_error(err, PT_DATA, "%s %g is out of range", key, v);
 	*out = (float)v;
 	return 0;

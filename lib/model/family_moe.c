@@ -212,7 +212,7 @@ const struct pt_family pt_families_moe[] = {
 		.def = { .vocab = 32000, .hidden = 4096, .layers = 32, .heads = 32, .kv_heads = 8,
 			 .ffn = 14336, .positions = 131072, .eps = 1e-5, .theta = 1e6, .act = "silu",
 			 .pad = -1, .bos = 1, .eos = 2 },
-		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_ALL,
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_ALL, .linear_experts = true,
 		.config = mixtral_config,
 		.part = mixtral_parts, .head = heads,
 		.lora_targets = "q_proj,v_proj",

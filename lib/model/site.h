@@ -57,6 +57,7 @@ struct pt_site {
 	int64_t in, out;	/* features; EMBEDDING: rows (vocabulary) and width */
 	bool transposed;	/* weight stored [in,out] */
 	bool output;		/* the output embedding: all-linear skips it */
+	bool packed;		/* of experts or a router: HF's memory has a parameter in its place, PEFT no module */
 	bool head;		/* a task head (score, classifier) */
 	float embed_scale;	/* EMBEDDING: factor on the output, 1 by default */
 	int64_t pad;		/* EMBEDDING: the id whose row never trains (padding_idx); -1: none */

@@ -76,6 +76,7 @@ struct pt_adapter {
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
 	uint64_t prov_id;
+	bool file_experts, file_routers;	/* its file has linears that HF keeps as parameters */
 	const struct pt_st *file[PT_INS];	/* while it is being opened; NULL: not there */
 	struct pt_precondition *precondition;	/* lorafa.c */
 	int npreconditions;

@@ -3,6 +3,7 @@
  * config.c - adapter_config.json: completing one, and what can be said of an
  * adapter directory before its model is open.
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,6 +150,20 @@ static int peek_adapter(const char *dir, const char *path, struct pt_adapter_inf
 	return st;
 }
 
+/* Whether a run has saved something there. */
+static bool has_step(const char *saved)
+{
+	DIR *d = opendir(saved);
+	const struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d)))
+		found = !strncmp(e->d_name, "step-", 5);
+	if (d)
+		closedir(d);
+	return found;
+}
+
 int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err)
 {
 	char *config = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
@@ -161,7 +176,7 @@ int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_err
 		st = peek_adapter(dir, config, info, err);
 	else if (!st && pt_is_file(model))
 		st = pt_full_peek(dir, info, err);
-	else if (!st && pt_is_dir(saved))
+	else if (!st && has_step(saved))
 		st = pt_error(err, PT_DATA, "%s: a run of peft-step was stopped there: the same command ends it, and %s/step-* are adapters",
 			      dir, saved);
 	else if (!st && pt_is_dir(dir))

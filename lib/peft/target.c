@@ -83,16 +83,46 @@ static bool has_suffix(const char *path, const char *name)
 	return k && n >= k && !strcmp(path + n - k, name) && (n == k || path[n - k - 1] == '.');
 }
 
-/* A list entry or a whole expression against a path, as target_modules and exclude_modules are. */
-static int matches(const cJSON *v, const char *path, bool *yes, struct pt_error *err)
+/*
+ * Whether an entry that matches the path of a module means it. Where HF's
+ * memory has a parameter instead, PEFT matches none: then only a file that
+ * holds it does, or an entry that says what it is about.
+ */
+static bool means(const struct pt_adapter *a, const struct pt_site *s, const char *entry)
 {
-	const char *name;
+	bool expert = strstr(s->path, ".experts.") != NULL;
+
+	if (!s->packed)
+		return true;
+	if (!a->fresh)
+		return expert ? a->file_experts : a->file_routers;
+	return strstr(entry, expert ? "expert" : "mlp.gate") != NULL;
+}
+
+/* An entry of a list, or a whole expression, against a module. */
+static int match_entry(const struct pt_adapter *a, const cJSON *v, const char *entry, const struct pt_site *s, bool *yes,
+		       struct pt_error *err)
+{
+	*yes = false;
+	if (cJSON_IsString(v) && pt_regex_match(entry, s->path, yes, err))
+		return err->status;
+	if (!cJSON_IsString(v))
+		*yes = has_suffix(s->path, entry);
+	*yes = *yes && means(a, s, entry);
+	return 0;
+}
+
+/* As target_modules and exclude_modules are. */
+static int matches(const struct pt_adapter *a, const char *key, const struct pt_site *s, bool *yes, struct pt_error *err)
+{
+	const cJSON *v = pt_json_get(a->config, key);
+	const char *entry;
 
 	*yes = false;
-	if (cJSON_IsString(v))
-		return pt_regex_match(v->valuestring, path, yes, err);
-	for (int i = 0; !*yes && (name = pt_config_item(v, i)); i++)
-		*yes = has_suffix(path, name);
+	for (int i = 0; !*yes && (entry = pt_config_item(v, i)); i++) {
+		if (match_entry(a, v, entry, s, yes, err))
+			return err->status;
+	}
 	return 0;
 }
 
@@ -198,26 +228,40 @@ static bool is_module(const struct pt_site *s)
 }
 
 /* An entry that no module matches: an error of a fresh adapter. */
+static void look_for_packed(struct pt_adapter *a)
+{
+	const struct pt_st *file = a->file[PT_IN_WEIGHTS];
+
+	for (size_t i = 0; file && i < file->ntensors; i++) {
+		const char *name = file->tensor[i].name, *at = strstr(name, ".experts.");
+
+		a->file_experts |= at && at[9] >= '0' && at[9] <= '9';
+		a->file_routers |= strstr(name, ".mlp.gate.") != NULL;
+	}
+}
+
 static int check_entries(const struct pt_adapter *a, const char *key, struct pt_error *err)
 {
 	const cJSON *v = pt_json_get(a->config, key);
 	const char *name;
 
 	for (int i = 0; (name = pt_config_item(v, i)); i++) {
-		bool found = false;
+		bool found = false, packed = false;
 
 		for (int k = 0; !found && k < a->model->nsites; k++) {
 			const struct pt_site *s = &a->model->site[k];
 
 			if (!is_module(s))
 				continue;
-			if (cJSON_IsString(v) && pt_regex_match(name, s->path, &found, err))
+			if (match_entry(a, v, name, s, &found, err))
 				return err->status;
-			if (!cJSON_IsString(v))
-				found = has_suffix(s->path, name);
+			packed |= s->packed && !found && !cJSON_IsString(v) && has_suffix(s->path, name);
 		}
 		if (found)
 			continue;
+		if (a->fresh && packed)
+			return pt_error(err, PT_USAGE, "%s: '%s' is of experts or a router, which are parameters to PEFT:"
+					" target_parameters has gate_up_proj, down_proj and gate.weight", key, name);
 		if (a->fresh)
 			return pt_error(err, PT_USAGE, "%s: '%s' matches no module of the model", key, name);
 		pt_log(PT_WARN, "%s: '%s' matches no module of the model", key, name);
@@ -409,7 +453,7 @@ static int default_targets(struct pt_adapter *a, struct pt_error *err)
 
 static bool is_linear(const struct pt_site *s)
 {
-	return s->kind == PT_SITE_LINEAR && !s->output && !s->head;
+	return s->kind == PT_SITE_LINEAR && !s->output && !s->head && !s->packed;
 }
 
 /* Whether the last part of this path names modules of all-linear alone. */
@@ -463,6 +507,7 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 	const struct pt_model *m = a->model;
 	int n = 0, st;
 
+	look_for_packed(a);
 	if ((st = fill_targets(a, err)) || (st = check_entries(a, "exclude_modules", err)) ||
 	    (st = pt_targets_saved(a, err)) || (st = check_layers(a, err)))
 		return st;
@@ -473,9 +518,9 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 		matched[i] = false;
 		if (!is_module(s))
 			continue;
-		st = matches(pt_json_get(a->config, "target_modules"), s->path, &yes, err);
+		st = matches(a, "target_modules", s, &yes, err);
 		if (!st && yes)
-			st = matches(pt_json_get(a->config, "exclude_modules"), s->path, &no, err);
+			st = matches(a, "exclude_modules", s, &no, err);
 		if (!st && yes && !no)
 			st = inside_saved(pt_json_get(a->config, "modules_to_save"), s->path, &no, err);
 		if (!st && yes && !no)

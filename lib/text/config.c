@@ -204,6 +204,7 @@ int pt_tok_config_surround(struct pt_tokenizer *tok, const cJSON *config, const 
 int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSON *map, const char *const *names,
 		       struct pt_error *err)
 {
+	static const char *const masks[] = { "<mask>", "[MASK]" };
 	const char *side;
 	double max;
 	int status;
@@ -216,6 +217,13 @@ int pt_tok_config_rest(struct pt_tokenizer *tok, const cJSON *config, const cJSO
 			s = names[i];
 		if (s)
 			tok->named[i] = pt_tokenizer_id(tok, s, strlen(s));
+	}
+	/* Files that name none leave it to the class, which for all that have one is one of these. */
+	for (size_t i = 0; tok->named[PT_TOKEN_MASK] < 0 && i < sizeof masks / sizeof *masks; i++) {
+		const struct pt_added_token *t = pt_added_find(&tok->added, masks[i], strlen(masks[i]));
+
+		if (t && t->special)
+			tok->named[PT_TOKEN_MASK] = t->id;
 	}
 	if (tok->named[PT_TOKEN_CLS] < 0)
 		tok->named[PT_TOKEN_CLS] = tok->post.cls;

@@ -47,6 +47,8 @@ MODELS = {
     "roberta-qa": (cls(ROBERTA, "Roberta", "ForQuestionAnswering"), LONG, dict(task="qa", salt="e")),
     **heads("distil", DISTIL, "DistilBert", False),
     "xlmr-class": (cls(dict(XLMR, **labels(3)), "XLMRoberta", "ForSequenceClassification"), [9, 4, 1, 15], dict(task="class")),
+    "xlmr-class-bf16": (cls(dict(XLMR, **labels(3)), "XLMRoberta", "ForSequenceClassification"), [9, 4, 1, 15],
+                        dict(task="class", store="BF16")),
     "xlmr-mlm": (cls(XLMR, "XLMRoberta", "ForMaskedLM"), RAGGED, dict(task="mlm")),
     "bert-tags-bf16": (cls(dict(BERT, **labels(5)), "Bert", "ForTokenClassification"), RAGGED,
                        dict(task="token-class", types=True, store="BF16")),

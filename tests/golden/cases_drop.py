@@ -3,7 +3,7 @@
 
 "drops" are the sites that the calls of dropout() draw with, in the order of transformers (dropouts.py)."""
 from cases import labels
-from cases_bert import BERT, DISTIL, ROBERTA, cls
+from cases_bert import BERT, DISTIL, ROBERTA, XLMR, cls
 from cases_gemma import GEMMA, GEMMA2, GEMMA3
 from cases_gpt import ALIBI, BLOOM, FALCON, GPT2, NEOX, NEW, OPT, PHI, RW, head
 from cases_llama import LLAMA, PHI3, QWEN3, SMOLLM3
@@ -120,6 +120,8 @@ MODELS = {
                           dict(TAGS, drops=bert_sites("roberta") + ["classifier"])),
     "roberta-mlm-drop": (cls(dict(ROBERTA, **BERT_DROPS), "Roberta", "ForMaskedLM"), LENGTHS,
                          dict(task="mlm", drops=bert_sites("roberta"))),
+    "xlmr-tags-drop": (cls(dict(XLMR, **BERT_DROPS, **labels(5)), "XLMRoberta", "ForTokenClassification"), LENGTHS,
+                       dict(TAGS, drops=bert_sites("roberta") + ["classifier"])),
     "distil-class-drop": (cls(dict(DISTIL_DROPS, **labels(3)), "DistilBert", "ForSequenceClassification"), LENGTHS,
                           dict(task="class", drops=DISTIL_SITES + ["classifier"])),
     "distil-tags-drop": (cls(dict(DISTIL_DROPS, **labels(5)), "DistilBert", "ForTokenClassification"), LENGTHS,

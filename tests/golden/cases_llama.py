@@ -9,6 +9,11 @@ LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"], vocab_size=
 BIASED = dict(LLAMA, num_key_value_heads=1, attention_bias=True, mlp_bias=True)
 TIED = dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True)
 QWEN3 = dict(LLAMA, model_type="qwen3", architectures=["Qwen3ForCausalLM"], num_key_value_heads=1, head_dim=8)
+MISTRAL = dict(LLAMA, model_type="mistral", architectures=["MistralForCausalLM"], num_attention_heads=4,
+               num_key_value_heads=2, head_dim=6, sliding_window=5)
+# The first layer sees all, the second slides.
+QWEN2 = dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1,
+             use_sliding_window=True, sliding_window=4, max_window_layers=1)
 # Every second layer has no positions.
 SMOLLM3 = dict(LLAMA, model_type="smollm3", architectures=["SmolLM3ForCausalLM"], num_key_value_heads=1,
                no_rope_layer_interval=2, pad_token_id=3, tie_word_embeddings=True)
@@ -45,12 +50,10 @@ MODELS = {
                                            beta_slow=0.5, mscale=1.5, mscale_all_dim=0.5, truncate=False)),
                     [33, 4], {}),
     # Window 5: sequences of 1, 2, one less, as many, one more, many.
-    "mistral": (dict(LLAMA, model_type="mistral", architectures=["MistralForCausalLM"], num_attention_heads=4,
-                     num_key_value_heads=2, head_dim=6, sliding_window=5), [1, 2, 4, 5, 6, 23], {}),
-    # The first layer sees all, the second slides.
-    "qwen2": (dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1,
-                   use_sliding_window=True, sliding_window=4, max_window_layers=1), [1, 2, 3, 4, 5, 17],
-              dict(salt="b")),
+    "mistral": (MISTRAL, [1, 2, 4, 5, 6, 23], {}),
+    "mistral-bf16": (MISTRAL, [1, 2, 4, 5, 6, 23], dict(store="BF16")),
+    "qwen2": (QWEN2, [1, 2, 3, 4, 5, 17], dict(salt="b")),
+    "qwen2-bf16": (QWEN2, [1, 2, 3, 4, 5, 17], dict(store="BF16")),
     "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
     # Trailing padding is passed over; a sequence of nothing else pools its first row.
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
@@ -109,6 +112,8 @@ LORA = {
     "llama-tied": (TIED, RAGGED, {},
                    dict(r=2, lora_alpha=3, target_modules=["o_proj"], modules_to_save=["embed_tokens"],
                         ensure_weight_tying=True), {}),
+    "mistral": (MISTRAL, [4, 5, 6, 17], {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
+    "qwen2": (QWEN2, [3, 4, 5, 17], {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "qwen3": (QWEN3, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "smollm3": (SMOLLM3, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.02)),
     "phi3": (PHI3, [12, 5, 9], {}, dict(r=6, lora_alpha=9, target_modules=["qkv_proj", "o_proj"]), dict(lr=0.015)),
@@ -119,6 +124,8 @@ LORA = {
 
 EXCHANGE = {
     "defaults": (LLAMA, {}),
+    "mistral-defaults": (MISTRAL, {}),
+    "qwen2-defaults": (QWEN2, {}),
     "list": (LLAMA, dict(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"])),
     "regex": (LLAMA, dict(r=3, target_modules=r".*\.(k|v)_proj")),
     "all-linear": (LLAMA, dict(r=2, target_modules="all-linear")),

@@ -75,6 +75,9 @@ EXCHANGE = {
     "mixtral-linears": (MIXTRAL, dict(r=2, lora_alpha=3, target_modules=["q_proj", "gate", "w1", "w2", "w3"])),
     "mixtral-all": (MIXTRAL, dict(r=2, target_modules="all-linear")),
     "qwen2-moe-params": (QWEN2, dict(r=3, target_modules=["v_proj", "shared_expert_gate"], target_parameters=PARAMETERS)),
+    # Names mean modules: experts and routers are none.
+    "qwen2-moe-linear": (QWEN2, dict(r=2, target_modules="all-linear")),
+    "qwen2-moe-names": (QWEN2, dict(r=2, target_modules=["q_proj", "gate_proj", "up_proj", "down_proj"])),
     "qwen3-moe-params": (QWEN3, dict(r=2, target_modules=["o_proj"], target_parameters=PARAMETERS)),
     "qwen3-moe-gaussian": (dict(QWEN3, decoder_sparse_step=1),
                            dict(r=2, target_modules=["o_proj"], target_parameters=["down_proj"],

@@ -20,6 +20,7 @@ MODELS = {
     "t5-flan": (FLAN, RAGGED, dict(task="seq2seq", targets=TARGETS, own_head=True)),
     "mt5": ({k: v for k, v in MT5.items() if k != "decoder_start_token_id"}, [2, 21, 1, 9],
             dict(task="seq2seq", targets=[1, 2, 13, 8], own_head=True)),
+    "mt5-bf16": (MT5, [9, 4, 17, 6], dict(task="seq2seq", targets=[5, 14, 8, 2], store="BF16", own_head=True)),
     "t5-class": (CLASS, [7, 1, 16, 2, 12, 9], dict(task="class", ends=True)),
     "t5-multilabel": (dict(FLAN, architectures=["T5ForSequenceClassification"], **labels(4)), [5, 1, 13],
                       dict(task="multilabel", ends=True)),
@@ -36,6 +37,7 @@ LORA = {
                      modules_to_save=["final_layer_norm",
                                       "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"],
                      rank_pattern={"decoder.*wo": 2}), dict(lr=0.01)),
+    "mt5": (MT5, [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5], own_head=True), dict(r=4, lora_alpha=1.5), dict(lr=0.03)),
     "t5-class": (dict(CLASS, feed_forward_proj="gated-silu"), [7, 1, 16, 2, 12, 9], dict(task="class", ends=True),
                  dict(r=4, lora_alpha=8, target_modules=["q", "v"]), {}),
 }
