@@ -37,7 +37,7 @@ BOTTLENECK = {
     # Hooked in by the library: the model keeps its residuals and norms.
     "bn-qwen2": (QWEN2, RAGGED, {}, ("seq_bn", dict(reduction_factor=4, non_linearity="swish", mh_adapter=True)),
                  dict(lr=0.02)),
-    "bn-gemma2": (GEMMA2, RAGGED, {}, ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
+    "bn-gemma2": (GEMMA2, RAGGED, dict(salt="b"), ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
     "bn-phi": (PHI, RAGGED, {}, ("seq_bn", dict(reduction_factor=4, non_linearity="swish", mh_adapter=True)),
                dict(lr=0.02)),
     "bn-gpt2": (GPT2, RAGGED, {}, ("par_bn", dict(reduction_factor=4, non_linearity="gelu", mh_adapter=True)),
