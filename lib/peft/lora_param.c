@@ -107,25 +107,37 @@ int pt_lora_param_create(struct pt_adapter *a, struct pt_adapter_site *s, struct
 	return st ? st : make_pieces(s, err);
 }
 
+/* Host values of a view. */
+static float *read_view(const struct pt_adapter *a, const struct pt_tensor *t, struct pt_error *err)
+{
+	struct pt_device *dev = a->model->dev;
+	size_t n = (size_t)pt_tensor_count(t);
+	float *v = pt_malloc(n, sizeof *v, err);
+
+	if (v && !dev->download(dev, v, t->data, n * sizeof *v, err))
+		return v;
+	free(v);
+	return NULL;
+}
+
 int pt_lora_param_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w,
 			float *value, struct pt_error *err)
 {
 	const struct pt_site *site = s->site;
-	int64_t in = site->in, per = site->npieces / site->experts, out = site->out / per, i = 0;
-	float *va = pt_malloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
-	float *vb = pt_malloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
-	float *sum = pt_malloc((size_t)in, sizeof *sum, err);
-	int st = va && vb && sum ? pt_adapter_get(a, s->param[A], va, err) : err->status;
+	const struct piece *p = s->state;
+	int64_t in = site->in, out = site->out / (site->npieces / site->experts);
+	float *va, *vb, *sum;
+	int i = 0;
 
-	if (!st)
-		st = pt_adapter_get(a, s->param[B], vb, err);
 	while (site->piece[i]->weight != w)
 		i++;
-	if (!st)
-		pt_lora_add_product(value, out, in, s->scale, vb + i * out * s->rank, va + i / per * s->rank * in,
-				    s->rank, sum);
+	va = read_view(a, &p[i].a, err);
+	vb = va ? read_view(a, &p[i].b, err) : NULL;
+	sum = vb ? pt_malloc((size_t)in, sizeof *sum, err) : NULL;
+	if (sum)
+		pt_lora_add_product(value, out, in, s->scale, vb, va, s->rank, sum);
 	free(va);
 	free(vb);
 	free(sum);
-	return st;
+	return sum ? 0 : err->status;
 }
