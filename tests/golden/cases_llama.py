@@ -53,7 +53,7 @@ MODELS = {
     "mistral": (MISTRAL, [1, 2, 4, 5, 6, 23], {}),
     "mistral-bf16": (MISTRAL, [1, 2, 4, 5, 6, 23], dict(store="BF16")),
     "qwen2": (QWEN2, [1, 2, 3, 4, 5, 17], dict(salt="b")),
-    "qwen2-bf16": (QWEN2, [1, 2, 3, 4, 5, 17], dict(store="BF16")),
+    "qwen2-bf16": (QWEN2, [1, 2, 3, 4, 5, 17], dict(store="BF16", salt="b")),
     "smollm2": (dict(LLAMA, num_key_value_heads=1, tie_word_embeddings=True), RAGGED, {}),
     # Trailing padding is passed over; a sequence of nothing else pools its first row.
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
