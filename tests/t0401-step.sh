@@ -135,7 +135,7 @@ test_that 'input that is cut short is saved and refused' '
 
 test_that 'what is no adapter is told with the cure' '
 	. ./fixture.sh
-	mkdir -p stopped/checkpoints
+	mkdir -p stopped/checkpoints/step-00000003
 	exits 3 peft-eval -q -m base -a stopped --other-tokenizer b.pts 2>err
 	grep "stopped: a run of peft-step was stopped there: the same command ends it, and stopped/checkpoints/step-\* are adapters" err
 	exits 2 peft-eval -q -m base -a base --other-tokenizer b.pts 2>err
