@@ -12,8 +12,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "io/stream.h"
+#include "io/task.h"
 
-enum { MAX_LABELS = 1 << 20, MAX_FILE = 64 << 20 };
+enum { MAX_FILE = 64 << 20 };
 
 void labels_free(char **labels, int n)
 {
@@ -53,8 +54,8 @@ static int split(const char *text, char at, char ***labels, int *n, struct pt_er
 		size_t len = strcspn(text, (char[2]){ at, '\0' });
 		size_t keep = at == '\n' && len && text[len - 1] == '\r' ? len - 1 : len;
 
-		if (count == MAX_LABELS) {
-			pt_error(err, PT_USAGE, "more than %d labels", MAX_LABELS);
+		if (count == PT_MAX_LABELS) {
+			pt_error(err, PT_USAGE, "more than %d labels", PT_MAX_LABELS);
 			break;
 		}
 		if (pt_grow(&l, &cap, count + 1, sizeof(char *), err) || !(l[count] = pt_strndup(text, keep, err)))

@@ -80,21 +80,6 @@ static int each_file(const char *dir, int (*fn)(void *arg, const char *name, str
 	return st;
 }
 
-static bool equal_bytes(const char *a, const char *b, struct pt_error *err)
-{
-	struct pt_mapping x = { 0 }, y = { 0 };
-	bool same;
-
-	if (pt_mapping_open(&x, a, err) || pt_mapping_open(&y, b, err)) {
-		pt_mapping_close(&x);
-		return false;
-	}
-	same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
-	pt_mapping_close(&x);
-	pt_mapping_close(&y);
-	return same;
-}
-
 /* The name of the base is where it was found, not what it is. */
 static bool equal_json(const char *a, const char *b, struct pt_error *err)
 {
@@ -137,7 +122,7 @@ static int compare_file(void *arg, const char *name, struct pt_error *err)
 
 		w->same = w->same && pt_is_file(b) &&
 			  (n > 5 && !strcmp(name + n - 5, ".json") ? equal_json(a, b, &ignored)
-								   : equal_bytes(a, b, &ignored));
+								   : pt_file_same(a, b));
 	}
 	free(a);
 	free(b);

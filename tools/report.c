@@ -6,18 +6,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tool.h"
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Nobody reads any more, or the disk is full: the training goes on. */
 static void give_up(struct report *r, const struct pt_error *err)
@@ -44,7 +36,7 @@ void report_head(struct report *r, const struct pt_record *head, const char *opt
 	struct pt_st_build b;
 
 	r->total = total;
-	r->began = now();
+	r->began = pt_now();
 	if (!r->w)
 		return;
 	pt_st_build_init(&b);
@@ -74,7 +66,7 @@ static void print_row(const struct pt_history *h, const struct pt_metric *m)
 
 static void show_progress(struct report *r, const struct pt_metric *m)
 {
-	double t = now(), used = t - r->began;
+	double t = pt_now(), used = t - r->began;
 	int64_t left = r->total > m->step ? r->total - m->step : 0;
 
 	r->steps++;

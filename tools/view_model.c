@@ -161,7 +161,7 @@ static void line(void *arg, const char *key, const char *text)
 static int show_description(struct view *v, const struct pt_model *m, struct pt_error *err)
 {
 	struct lines l = { v, 0 };
-	int64_t count[8] = { 0 }, all = 0;
+	int64_t count[PT_SITE_KINDS] = { 0 }, all = 0;
 	struct pt_buf b = PT_BUF_INIT;
 
 	if (v->format == VIEW_TSV)
@@ -174,7 +174,7 @@ static int show_description(struct view *v, const struct pt_model *m, struct pt_
 		all += weights(&m->site[i]);
 	}
 	pt_buf_printf(&b, "%lld", (long long)all);
-	for (int k = 0; k < 8; k++) {
+	for (int k = 0; k < PT_SITE_KINDS; k++) {
 		if (count[k])
 			pt_buf_printf(&b, ", %s %lld", pt_site_kind_name(k), (long long)count[k]);
 	}

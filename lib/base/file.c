@@ -197,6 +197,22 @@ void pt_mapping_close(struct pt_mapping *m)
 	m->size = 0;
 }
 
+bool pt_file_same(const char *a, const char *b)
+{
+	struct pt_error ignored = PT_ERROR_INIT;
+	struct pt_mapping x, y;
+	bool same = false;
+
+	if (!pt_is_file(a) || !pt_is_file(b) || pt_mapping_open(&x, a, &ignored))
+		return false;
+	if (!pt_mapping_open(&y, b, &ignored)) {
+		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
+		pt_mapping_close(&y);
+	}
+	pt_mapping_close(&x);
+	return same;
+}
+
 void pt_mapping_scattered(const struct pt_mapping *m, bool on)
 {
 	if (m->size)

@@ -39,6 +39,8 @@ struct pt_mapping {
 
 int pt_mapping_open(struct pt_mapping *m, const char *path, struct pt_error *err);
 void pt_mapping_close(struct pt_mapping *m);
+/* Whether both are files with the same bytes. */
+bool pt_file_same(const char *a, const char *b);
 /* What comes next are single places far apart (true): nothing is read ahead, until false. A hint. */
 void pt_mapping_scattered(const struct pt_mapping *m, bool on);
 

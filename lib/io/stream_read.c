@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "io/record.h"
@@ -268,24 +268,16 @@ void pt_reader_close_input(struct pt_reader *r)
 	r->fd = -1;
 }
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void pt_reader_drain(struct pt_reader *r)
 {
-	double end = now() + DRAIN_SECONDS, left;
+	double end = pt_now() + DRAIN_SECONDS, left;
 	size_t total = 0;
 	struct stat st;
 	char *sink = malloc(FIRST_CHUNK);
 
 	/* Nobody waits for the reader of a regular file. */
 	if (sink && r->fd >= 0 && !fstat(r->fd, &st) && !S_ISREG(st.st_mode)) {
-		while (total < DRAIN_BYTES && (left = end - now()) > 0) {
+		while (total < DRAIN_BYTES && (left = end - pt_now()) > 0) {
 			struct pollfd p = { r->fd, POLLIN, 0 };
 			ssize_t k;
 

@@ -21,6 +21,8 @@ enum pt_task {
 	PT_TASKS
 };
 
+enum { PT_MAX_LABELS = 1 << 20 };	/* more are refused */
+
 /* problem_type of config.json: what the logits of PT_TASK_SEQ_CLS mean. */
 enum pt_problem {
 	PT_PROBLEM_UNSET,	/* one label: regression; else decided by the labels' type */

@@ -25,6 +25,7 @@ enum pt_site_kind {
 	PT_SITE_BLOCK,		/* output of a sub-block, where it meets the residual stream */
 	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
 	PT_SITE_PARAM,		/* a parameter that is the weights of several linears, its pieces */
+	PT_SITE_KINDS
 };
 
 enum pt_sub_block { PT_SUB_ATTENTION, PT_SUB_CROSS, PT_SUB_FFN };

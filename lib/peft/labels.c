@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
 
-enum { MAX_LABELS = 1 << 20 };
-
 void pt_labels_free(char **labels, int n)
 {
 	for (int i = 0; labels && i < n; i++)
@@ -22,7 +20,7 @@ static int read_list(const cJSON *j, const char *path, char ***labels, int *n, s
 	int count = cJSON_IsArray(j) ? cJSON_GetArraySize(j) : 0, i = 0;
 	char **l;
 
-	if (count < 1 || count > MAX_LABELS)
+	if (count < 1 || count > PT_MAX_LABELS)
 		return pt_error(err, PT_DATA, "%s: not an array of class names", path);
 	l = pt_calloc((size_t)count, sizeof(char *), err);
 	for (const cJSON *v = j->child; l && v; v = v->next, i++) {

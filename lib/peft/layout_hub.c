@@ -20,7 +20,6 @@
 #define HEAD_FILE "model_head.safetensors"
 #define HEAD_PICKLE "pytorch_model_head.bin"
 #define VERSION "adapters.1.3.0"
-#define MAX_LABELS (1 << 20)
 
 /* Keys of the form of memory that are none of the method's, and where the file has them beside "config". */
 static const struct {
@@ -332,7 +331,7 @@ static int read_labels(const cJSON *config, char ***labels, int *n, struct pt_er
 	/* Of a head that is described there, else of the model's. */
 	map = pt_json_get(about ? about : head, "label2id");
 	if (!head || (map && !cJSON_IsObject(map)) ||
-	    pt_json_int(about ? about : head, "num_labels", 0, MAX_LABELS, map ? cJSON_GetArraySize(map) : 0, &count, err))
+	    pt_json_int(about ? about : head, "num_labels", 0, PT_MAX_LABELS, map ? cJSON_GetArraySize(map) : 0, &count, err))
 		return err->status;
 	*n = (int)count;
 	if (!map || cJSON_GetArraySize(map) != count)

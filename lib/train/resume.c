@@ -222,28 +222,12 @@ out:
 	return status;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-	struct pt_error ignored = PT_ERROR_INIT;
-	struct pt_mapping x, y;
-	bool same = false;
-
-	if (!pt_is_file(b) || pt_mapping_open(&x, a, &ignored))
-		return false;
-	if (!pt_mapping_open(&y, b, &ignored)) {
-		same = x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size));
-		pt_mapping_close(&y);
-	}
-	pt_mapping_close(&x);
-	return same;
-}
-
 static int publish_file(const char *dir, const char *out, const char *name, struct pt_error *err)
 {
 	char *from = pt_path_join(dir, name, err), *to = pt_path_join(out, name, err);
 	int status = from && to ? 0 : err->status;
 
-	if (!status && !same_file(from, to))
+	if (!status && !pt_file_same(from, to))
 		status = pt_file_copy(from, to, err);
 	free(from);
 	free(to);
