@@ -78,7 +78,7 @@ test_that 'steps of joined batches go on counting, bounds and totals are joined'
 	grep "{\"step\":4,\"micro\":2,\"micros\":2,\"epoch\":1,\"index\":14}" got
 	# what HEAD has promised cannot grow afterwards
 	cat a.pts b.pts | exits 3 peft-cat -o no.pts 2>err
-	grep "a larger max_tokens than the 10 that was promised: name all streams" err
+	grep "a larger max_len than the 5 that was promised: name all streams" err
 	cat a.pts a.pts | exits 3 peft-cat -o no.pts 2>err
 	grep "more steps than the 2 that were promised" err
 	test ! -e no.pts'

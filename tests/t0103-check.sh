@@ -56,7 +56,10 @@ test_that 'what only the whole segment shows: indices, steps' '
 	sample -n 20 --total 3 -o fewer.pts batch
 	exits 3 peft-check fewer.pts 2>err
 	grep "fewer.pts: HEAD promises 3 steps, the last one is 2" err
-	peft-head -n 4 fewer.pts | peft-check'
+	peft-head -n 4 fewer.pts | peft-check
+	sample -n 20 --promise 5 -o longer.pts batch
+	exits 3 peft-check longer.pts 2>err
+	grep "longer.pts: record 1: HEAD promises a max_len of 5, here are 7" err'
 test_that 'a directory: each file in it, and shards against the index' '
 	cp -R base bad && printf x >>bad/model.safetensors
 	exits 3 peft-check bad 2>err

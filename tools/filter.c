@@ -92,7 +92,7 @@ static int copy(const struct filter *f, struct pt_reader *in, struct pt_writer *
 		struct pt_error *err)
 {
 	const struct pt_record *rec = NULL;
-	int64_t left = f->limit, n, total = -1;
+	int64_t left = f->limit, n, total;
 	struct pt_join j = { 0 };
 	const char *text;
 
@@ -115,7 +115,7 @@ static int copy(const struct filter *f, struct pt_reader *in, struct pt_writer *
 		left -= left > 0 ? n : 0;
 	}
 	text = pt_st_build_get_meta(made, "total_steps");
-	if (!err->status && text && !pt_parse_int(text, 0, INT64_MAX, &total, err) && j.kind == PT_KIND_BATCH &&
+	if (!err->status && !pt_meta_int(text, "total_steps", 0, INT64_MAX, &total, err) && j.kind == PT_KIND_BATCH &&
 	    j.next[PT_JOIN_STEP] - 1 > total)
 		pt_error(err, PT_DATA, "more steps than the %lld that were promised: name all streams as operands, "
 			 "they are looked at first", (long long)total);

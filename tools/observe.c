@@ -30,11 +30,11 @@ static int check_tokenizer(const struct observe *o, const struct pt_record *head
 }
 
 /* Memory for micro-batches within b and those before. */
-static int fit(struct observe *o, const struct pt_feed_bounds *b, struct pt_error *err)
+static int fit(struct observe *o, const struct pt_bounds *b, struct pt_error *err)
 {
 	size_t bytes;
 
-	pt_feed_bounds_raise(&o->bounds, b);
+	pt_bounds_raise(&o->bounds, b);
 	if (pt_loss_plan(o->plan, o->model, &o->feed, &o->bounds, false, false, &bytes, err))
 		return err->status;
 	if (o->ready)
@@ -53,7 +53,7 @@ static int start(struct observe *o, struct pt_error *err)
 	struct pt_feed_options f = { .task = o->model->task, .nlabels = o->model->num_labels,
 				     .decoder_start = (int32_t)o->model->cfg.decoder_start };
 	const struct pt_record *head;
-	struct pt_feed_bounds b;
+	struct pt_bounds b;
 
 	if (o->model->task == PT_TASK_SEQ_CLS)
 		f.problem = PT_PROBLEM_SINGLE;
@@ -72,7 +72,7 @@ int observe_next(void *arg, struct pt_run **run, const struct pt_input **in, str
 {
 	struct observe *o = arg;
 	const struct pt_record *rec;
-	struct pt_feed_bounds b;
+	struct pt_bounds b;
 	struct pt_examples x;
 
 	*in = NULL;
@@ -84,9 +84,9 @@ int observe_next(void *arg, struct pt_run **run, const struct pt_input **in, str
 		return err->status;
 	if (pt_examples_view(&x, PT_KIND_BATCH, &rec->st, err))
 		return err->status;
-	b = pt_feed_bounds_of(&x);
+	b = pt_bounds_of(&x);
 	/* A stream that promised less than it holds, or nothing. */
-	if (!pt_feed_bounds_hold(&o->bounds, &b) && fit(o, &b, err))
+	if (!pt_bounds_hold(&o->bounds, &b) && fit(o, &b, err))
 		return err->status;
 	pt_run_reset(&o->run);
 	if (pt_feed_fill(&o->feed, &o->run, &x, err))

@@ -20,7 +20,7 @@ struct observe {
 	struct pt_reader *in;
 	struct pt_device *plan;
 	struct pt_feed feed;
-	struct pt_feed_bounds bounds;	/* that run has room for */
+	struct pt_bounds bounds;	/* that run has room for */
 	struct pt_run run;
 	bool ready;			/* run has an arena */
 };

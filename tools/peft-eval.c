@@ -49,7 +49,7 @@ struct job {
 	struct pt_device *plan;
 	struct pt_run run;
 	bool ready;			/* run has an arena */
-	struct pt_feed_bounds bounds;	/* that it holds */
+	struct pt_bounds bounds;	/* that it holds */
 	struct pt_evaluator with, base;
 	bool compare;			/* the bare base can be evaluated */
 	bool bf16;
@@ -65,11 +65,11 @@ static bool has_bare(const struct job *j)
 }
 
 /* Memory for micro-batches within b and those before. */
-static int fit(struct job *j, const struct pt_feed_bounds *b, struct pt_error *err)
+static int fit(struct job *j, const struct pt_bounds *b, struct pt_error *err)
 {
 	size_t bytes;
 
-	pt_feed_bounds_raise(&j->bounds, b);
+	pt_bounds_raise(&j->bounds, b);
 	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &j->bounds, false, j->bf16, &bytes, err))
 		return err->status;
 	if (j->ready)
@@ -85,10 +85,10 @@ static int fit(struct job *j, const struct pt_feed_bounds *b, struct pt_error *e
 
 static int micro_batch(struct job *j, const struct pt_examples *x, struct pt_error *err)
 {
-	const struct pt_feed_bounds b = pt_feed_bounds_of(x);
+	const struct pt_bounds b = pt_bounds_of(x);
 
 	/* A stream that promised less than it holds, or nothing. */
-	if (!pt_feed_bounds_hold(&j->bounds, &b) && fit(j, &b, err))
+	if (!pt_bounds_hold(&j->bounds, &b) && fit(j, &b, err))
 		return err->status;
 	if (pt_evaluator_add(&j->with, x, err) || (j->out && pt_predict_add(&j->predict, &j->with, x, err)))
 		return err->status;
@@ -201,7 +201,7 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 {
 	struct load_options o = { .model = model, .adapter = adapter, .device = device, .threads = (int)threads,
 				  .other_tokenizer = other_tokenizer };
-	struct pt_feed_bounds b;
+	struct pt_bounds b;
 
 	if (pt_reader_open(&j->in, (const char *const *)t->operand, t->noperands, "batch", 0, err) ||
 	    pt_reader_head(j->in, &o.head, err))

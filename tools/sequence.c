@@ -8,19 +8,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/opt.h"
-
-static int number(const struct pt_st *head, const char *key, int64_t *v, struct pt_error *err)
-{
-	const char *text = pt_st_meta(head, key);
-
-	*v = -1;
-	if (text && pt_parse_int(text, 0, INT64_MAX, v, err)) {
-		err->status = PT_DATA;
-		pt_error_prefix(err, "HEAD: %s", key);
-	}
-	return err->status;
-}
 
 int sequence_begin(struct sequence *s, const struct pt_st *head, struct pt_error *err)
 {
@@ -28,10 +15,9 @@ int sequence_begin(struct sequence *s, const struct pt_st *head, struct pt_error
 	s->n = 0;
 	s->examples = 0;
 	memset(&s->last, 0, sizeof s->last);
-	if (number(head, "max_tokens", &s->max_tokens, err) || number(head, "max_seqs", &s->max_seqs, err) ||
-	    number(head, "max_len", &s->max_len, err))
+	if (pt_bounds_read(&s->bounds, head, err))
 		return err->status;
-	return number(head, "total_steps", &s->total_steps, err);
+	return pt_meta_int(pt_st_meta(head, "total_steps"), "total_steps", 0, -1, &s->total_steps, err);
 }
 
 static int within(const char *key, int64_t is, int64_t bound, struct pt_error *err)
@@ -43,16 +29,13 @@ static int within(const char *key, int64_t is, int64_t bound, struct pt_error *e
 }
 
 /* What peft-step sets memory aside for. */
-static int keeps_to_head(const struct sequence *s, const struct pt_examples *x, struct pt_error *err)
+static int keeps_to_head(struct sequence *s, const struct pt_examples *x, struct pt_error *err)
 {
-	int64_t longest = 0;
+	struct pt_bounds is = pt_bounds_of(x);
+	int over = pt_bounds_over(&s->bounds, &is);
 
-	for (int64_t i = 0; i < x->n; i++)
-		if (x->offsets[i + 1] - x->offsets[i] > longest)
-			longest = x->offsets[i + 1] - x->offsets[i];
-	if (within("max_tokens", x->tokens, s->max_tokens, err) || within("max_seqs", x->n, s->max_seqs, err) ||
-	    within("max_len", longest, s->max_len, err))
-		return err->status;
+	if (over >= 0)
+		return within(pt_bounds_key(over), *pt_bounds_at(&is, over), *pt_bounds_at(&s->bounds, over), err);
 	return within("total_steps", x->step, s->total_steps, err);
 }
 

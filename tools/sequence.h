@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "io/bounds.h"
 #include "io/kinds.h"
 #include "io/stream.h"
 
@@ -23,7 +24,8 @@ struct sequence {
 	struct pt_examples last;	/* of a batch: numbers only */
 	int64_t examples;		/* of the step so far */
 	bool partial;			/* the segment began inside of this step */
-	int64_t max_tokens, max_seqs, max_len, total_steps;	/* of HEAD; -1: not there */
+	struct pt_bounds bounds;	/* of HEAD */
+	int64_t total_steps;		/* of HEAD; -1: not there */
 };
 
 #define SEQUENCE_INIT { .kind = PT_KIND_OTHER }

@@ -39,7 +39,7 @@ static int plan_method(const struct load *l, int64_t total, struct pt_error *err
 }
 
 /* The largest micro-batch, as it is and with every block that may be computed again. */
-static int largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, struct pt_error *err)
+static int largest(struct pt_step *s, const struct pt_bounds *b, size_t room, struct pt_error *err)
 {
 	int was = s->model->recompute;
 	int64_t most;
@@ -60,7 +60,7 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 {
 	size_t state = pt_step_state_bytes(s), arena, room = limit > state ? limit - state : 0;
 	int asked = s->model->recompute;
-	struct pt_feed_bounds b;
+	struct pt_bounds b;
 	char note[200];
 
 	if (pt_loop_bounds(head, &b, err))
@@ -129,7 +129,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, si
 {
 	const struct pt_record *rec, *head;
 	const struct pt_param *bad = NULL;
-	struct pt_feed_bounds b;
+	struct pt_bounds b;
 	struct pt_buf text = PT_BUF_INIT;
 	struct pt_examples x;
 	double norm = 0;
@@ -139,7 +139,7 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, si
 		return err->status;
 	if (!rec || pt_examples_view(&x, PT_KIND_BATCH, &rec->st, err))
 		return rec ? err->status : pt_error(err, PT_DATA, "the stream holds no micro-batch");
-	b = pt_feed_bounds_of(&x);
+	b = pt_bounds_of(&x);
 	pt_adapter_describe(l->adapter, &text);
 	if (!pt_buf_check(&text, err) && text.len)
 		fputs(text.data, stdout);

@@ -17,13 +17,9 @@
 #include "base/opt.h"
 #include "base/rng.h"
 #include "data/plan.h"
+#include "io/bounds.h"
 #include "io/join.h"
 #include "io/task.h"
-
-struct bounds {
-	int64_t tokens, seqs, len, decoder_tokens, decoder_len;	/* -1: unknown */
-	int64_t steps;						/* -1: unknown */
-};
 
 struct batcher {
 	const struct pt_batch_options *o;
@@ -37,22 +33,12 @@ struct batcher {
 	struct pt_plan plan;
 	struct pt_gather gather;
 	struct pt_mask mask;
-	struct bounds bounds;
+	struct pt_bounds bounds;	/* -1: unknown */
+	int64_t steps;			/* -1: unknown */
 	bool more;			/* kept: there are more steps than are wanted */
 	int64_t last;			/* stream: last example of the unit that may go on, -1: none */
 	int64_t unit;			/* stream: its first */
 };
-
-static const char *const bound_name[] = { "max_tokens", "max_seqs", "max_len", "max_decoder_tokens",
-					  "max_decoder_len", "total_steps" };
-
-static void put_int(struct pt_st_build *b, const char *key, int64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof text, "%lld", (long long)v);
-	pt_st_build_meta(b, key, text);
-}
 
 /* The options that change the result, in a fixed order and spelling. */
 static void canonical_options(const struct pt_batch_options *o, bool masked, struct pt_buf *b)
@@ -81,18 +67,15 @@ static void canonical_options(const struct pt_batch_options *o, bool masked, str
 
 static int write_head(struct batcher *b, struct pt_error *err)
 {
-	const int64_t v[] = { b->bounds.tokens, b->bounds.seqs, b->bounds.len, b->bounds.decoder_tokens,
-			      b->bounds.decoder_len, b->bounds.steps };
 	struct pt_buf options = PT_BUF_INIT;
 	struct pt_st_build head;
 
 	pt_st_build_init(&head);
 	pt_head_inherit(&head, b->head);
-	for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
-		pt_st_build_drop_meta(&head, bound_name[i]);
-		if (v[i] >= 0)
-			put_int(&head, bound_name[i], v[i]);
-	}
+	pt_bounds_build(&b->bounds, &head);
+	pt_st_build_drop_meta(&head, "total_steps");
+	if (b->steps >= 0)
+		pt_st_build_meta_int(&head, "total_steps", b->steps);
 	if (b->mask.on) {
 		pt_st_build_drop_meta(&head, "mask_id");
 		pt_st_build_drop_meta(&head, "special_ids");
@@ -118,55 +101,64 @@ static bool wanted(const struct pt_batch_options *o, const struct pt_examples *x
 	return held == (o->part == PT_PART_HELD);
 }
 
-static int64_t head_bound(const struct pt_record *head, const char *key)
-{
-	struct pt_error ignored = PT_ERROR_INIT;
-	const char *text = pt_st_meta(&head->st, key);
-	int64_t v;
-
-	return text && !pt_parse_int(text, 0, INT64_MAX, &v, &ignored) ? v : -1;
-}
-
 /* What --stream can promise before it has seen the examples. */
-static void promise(struct batcher *b, const struct pt_examples *x)
+static int promise(struct batcher *b, const struct pt_examples *x, struct pt_error *err)
 {
 	const struct pt_batch_options *o = b->o;
-	int64_t len = head_bound(b->head, "max_len"), dlen = head_bound(b->head, "max_decoder_len"), tokens,
-		decoder_tokens;
 	bool decoder = x && x->decoder_ids;
+	int64_t tokens, decoder_tokens;
+	struct pt_bounds in;
 
-	b->bounds = (struct bounds){ -1, o->tokens ? o->tokens : o->examples, len, -1, -1, -1 };
+	if (pt_bounds_read(&in, &b->head->st, err))
+		return err->status;
+	b->bounds = PT_BOUNDS_NONE;
+	b->bounds.seqs = o->tokens ? o->tokens : o->examples;
+	b->bounds.len = in.len;
 	if (o->tokens) {
 		/* A longer example would be a micro-batch of its own. */
-		b->bounds.len = len < 0 ? o->tokens : len;
+		b->bounds.len = in.len < 0 ? o->tokens : in.len;
 		b->bounds.tokens = b->bounds.len > o->tokens ? b->bounds.len : o->tokens;
 		if (decoder) {
-			b->bounds.decoder_len = dlen < 0 ? o->tokens : dlen;
+			b->bounds.decoder_len = in.decoder_len < 0 ? o->tokens : in.decoder_len;
 			b->bounds.decoder_tokens = b->bounds.decoder_len > o->tokens ? b->bounds.decoder_len
 				: o->tokens;
 		}
-		return;
+		return 0;
 	}
 	/* Half of a bound is none: who plans by it would refuse the first decoder sequence. */
-	if (len < 0 || __builtin_mul_overflow(len, o->examples, &tokens) ||
-	    (decoder && (dlen < 0 || __builtin_mul_overflow(dlen, o->examples, &decoder_tokens)))) {
+	if (in.len < 0 || __builtin_mul_overflow(in.len, o->examples, &tokens) ||
+	    (decoder && (in.decoder_len < 0 || __builtin_mul_overflow(in.decoder_len, o->examples, &decoder_tokens)))) {
 		pt_log(PT_WARN, "the input does not say how long its %s may be: no bound of memory is promised",
-		       decoder && dlen < 0 && len >= 0 ? "targets" : "examples");
-		return;
+		       decoder && in.decoder_len < 0 && in.len >= 0 ? "targets" : "examples");
+		return 0;
 	}
 	b->bounds.tokens = tokens;
 	if (decoder) {
-		b->bounds.decoder_len = dlen;
+		b->bounds.decoder_len = in.decoder_len;
 		b->bounds.decoder_tokens = decoder_tokens;
 	}
+	return 0;
 }
 
-static int broken_promise(int64_t is, int64_t bound, const char *what, struct pt_error *err)
+/* Of a planned micro-batch; -1 where nothing is decoded. */
+static struct pt_bounds extent(const struct batcher *b, const struct pt_extent *e)
 {
-	if (bound < 0 || is <= bound)
+	bool decoder = b->store.decoder_len;
+
+	return (struct pt_bounds){ e->tokens, e->examples, e->len, decoder ? e->decoder_tokens : -1,
+				   decoder ? e->decoder_len : -1 };
+}
+
+static int keeps_promise(struct batcher *b, const struct pt_extent *e, struct pt_error *err)
+{
+	struct pt_bounds is = extent(b, e);
+	int over = pt_bounds_over(&b->bounds, &is);
+
+	if (over < 0)
 		return 0;
 	return pt_error(err, PT_DATA, "a %s of %lld, but --stream has promised at most %lld: larger micro-batches, "
-			"or no --stream", what, (long long)is, (long long)bound);
+			"or no --stream", pt_bounds_what(over), (long long)*pt_bounds_at(&is, over),
+			(long long)*pt_bounds_at(&b->bounds, over));
 }
 
 /* What is learned of a step that is masked: only the masks tell. */
@@ -188,18 +180,12 @@ static int count_masks(struct batcher *b, const struct pt_plan_step *s, int64_t 
 
 static int write_micro(struct batcher *b, const struct pt_plan_step *s, int i, int64_t learned, struct pt_error *err)
 {
-	const struct pt_extent *e = &s->micro[i];
-	const struct bounds *m = &b->bounds;
 	struct pt_st_build rec;
 	struct pt_examples x;
 	int64_t here;
 	int status;
 
-	if (broken_promise(e->len, m->len, "sequence", err) ||
-	    broken_promise(e->tokens, m->tokens, "number of tokens", err) ||
-	    broken_promise(e->examples, m->seqs, "group", err) ||
-	    broken_promise(e->decoder_len, m->decoder_len, "decoder sequence", err) ||
-	    broken_promise(e->decoder_tokens, m->decoder_tokens, "number of decoder tokens", err))
+	if (keeps_promise(b, &s->micro[i], err))
 		return err->status;
 	pt_gather_clear(&b->gather);
 	for (size_t k = i ? s->end[i - 1] : 0; k < s->end[i]; k++)
@@ -237,31 +223,20 @@ static int write_step(void *arg, const struct pt_plan_step *s, bool *stop, struc
 	return 0;
 }
 
-static void raise_to(int64_t *max, int64_t v)
-{
-	if (v > *max)
-		*max = v;
-}
-
 static int count_step(void *arg, const struct pt_plan_step *s, bool *stop, struct pt_error *err)
 {
 	struct batcher *b = arg;
-	struct bounds *m = &b->bounds;
 
 	(void)err;
 	*stop = b->more = b->o->steps && s->step > b->o->steps;
 	if (*stop)
 		return 0;
 	for (int i = 0; i < s->nmicros; i++) {
-		raise_to(&m->tokens, s->micro[i].tokens);
-		raise_to(&m->seqs, s->micro[i].examples);
-		raise_to(&m->len, s->micro[i].len);
-		if (b->store.decoder_len) {
-			raise_to(&m->decoder_tokens, s->micro[i].decoder_tokens);
-			raise_to(&m->decoder_len, s->micro[i].decoder_len);
-		}
+		struct pt_bounds is = extent(b, &s->micro[i]);
+
+		pt_bounds_raise(&b->bounds, &is);
 	}
-	m->steps = s->step;
+	b->steps = s->step;
 	return 0;
 }
 
@@ -278,7 +253,9 @@ static int start(struct batcher *b, const struct pt_examples *x, struct pt_error
 		return err->status;
 	if (!b->o->stream)
 		return 0;
-	promise(b, x);
+	b->steps = -1;
+	if (promise(b, x, err))
+		return err->status;
 	pt_plan_start(&b->plan, write_step, b);
 	return write_head(b, err);
 }
@@ -373,11 +350,12 @@ static int write_kept(struct batcher *b, bool *limited, struct pt_error *err)
 		if (!order)
 			goto out;
 	}
-	b->bounds = (struct bounds){ 0, 0, 0, decoder ? 0 : -1, decoder ? 0 : -1, 0 };
+	b->bounds = (struct pt_bounds){ 0, 0, 0, decoder ? 0 : -1, decoder ? 0 : -1 };
+	b->steps = 0;
 	pt_plan_start(&b->plan, count_step, b);
 	if (run_epochs(b, units, n, order, err))
 		goto out;
-	if (!b->bounds.steps)
+	if (!b->steps)
 		pt_log(PT_WARN, "no examples%s", b->store.n || b->o->part == PT_PART_ALL ? "" : " in this part");
 	if (write_head(b, err))
 		goto out;

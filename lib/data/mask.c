@@ -44,7 +44,8 @@ int pt_mask_init(struct pt_mask *m, const struct pt_mask_options *o, const struc
 	m->o = *o;
 	if (!id)
 		return 0;
-	if (!vocab || !special || pt_parse_int(vocab, 1, INT32_MAX, &n, err) || pt_parse_int(id, 0, n - 1, &mask, err)) {
+	if (!vocab || !special || pt_meta_int(vocab, "vocab_size", 1, 0, &n, err) || n > INT32_MAX ||
+	    pt_meta_int(id, "mask_id", 0, 0, &mask, err) || mask >= n) {
 		pt_error_clear(err);
 		return pt_error(err, PT_DATA, "HEAD's mask_id, special_ids and vocab_size do not make sense");
 	}

@@ -155,14 +155,6 @@ static void canonical_options(const struct run *r, struct pt_buf *b)
 		pt_buf_printf(b, " -n %lld", (long long)r->o->limit);
 }
 
-static void put_int(struct pt_st_build *b, const char *key, int64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof text, "%lld", (long long)v);
-	pt_st_build_meta(b, key, text);
-}
-
 /* What a mask is, and what is never masked: peft-batch has no tokenizer. */
 static void put_masks(struct pt_st_build *head, const struct pt_tokenizer *tok, struct pt_error *err)
 {
@@ -182,7 +174,7 @@ static void put_masks(struct pt_st_build *head, const struct pt_tokenizer *tok, 
 			pt_buf_printf(&list, "%s%d", list.len ? "," : "[", (int)id);
 	}
 	pt_buf_char(&list, ']');
-	put_int(head, "mask_id", mask);
+	pt_st_build_meta_int(head, "mask_id", mask);
 	if (!pt_buf_check(&list, err))
 		pt_st_build_meta(head, "special_ids", list.data);
 	pt_buf_release(&list);
@@ -200,13 +192,13 @@ static int write_head(struct run *r, struct pt_error *err)
 		pt_classes_json(m->labels, &labels);
 	if (!pt_buf_check(&options, err) && !pt_buf_check(&labels, err)) {
 		pt_st_build_meta(&head, "tokenizer", pt_hex64(pt_tokenizer_digest(m->tok)).s);
-		put_int(&head, "vocab_size", (int64_t)pt_tokenizer_max_id(m->tok) + 1);
+		pt_st_build_meta_int(&head, "vocab_size", (int64_t)pt_tokenizer_max_id(m->tok) + 1);
 		pt_st_build_meta(&head, "task", pt_maker_task_name(&m->task));
 		if (labels.len)
 			pt_st_build_meta(&head, "labels", labels.data);
-		put_int(&head, "max_len", m->chunk ? m->chunk : m->max_length);
+		pt_st_build_meta_int(&head, "max_len", m->chunk ? m->chunk : m->max_length);
 		if (m->decoder)
-			put_int(&head, "max_decoder_len", m->max_target);
+			pt_st_build_meta_int(&head, "max_decoder_len", m->max_target);
 		if (m->task.task == PT_TASK_MASKED_LM && !m->ids_labels)
 			put_masks(&head, m->tok, err);
 		if (!err->status)
@@ -359,10 +351,10 @@ static int finish(struct run *r, const struct pt_source *src, struct pt_error *e
 	pt_st_build_init(&end);
 	/* A block may have gone beyond the limit: then the counts tell of nothing. */
 	if (!r->done) {
-		put_int(&end, "cut", c->maker.cut);
-		put_int(&end, "dropped", c->maker.dropped);
-		put_int(&end, "bad_lines", c->bad);
-		put_int(&end, "replaced", c->maker.replaced);
+		pt_st_build_meta_int(&end, "cut", c->maker.cut);
+		pt_st_build_meta_int(&end, "dropped", c->maker.dropped);
+		pt_st_build_meta_int(&end, "bad_lines", c->bad);
+		pt_st_build_meta_int(&end, "replaced", c->maker.replaced);
 	}
 	for (int i = 0; i < src->cur && !err->status; i++)
 		pt_writer_source(r->out, "file", src->digest[i], err);

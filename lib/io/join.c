@@ -3,12 +3,11 @@
  * join.c - see join.h. The index is moved by the largest one seen, not by the
  * number of examples: what a filter or a split left over has gaps.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/opt.h"
+#include "io/bounds.h"
 #include "io/join.h"
 
 static const char *const moved_name[PT_JOIN_STEP] = { "index", "group", "source" };
@@ -26,45 +25,25 @@ void pt_join_release(struct pt_join *j)
 	memset(j, 0, sizeof *j);
 }
 
-static const char *const bounds[] = {
-	"max_tokens", "max_seqs", "max_len", "max_decoder_tokens", "max_decoder_len",
-};
-enum { N_BOUNDS = sizeof bounds / sizeof *bounds };
-
-/* A number of a HEAD; -1: absent. */
-static int head_number(const char *text, const char *key, int64_t *v, struct pt_error *err)
-{
-	*v = -1;
-	if (text && pt_parse_int(text, 0, INT64_MAX, v, err)) {
-		err->status = PT_DATA;
-		return pt_error_prefix(err, "HEAD: %s", key);
-	}
-	return 0;
-}
-
-static void put_number(struct pt_st_build *b, const char *key, int64_t v)
-{
-	char text[24];
-
-	snprintf(text, sizeof text, "%lld", (long long)v);
-	pt_st_build_meta(b, key, text);
-}
-
 int pt_join_segment(struct pt_join *j, const struct pt_st_build *made, const struct pt_record *head,
 		    struct pt_error *err)
 {
-	int64_t v, promised;
+	struct pt_bounds b;
 
 	memcpy(j->base, j->next, sizeof j->base);
 	j->base[PT_JOIN_STEP]--;	/* steps count from 1 */
-	for (int i = 0; i < N_BOUNDS; i++) {
-		if (head_number(pt_st_meta(&head->st, bounds[i]), bounds[i], &v, err) ||
-		    head_number(pt_st_build_get_meta(made, bounds[i]), bounds[i], &promised, err))
+	if (pt_bounds_read(&b, &head->st, err))
+		return err->status;
+	for (int i = 0; i < PT_BOUNDS; i++) {
+		const char *key = pt_bounds_key(i);
+		int64_t promised, v = *pt_bounds_at(&b, i);
+
+		if (pt_meta_int(pt_st_build_get_meta(made, key), key, 0, -1, &promised, err))
 			return err->status;
 		if (promised >= 0 && (v < 0 || v > promised))
 			return pt_error(err, PT_DATA, "a further segment has a larger %s than the %lld that was "
 					"promised: name all streams as operands, they are looked at first",
-					bounds[i], (long long)promised);
+					key, (long long)promised);
 	}
 	return 0;
 }
@@ -72,31 +51,33 @@ int pt_join_segment(struct pt_join *j, const struct pt_st_build *made, const str
 int pt_join_heads(struct pt_st_build *made, const struct pt_record *const *heads, int n, bool known,
 		  struct pt_error *err)
 {
-	int64_t v, most, total = 0;
+	struct pt_bounds all = PT_BOUNDS_NONE, b;
+	int64_t total = 0;
 
 	pt_head_inherit(made, heads[0]);
-	for (int k = 0; k < N_BOUNDS; k++) {
-		most = 0;
-		for (int i = 0; i < n && most >= 0; i++) {
-			if (head_number(pt_st_meta(&heads[i]->st, bounds[k]), bounds[k], &v, err))
-				return err->status;
-			most = v < 0 ? -1 : v > most ? v : most;
-		}
-		if (most < 0)
-			pt_st_build_drop_meta(made, bounds[k]);
-		else
-			put_number(made, bounds[k], most);
-	}
-	for (int i = 0; i < n && total >= 0; i++) {
-		if (head_number(pt_st_meta(&heads[i]->st, "total_steps"), "total_steps", &v, err))
+	for (int i = 0; i < n; i++) {
+		const struct pt_st *st = &heads[i]->st;
+		int64_t steps;
+
+		if (pt_bounds_read(&b, st, err) ||
+		    pt_meta_int(pt_st_meta(st, "total_steps"), "total_steps", 0, -1, &steps, err))
 			return err->status;
-		if (v < 0 || !known || __builtin_add_overflow(total, v, &total))
+		if (!i)
+			all = b;
+		/* What one of them does not promise, all together do not. */
+		for (int k = 0; k < PT_BOUNDS; k++) {
+			int64_t *most = pt_bounds_at(&all, k), v = *pt_bounds_at(&b, k);
+
+			*most = v < 0 || *most < 0 ? -1 : v > *most ? v : *most;
+		}
+		if (steps < 0 || !known || total < 0 || __builtin_add_overflow(total, steps, &total))
 			total = -1;
 	}
+	pt_bounds_build(&all, made);
 	if (total < 0)
 		pt_st_build_drop_meta(made, "total_steps");
 	else
-		put_number(made, "total_steps", total);
+		pt_st_build_meta_int(made, "total_steps", total);
 	return 0;
 }
 
@@ -176,7 +157,7 @@ static void add_meta(struct pt_join *j, struct pt_st_build *b, const struct pt_r
 		if (strcmp(rec->st.meta[i].key, "pts"))
 			pt_st_build_meta(b, rec->st.meta[i].key, rec->st.meta[i].value);
 	if (j->kind == PT_KIND_BATCH)
-		put_number(b, "step", step);
+		pt_st_build_meta_int(b, "step", step);
 }
 
 int pt_join_write(struct pt_join *j, struct pt_writer *w, const struct pt_record *rec, int64_t n,

@@ -98,26 +98,6 @@ int64_t pt_kind_count(enum pt_kind kind, const struct pt_st *st)
 		: pt_st_find(st, kinds[kind].table[0].name)->shape[0];
 }
 
-/* A decimal in the metadata; absent gives def. */
-static int meta_int(const struct pt_st *st, const char *key, int64_t min, int64_t def, int64_t *out,
-		    struct pt_error *err)
-{
-	const char *v = pt_st_meta(st, key);
-	char *end;
-
-	*out = def;
-	if (!v)
-		return 0;
-	/* strtoll takes more than decimal digits: spaces, signs. */
-	if (*v < '0' || *v > '9' || strlen(v) > 18)
-		return pt_error(err, PT_DATA, "%s is '%.40s', not a number", key, v);
-	*out = strtoll(v, &end, 10);
-	if (*end || *out < min)
-		return pt_error(err, PT_DATA, "%s is '%.40s', not a number of at least %lld", key, v,
-				(long long)min);
-	return 0;
-}
-
 int pt_kind_bounds(struct pt_kind_bounds *b, const struct pt_st *head, struct pt_error *err)
 {
 	const char *labels = pt_st_meta(head, "labels"), *task = pt_st_meta(head, "task");
@@ -126,7 +106,7 @@ int pt_kind_bounds(struct pt_kind_bounds *b, const struct pt_st *head, struct pt
 	cJSON *j;
 
 	memset(b, 0, sizeof *b);
-	if (meta_int(head, "vocab_size", 1, 0, &b->vocab_size, err))
+	if (pt_meta_int(pt_st_meta(head, "vocab_size"), "vocab_size", 1, 0, &b->vocab_size, err))
 		return err->status;
 	b->labels_are_ids = pt_task_vocab(pt_task_of_head(task));
 	if (!labels)
@@ -284,11 +264,20 @@ static int batch_meta(struct pt_examples *x, const struct pt_st *st, struct pt_e
 {
 	const char *w = pt_st_meta(st, "step_weight");
 
-	if (meta_int(st, "step", 1, -1, &x->step, err) || meta_int(st, "micro", 1, -1, &x->micro, err) ||
-	    meta_int(st, "micros", 1, -1, &x->micros, err) || meta_int(st, "epoch", 1, -1, &x->epoch, err) ||
-	    meta_int(st, "step_examples", 0, -1, &x->step_examples, err) ||
-	    meta_int(st, "step_tokens", 0, -1, &x->step_tokens, err))
-		return err->status;
+	const struct {
+		const char *key;
+		int64_t min, *to;
+	} number[] = {
+		{ "step", 1, &x->step }, { "micro", 1, &x->micro }, { "micros", 1, &x->micros }, { "epoch", 1, &x->epoch },
+		{ "step_examples", 0, &x->step_examples }, { "step_tokens", 0, &x->step_tokens },
+	};
+
+	for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
+		const char *key = number[i].key;
+
+		if (pt_meta_int(pt_st_meta(st, key), key, number[i].min, -1, number[i].to, err))
+			return err->status;
+	}
 	if (x->step < 0 || x->micro < 0 || x->micros < 0 || x->epoch < 0 || x->step_examples < 0 ||
 	    x->step_tokens < 0 || !w)
 		return pt_error(err, PT_DATA, "a micro-batch needs step, micro, micros, epoch, step_examples, "

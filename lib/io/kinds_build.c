@@ -22,14 +22,6 @@ static void put2(struct pt_st_build *b, const char *name, enum pt_dtype type, in
 		pt_st_build_tensor(b, name, type, 2, shape, data);
 }
 
-static void put_int(struct pt_st_build *b, const char *key, int64_t v)
-{
-	char text[32];
-
-	snprintf(text, sizeof text, "%lld", (long long)v);
-	pt_st_build_meta(b, key, text);
-}
-
 static void put_double(struct pt_st_build *b, const char *key, double v)
 {
 	struct pt_buf text = PT_BUF_INIT;
@@ -64,12 +56,12 @@ void pt_examples_build(const struct pt_examples *x, enum pt_kind kind, struct pt
 	put(b, "row", PT_I64, x->n, x->row);
 	if (!batch)
 		return;
-	put_int(b, "step", x->step);
-	put_int(b, "micro", x->micro);
-	put_int(b, "micros", x->micros);
-	put_int(b, "epoch", x->epoch);
-	put_int(b, "step_examples", x->step_examples);
-	put_int(b, "step_tokens", x->step_tokens);
+	pt_st_build_meta_int(b, "step", x->step);
+	pt_st_build_meta_int(b, "micro", x->micro);
+	pt_st_build_meta_int(b, "micros", x->micros);
+	pt_st_build_meta_int(b, "epoch", x->epoch);
+	pt_st_build_meta_int(b, "step_examples", x->step_examples);
+	pt_st_build_meta_int(b, "step_tokens", x->step_tokens);
 	put_double(b, "step_weight", x->step_weight);
 }
 

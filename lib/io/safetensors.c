@@ -136,6 +136,23 @@ const char *pt_st_meta(const struct pt_st *st, const char *key)
 	return NULL;
 }
 
+int pt_meta_int(const char *text, const char *key, int64_t min, int64_t def, int64_t *out, struct pt_error *err)
+{
+	char *end;
+
+	*out = def;
+	if (!text)
+		return 0;
+	/* strtoll takes more than decimal digits: spaces, signs. */
+	if (*text < '0' || *text > '9' || strlen(text) > 18)
+		return pt_error(err, PT_DATA, "%s is '%.40s', not a number", key, text);
+	*out = strtoll(text, &end, 10);
+	if (*end || *out < min)
+		return pt_error(err, PT_DATA, "%s is '%.40s', not a number of at least %lld", key, text,
+				(long long)min);
+	return 0;
+}
+
 void pt_st_shape_text(const struct pt_st_tensor *t, struct pt_buf *out)
 {
 	pt_buf_printf(out, "%s[", pt_dtype_name(t->dtype));

@@ -74,6 +74,8 @@ void pt_st_release(struct pt_st *st);
 
 const struct pt_st_tensor *pt_st_find(const struct pt_st *st, const char *name);
 const char *pt_st_meta(const struct pt_st *st, const char *key);	/* NULL: absent */
+/* A whole number in decimal digits, as the metadata has it under key; PT_DATA names it. text NULL: def. */
+int pt_meta_int(const char *text, const char *key, int64_t min, int64_t def, int64_t *out, struct pt_error *err);
 
 /* Appends "F32[2,3]". */
 void pt_st_shape_text(const struct pt_st_tensor *t, struct pt_buf *out);
@@ -99,6 +101,7 @@ void pt_st_build_init(struct pt_st_build *b);
 void pt_st_build_release(struct pt_st_build *b);
 void pt_st_build_clear(struct pt_st_build *b);		/* keeps the memory */
 void pt_st_build_meta(struct pt_st_build *b, const char *key, const char *value);
+void pt_st_build_meta_int(struct pt_st_build *b, const char *key, int64_t value);
 void pt_st_build_meta_first(struct pt_st_build *b, const char *key, const char *value);
 const char *pt_st_build_get_meta(const struct pt_st_build *b, const char *key);	/* NULL: absent */
 void pt_st_build_tensor(struct pt_st_build *b, const char *name, enum pt_dtype dtype, int ndim,

@@ -3,6 +3,7 @@
  * stbuild.c - the writer of safetensors files: equal tensors and metadata
  * give equal bytes (formats/safetensors.md, The writer).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,14 @@ static void add_pair(struct pt_st_build *b, const char *key, const char *value, 
 void pt_st_build_meta(struct pt_st_build *b, const char *key, const char *value)
 {
 	add_pair(b, key, value, false);
+}
+
+void pt_st_build_meta_int(struct pt_st_build *b, const char *key, int64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%lld", (long long)value);
+	add_pair(b, key, text, false);
 }
 
 void pt_st_build_meta_first(struct pt_st_build *b, const char *key, const char *value)

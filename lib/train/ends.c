@@ -17,19 +17,11 @@
 
 #define PT_FINISHED "finished"		/* in checkpoints/: the step at which the run ended */
 
-static int head_int(const struct pt_record *head, const char *key, int64_t *out, struct pt_error *err)
-{
-	const char *v = pt_st_meta(&head->st, key);
-
-	*out = 0;
-	if (v && pt_parse_int(v, 0, INT64_C(1) << 53, out, err))
-		return pt_error(err, PT_DATA, "%s is '%.40s' in the stream's HEAD", key, v);
-	return 0;
-}
-
 int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error *err)
 {
-	return head_int(head, "total_steps", total, err);
+	if (pt_meta_int(pt_st_meta(&head->st, "total_steps"), "total_steps", 0, 0, total, err))
+		return pt_error_prefix(err, "HEAD");
+	return 0;
 }
 
 int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error *err)
@@ -44,15 +36,13 @@ int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error
 	return 0;
 }
 
-int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err)
+int pt_loop_bounds(const struct pt_record *head, struct pt_bounds *b, struct pt_error *err)
 {
-	if (head_int(head, "max_tokens", &b->tokens, err) || head_int(head, "max_seqs", &b->seqs, err) ||
-	    head_int(head, "max_len", &b->len, err) ||
-	    head_int(head, "max_decoder_tokens", &b->decoder_tokens, err) ||
-	    head_int(head, "max_decoder_len", &b->decoder_len, err))
+	if (pt_bounds_read(b, &head->st, err))
 		return err->status;
-	if (!b->tokens || !b->seqs || !b->len)
-		*b = (struct pt_feed_bounds){ 0 };
+	if (b->tokens < 1 || b->seqs < 1 || b->len < 1)
+		*b = (struct pt_bounds){ 0 };
+	pt_bounds_raise(b, &(struct pt_bounds){ 0 });
 	return 0;
 }
 
@@ -229,7 +219,7 @@ static int open_eval(struct pt_loop *l, struct pt_reader **r, const struct pt_re
 }
 
 /* The evaluation's stream fits the training's; its bounds. */
-static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_error *err)
+static int check_eval(struct pt_loop *l, struct pt_bounds *b, struct pt_error *err)
 {
 	const struct pt_record *head;
 	struct pt_reader *r = NULL;
@@ -249,10 +239,10 @@ static int check_eval(struct pt_loop *l, struct pt_feed_bounds *b, struct pt_err
 	return status;
 }
 
-static int fit(struct pt_loop *l, const struct pt_feed_bounds *eval, struct pt_error *err)
+static int fit(struct pt_loop *l, const struct pt_bounds *eval, struct pt_error *err)
 {
-	struct pt_feed_bounds *b = &l->priv->bounds;
-	const struct pt_feed_bounds one = { 1, 1, 1, 1, 1 };
+	struct pt_bounds *b = &l->priv->bounds;
+	const struct pt_bounds one = { 1, 1, 1, 1, 1 };
 	int status;
 
 	if (pt_loop_bounds(l->head, b, err))
@@ -269,7 +259,7 @@ static int fit(struct pt_loop *l, const struct pt_feed_bounds *eval, struct pt_e
 int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_step *s, struct pt_reader *r,
 		 struct pt_error *err)
 {
-	struct pt_feed_bounds eval = { 0 };
+	struct pt_bounds eval = { 0 };
 
 	memset(l, 0, sizeof *l);
 	l->o = *o;

@@ -267,7 +267,7 @@ static void plan_rows(int32_t *cu, struct pt_rows *rows, int64_t len)
 	}
 }
 
-int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err)
+int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_bounds *b, struct pt_error *err)
 {
 	int64_t seqs = b->seqs < 1 ? 1 : b->seqs;
 	int status;

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "io/bounds.h"
 #include "io/kinds.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -32,17 +33,6 @@ struct pt_feed_options {
 	int32_t decoder_start;		/* of PT_TASK_SEQ2SEQ_LM: the first token that a decoder reads */
 	uint64_t seed;			/* of dropout */
 };
-
-/* Shapes without contents: what memory is planned for. */
-struct pt_feed_bounds {
-	int64_t tokens, seqs, len;	/* of a micro-batch; of its longest sequence */
-	int64_t decoder_tokens, decoder_len;	/* the same of what a decoder reads; 0: nothing */
-};
-
-struct pt_feed_bounds pt_feed_bounds_of(const struct pt_examples *x);
-void pt_feed_bounds_raise(struct pt_feed_bounds *b, const struct pt_feed_bounds *to);
-/* Whether b is within bounds. */
-bool pt_feed_bounds_hold(const struct pt_feed_bounds *bounds, const struct pt_feed_bounds *b);
 
 /* Targets that are places: rows of pairs of examples, or the tokens of spans. */
 struct pt_feed_pairs {
@@ -92,7 +82,7 @@ int pt_feed_fill(struct pt_feed *f, struct pt_run *run, const struct pt_examples
 const struct pt_rows *pt_feed_target_rows(const struct pt_feed *f);
 
 /* The largest micro-batch within bounds, without contents (run is on a plan device). */
-int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_feed_bounds *b, struct pt_error *err);
+int pt_feed_plan(struct pt_feed *f, struct pt_run *run, const struct pt_bounds *b, struct pt_error *err);
 
 /* Key of an example's random numbers: a function of these alone. */
 uint64_t pt_feed_key(uint64_t seed, int64_t epoch, int64_t index, int32_t draw);

@@ -8,22 +8,14 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
 #include "train/eval.h"
 #include "train/guard.h"
 #include "train/loop_priv.h"
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool stop_asked(struct pt_loop *l)
 {
@@ -50,7 +42,7 @@ static int save(struct pt_loop *l, struct pt_error *err)
 	if (status)
 		return pt_error_prefix(err, "saving step %lld", (long long)l->at.step);
 	l->saved = l->at.step;
-	p->saved_at = now();
+	p->saved_at = pt_now();
 	pt_log(PT_FACT, "saved step %lld", (long long)l->at.step);
 	return 0;
 }
@@ -147,11 +139,11 @@ static int skip(struct pt_loop *l, struct pt_error *err)
 /* A micro-batch larger than promised or planned. */
 static int make_room(struct pt_loop *l, const struct pt_examples *x, struct pt_error *err)
 {
-	const struct pt_feed_bounds b = pt_feed_bounds_of(x), *promised = &l->priv->bounds;
+	const struct pt_bounds b = pt_bounds_of(x), *promised = &l->priv->bounds;
 
-	if (pt_feed_bounds_hold(&l->s->train, &b))
+	if (pt_bounds_hold(&l->s->train, &b))
 		return 0;
-	if (promised->tokens && !pt_feed_bounds_hold(promised, &b))
+	if (promised->tokens && !pt_bounds_hold(promised, &b))
 		return pt_error(err, PT_DATA, "a micro-batch of %lld tokens in %lld sequences is beyond the bounds in the stream's HEAD",
 				(long long)x->tokens, (long long)x->n);
 	if (pt_step_fit(l->s, &b, NULL, l->o.limit, err))
@@ -189,7 +181,7 @@ static int one_step(struct pt_loop *l, bool *end, struct pt_error *err)
 	struct pt_metric m = { .step = l->at.step + 1 };
 	const struct pt_record *rec;
 	const struct pt_param *bad;
-	double start = now();
+	double start = pt_now();
 	struct pt_examples x;
 	uint64_t digest;
 	int status;
@@ -227,7 +219,7 @@ static int one_step(struct pt_loop *l, bool *end, struct pt_error *err)
 	m.router = l->s->router;
 	m.tokens = l->s->tokens;
 	m.examples = l->s->examples;
-	m.seconds = now() - start;
+	m.seconds = pt_now() - start;
 	if (pt_history_add(&l->h, &m, err))
 		return err->status;
 	l->s->torn = false;
@@ -261,7 +253,7 @@ static int after_step(struct pt_loop *l, struct pt_error *err)
 	if (o->metric && o->metric(o->arg, &l->h, l->h.n - 1, false, err))
 		return err->status;
 	due = best || (o->save_steps && l->at.step % o->save_steps == 0) ||
-	      (o->save_seconds > 0 && now() - l->priv->saved_at >= o->save_seconds);
+	      (o->save_seconds > 0 && pt_now() - l->priv->saved_at >= o->save_seconds);
 	return due ? save(l, err) : 0;
 }
 
@@ -322,7 +314,7 @@ int pt_loop_run(struct pt_loop *l, struct pt_error *err)
 	for (size_t i = 0; i < told && l->o.metric; i++)
 		if (l->o.metric(l->o.arg, &l->h, i, true, err))
 			return err->status;
-	l->priv->saved_at = now();
+	l->priv->saved_at = pt_now();
 	if (skip(l, err) || (told < l->h.n && after_step(l, err)) || train(l, err) || finish(l, err))
 		return save_after(l, err);
 	return 0;

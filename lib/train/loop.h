@@ -60,7 +60,7 @@ int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error 
 /* PT_DATA naming the stream where its HEAD says that there is no step in it. */
 int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error *err);
 /* Bounds of a batch stream; zeros where the HEAD has none. */
-int pt_loop_bounds(const struct pt_record *head, struct pt_feed_bounds *b, struct pt_error *err);
+int pt_loop_bounds(const struct pt_record *head, struct pt_bounds *b, struct pt_error *err);
 
 /*
  * Create the output directory and hold a lock in it, to be closed by pt_lock_close(). PT_USAGE: it has an adapter

@@ -16,7 +16,7 @@
 #define PT_GRADIENTS_BY 3
 
 struct pt_priv_loop {
-	struct pt_feed_bounds bounds;		/* of the stream's HEAD; zeros: none */
+	struct pt_bounds bounds;		/* of the stream's HEAD; zeros: none */
 	struct pt_kept kept;
 	struct pt_evaluator eval;
 	bool evaluates;

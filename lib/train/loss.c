@@ -35,7 +35,7 @@ int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_erro
 	return pt_backward(run, l->value, l->seed, err);
 }
 
-int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_feed_bounds *b,
+int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_bounds *b,
 		 bool train, bool bf16, size_t *bytes, struct pt_error *err)
 {
 	struct pt_run run;

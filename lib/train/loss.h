@@ -35,7 +35,7 @@ int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed
  * Bytes of the arena that micro-batches within these bounds need: forward,
  * with backward where train is set, run on a plan device.
  */
-int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_feed_bounds *b,
+int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_bounds *b,
 		 bool train, bool bf16, size_t *bytes, struct pt_error *err);
 
 /* Backward into the gradients of what trains: the sum over rows of weight times loss, and the routers' loss. */

@@ -25,7 +25,7 @@ struct pt_objective {
 	/* Targets of x: f->rows of them, in arrays that pt_feed_room() made; the packing is there already. */
 	int (*fill)(struct pt_feed *f, const struct pt_examples *x, struct pt_error *err);
 	/* The most targets that a micro-batch of so many sequences within b has, without contents. */
-	int (*plan)(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err);
+	int (*plan)(struct pt_feed *f, const struct pt_bounds *b, int64_t seqs, struct pt_error *err);
 	/* What the loss reads beside weights; optional. Not without targets. */
 	void (*upload)(struct pt_feed *f, struct pt_run *run);
 	/* The example in the micro-batch whose weight and name target i has. */

@@ -54,7 +54,7 @@ static int fill_numbers(struct pt_feed *f, const struct pt_examples *x, struct p
 	return 0;
 }
 
-static int plan(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err)
+static int plan(struct pt_feed *f, const struct pt_bounds *b, int64_t seqs, struct pt_error *err)
 {
 	(void)b;
 	f->rows = seqs;

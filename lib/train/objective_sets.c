@@ -101,7 +101,7 @@ static int fill(struct pt_feed *f, const struct pt_examples *x, struct pt_error 
 }
 
 /* The most products that so many texts can have: half of them anchors, all others candidates. */
-static int plan(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err)
+static int plan(struct pt_feed *f, const struct pt_bounds *b, int64_t seqs, struct pt_error *err)
 {
 	struct pt_feed_pairs *p = &f->pairs;
 

@@ -35,7 +35,7 @@ static int fill(struct pt_feed *f, const struct pt_examples *x, struct pt_error 
 	return 0;
 }
 
-static int plan(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err)
+static int plan(struct pt_feed *f, const struct pt_bounds *b, int64_t seqs, struct pt_error *err)
 {
 	(void)b;
 	f->rows = seqs;

@@ -51,7 +51,7 @@ static int fill(struct pt_feed *f, const struct pt_examples *x, struct pt_error 
 }
 
 /* First tokens of a causal model are no targets, and there are at least so many sequences. */
-static int64_t most(const struct pt_feed *f, const struct pt_feed_bounds *b)
+static int64_t most(const struct pt_feed *f, const struct pt_bounds *b)
 {
 	if (pt_task_decoder(f->o.task))
 		return b->decoder_tokens;
@@ -60,7 +60,7 @@ static int64_t most(const struct pt_feed *f, const struct pt_feed_bounds *b)
 	return b->tokens;
 }
 
-static int plan(struct pt_feed *f, const struct pt_feed_bounds *b, int64_t seqs, struct pt_error *err)
+static int plan(struct pt_feed *f, const struct pt_bounds *b, int64_t seqs, struct pt_error *err)
 {
 	(void)seqs;
 	f->rows = most(f, b);

@@ -29,7 +29,7 @@ static int plan_method(struct pt_step *s, size_t *bytes, struct pt_error *err)
 	return status;
 }
 
-int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
+int pt_step_plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_t *bytes,
 		 struct pt_error *err)
 {
 	size_t more;
@@ -43,7 +43,7 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
 }
 
 /* The first blocks are the ones: their backward is last, when what the others kept is gone. */
-int pt_step_recompute(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, size_t *bytes,
+int pt_step_recompute(struct pt_step *s, const struct pt_bounds *b, size_t room, size_t *bytes,
 		      struct pt_error *err)
 {
 	int lo = s->model->recompute, hi = s->recompute_max;
@@ -77,25 +77,25 @@ size_t pt_step_state_bytes(const struct pt_step *s)
 	return (size_t)pt_params_count(s->opt.params) * 4 * sizeof(float);
 }
 
-static struct pt_feed_bounds of_tokens(const struct pt_feed_bounds *b, int64_t tokens)
+static struct pt_bounds of_tokens(const struct pt_bounds *b, int64_t tokens)
 {
 	int64_t len = b->len < tokens ? b->len : tokens;
 	double share = b->tokens > 0 ? (double)b->decoder_tokens / (double)b->tokens : 0;
-	struct pt_feed_bounds t = { .tokens = tokens, .seqs = len > 0 ? (tokens + len - 1) / len : 1, .len = len,
+	struct pt_bounds t = { .tokens = tokens, .seqs = len > 0 ? (tokens + len - 1) / len : 1, .len = len,
 				    .decoder_tokens = (int64_t)ceil(share * (double)tokens) };
 
 	t.decoder_len = b->decoder_len < t.decoder_tokens ? b->decoder_len : t.decoder_tokens;
 	return t;
 }
 
-int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,
+int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, int64_t *tokens,
 		    struct pt_error *err)
 {
 	int64_t lo = 0, hi = 1;
 	size_t bytes;
 
 	for (;;) {
-		struct pt_feed_bounds try = of_tokens(b, hi);
+		struct pt_bounds try = of_tokens(b, hi);
 
 		if (pt_step_plan(s, &try, true, &bytes, err))
 			return err->status;
@@ -107,7 +107,7 @@ int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t li
 	/* To one part in 64: nobody sets a batch size finer. */
 	while (hi - lo > 1 && (hi - lo) * 64 > lo) {
 		int64_t mid = lo + (hi - lo) / 2;
-		struct pt_feed_bounds try = of_tokens(b, mid);
+		struct pt_bounds try = of_tokens(b, mid);
 
 		if (pt_step_plan(s, &try, true, &bytes, err))
 			return err->status;
@@ -120,7 +120,7 @@ int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t li
 	return 0;
 }
 
-static int too_large(struct pt_step *s, const struct pt_feed_bounds *b, size_t need, size_t limit,
+static int too_large(struct pt_step *s, const struct pt_bounds *b, size_t need, size_t limit,
 		     struct pt_error *err)
 {
 	int64_t tokens = 0;
@@ -132,16 +132,16 @@ static int too_large(struct pt_step *s, const struct pt_feed_bounds *b, size_t n
 			limit, (long long)tokens, s->model->recompute ? "" : ", or --recompute");
 }
 
-int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
+int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
 		size_t limit, struct pt_error *err)
 {
-	struct pt_feed_bounds t = s->train, e = s->eval;
+	struct pt_bounds t = s->train, e = s->eval;
 	size_t bytes, more = 0, room = SIZE_MAX;
 	int was = s->model->recompute;
 
-	pt_feed_bounds_raise(&t, train);
+	pt_bounds_raise(&t, train);
 	if (eval)
-		pt_feed_bounds_raise(&e, eval);
+		pt_bounds_raise(&e, eval);
 	if (limit) {
 		size_t state = pt_step_state_bytes(s);
 

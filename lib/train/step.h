@@ -23,7 +23,7 @@ struct pt_step {
 	struct pt_run run;		/* its arena is made by pt_step_fit() */
 	struct pt_optimizer opt;
 	struct pt_feed feed;
-	struct pt_feed_bounds train, eval;	/* shapes that the arena holds */
+	struct pt_bounds train, eval;	/* shapes that the arena holds */
 	bool bf16;
 	int recompute_max;		/* so many blocks pt_step_fit() may have computed again, where it needs them */
 
@@ -45,7 +45,7 @@ int pt_step_init(struct pt_step *s, struct pt_model *model, struct pt_adapter *a
 void pt_step_release(struct pt_step *s);
 
 /* Bytes of the arena for micro-batches within b: with backward, or evaluation alone. */
-int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, size_t *bytes,
+int pt_step_plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_t *bytes,
 		 struct pt_error *err);
 
 /*
@@ -53,7 +53,7 @@ int pt_step_plan(struct pt_step *s, const struct pt_feed_bounds *b, bool train, 
  * in backward as keep them within room: model->recompute rises from what it
  * is, at most to recompute_max, where more than room stays more.
  */
-int pt_step_recompute(struct pt_step *s, const struct pt_feed_bounds *b, size_t room, size_t *bytes,
+int pt_step_recompute(struct pt_step *s, const struct pt_bounds *b, size_t room, size_t *bytes,
 		      struct pt_error *err);
 
 /*
@@ -62,11 +62,11 @@ int pt_step_recompute(struct pt_step *s, const struct pt_feed_bounds *b, size_t 
  * where that takes it. PT_USAGE when more are needed, with the bytes and the
  * largest micro-batch that fits.
  */
-int pt_step_fit(struct pt_step *s, const struct pt_feed_bounds *train, const struct pt_feed_bounds *eval,
+int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
 		size_t limit, struct pt_error *err);
 
 /* Tokens of the largest micro-batch of sequences of b->len whose arena is within limit; 0: none. */
-int pt_step_largest(struct pt_step *s, const struct pt_feed_bounds *b, size_t limit, int64_t *tokens,
+int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, int64_t *tokens,
 		    struct pt_error *err);
 
 /* Bytes that the trained tensors take: values, gradients, moments. */

@@ -10,13 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/bounds.h"
 #include "io/kinds.h"
 #include "io/stream.h"
 #include "tool.h"
 
 static const char *output = "-", *task = "lm", *vocab = "100", *tokenizer = "0123456789abcdef", *options = "";
 static const char *extra;
-static int64_t count = 12, per = 5, first, wait_ms, total, length = 7, fail_after = -1, nan_at = -1;
+static int64_t count = 12, per = 5, first, wait_ms, total, promise, length = 7, fail_after = -1, nan_at = -1;
 static bool zstd, repeat, slower;
 
 static const struct pt_opt opts[] = {
@@ -27,6 +28,7 @@ static const struct pt_opt opts[] = {
 	  .help = "longest example" },
 	{ .name = "wait", .type = PT_OPT_INT, .arg = "MS", .value = &wait_ms, .max = 1e6, .help = "before each record" },
 	{ .name = "total", .type = PT_OPT_INT, .arg = "N", .value = &total, .max = 1e6, .help = "total_steps of HEAD" },
+	{ .name = "promise", .type = PT_OPT_INT, .arg = "N", .value = &promise, .max = 4096, .help = "max_len of HEAD" },
 	{ .name = "fail-after", .type = PT_OPT_INT, .arg = "N", .value = &fail_after, .max = 1e6,
 	  .help = "FAIL after N records" },
 	{ .name = "nan-at", .type = PT_OPT_INT, .arg = "N", .value = &nan_at, .max = 1e6, .help = "a NaN in a bare file" },
@@ -174,7 +176,6 @@ static int put(const char *kind, struct pt_writer *w, int64_t from, int64_t n, s
 static int head(const char *kind, struct pt_writer *w, struct pt_error *err)
 {
 	struct pt_st_build b;
-	char number[32];
 	int status;
 
 	pt_st_build_init(&b);
@@ -185,18 +186,10 @@ static int head(const char *kind, struct pt_writer *w, struct pt_error *err)
 	}
 	if (!strcmp(task, "class") || !strcmp(kind, "predictions"))
 		pt_st_build_meta(&b, "labels", "[\"bad\",\"fair\",\"good\"]");
-	if (!strcmp(kind, "batch")) {
-		snprintf(number, sizeof number, "%lld", (long long)(per * length));
-		pt_st_build_meta(&b, "max_tokens", number);
-		snprintf(number, sizeof number, "%lld", (long long)per);
-		pt_st_build_meta(&b, "max_seqs", number);
-		snprintf(number, sizeof number, "%lld", (long long)length);
-		pt_st_build_meta(&b, "max_len", number);
-	}
-	if (total) {
-		snprintf(number, sizeof number, "%lld", (long long)total);
-		pt_st_build_meta(&b, "total_steps", number);
-	}
+	if (!strcmp(kind, "batch"))
+		pt_bounds_build(&(struct pt_bounds){ per * length, per, promise ? promise : length, -1, -1 }, &b);
+	if (total)
+		pt_st_build_meta_int(&b, "total_steps", total);
 	if (extra)
 		pt_st_build_meta(&b, "extra", extra);
 	status = pt_writer_head(w, &b, NULL, 0, options, err);

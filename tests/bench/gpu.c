@@ -208,7 +208,7 @@ int main(int argc, char **argv)
 	struct pt_model_options mo = { .task = PT_TASK_CAUSAL_LM };
 	struct pt_feed_options fo = { .task = PT_TASK_CAUSAL_LM };
 	struct pt_adamw adamw = { .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1 };
-	struct pt_feed_bounds b = { 0 };
+	struct pt_bounds b = { 0 };
 	const struct pt_param *bad;
 	struct pt_device *dev, *plan;
 	struct pt_modeldir dir;

@@ -125,7 +125,7 @@ static void stepper_open(struct pt_step *s, struct lfix *l, struct pt_device **p
 		.decay = golden_number(h, "decay"), .clip = golden_number(h, "clip"),
 	};
 	struct pt_feed_options feed = { .task = PT_TASK_CAUSAL_LM };
-	struct pt_feed_bounds b = { .tokens = l->x.in.rows.n, .seqs = l->x.in.rows.batch, .len = l->x.in.rows.max_len };
+	struct pt_bounds b = { .tokens = l->x.in.rows.n, .seqs = l->x.in.rows.batch, .len = l->x.in.rows.max_len };
 	struct pt_error *err = &l->x.f.err;
 
 	l->x.m->router_loss = pt_model_router_factor(l->x.m);

@@ -76,7 +76,7 @@ static void decoder(void **state)
 	static const int32_t dids[5] = { 40, 41, 50, 51, 52 }, dlabels[5] = { 40, -100, 50, -100, 52 };
 	static const int32_t read[5] = { 7, 40, 7, 50, 51 };
 	struct pt_feed_options o = { .task = PT_TASK_SEQ2SEQ_LM, .decoder_start = 7, .seed = 1 };
-	struct pt_feed_bounds b, less;
+	struct pt_bounds b, less;
 	struct pt_examples x = three();
 	struct pt_feed f;
 
@@ -114,15 +114,15 @@ static void decoder(void **state)
 	assert_true(f.label[1] == 50 && f.seq[1] == 2 && f.at[1] == 0 && f.label[2] == 52 && f.at[2] == 2);
 	assert_memory_equal(f.in.host_decoder_ids, read, sizeof read);
 
-	b = pt_feed_bounds_of(&x);
+	b = pt_bounds_of(&x);
 	assert_true(b.tokens == 8 && b.seqs == 3 && b.len == 4 && b.decoder_tokens == 5 && b.decoder_len == 3);
 	less = b;
-	assert_true(pt_feed_bounds_hold(&less, &b));
+	assert_true(pt_bounds_hold(&less, &b));
 	less.decoder_len--;
-	assert_false(pt_feed_bounds_hold(&less, &b));
+	assert_false(pt_bounds_hold(&less, &b));
 	less.decoder_tokens--;
-	pt_feed_bounds_raise(&less, &b);
-	assert_true(pt_feed_bounds_hold(&less, &b) && pt_feed_bounds_hold(&b, &less));
+	pt_bounds_raise(&less, &b);
+	assert_true(pt_bounds_hold(&less, &b) && pt_bounds_hold(&b, &less));
 	/* Fewer decoder tokens than sequences: the last ones are empty. */
 	b.decoder_tokens = 2;
 	pt_run_reset(&run);

@@ -27,7 +27,7 @@ static float *gradients(struct tfix *x)
 
 static void fit(struct tfix *x, const struct tbatch *b)
 {
-	struct pt_feed_bounds f = { .tokens = b->x.tokens, .seqs = b->x.n, .len = 64 };
+	struct pt_bounds f = { .tokens = b->x.tokens, .seqs = b->x.n, .len = 64 };
 
 	assert_ok(pt_step_fit(&x->s, &f, NULL, 0, &err), &err);
 }
@@ -88,7 +88,7 @@ static void plan_is_exact(void **state)
 		b.x.tokens = 63;
 		for (int t = 0; t < 63; t++)
 			b.labels[t] = b.ids[t] = t;
-		assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ .tokens = 63, .seqs = 3, .len = 21 }, true, &bytes, &err), &err);
+		assert_ok(pt_step_plan(&x.s, &(struct pt_bounds){ .tokens = 63, .seqs = 3, .len = 21 }, true, &bytes, &err), &err);
 		fit(&x, &b);
 		assert_ok(pt_step_clear(&x.s, &err), &err);
 		assert_ok(pt_step_micro(&x.s, &b.x, &err), &err);
@@ -102,7 +102,7 @@ static void plan_is_exact(void **state)
 
 static void too_large(void **state)
 {
-	struct pt_feed_bounds b = { .tokens = 4096, .seqs = 64, .len = 64 };
+	struct pt_bounds b = { .tokens = 4096, .seqs = 64, .len = 64 };
 	int64_t most;
 	size_t bytes;
 	struct tfix x;
@@ -112,7 +112,7 @@ static void too_large(void **state)
 	assert_fails(pt_step_fit(&x.s, &b, NULL, 1 << 20, &err), PT_USAGE, "tokens fit", &err);
 	assert_ok(pt_step_largest(&x.s, &b, 1 << 20, &most, &err), &err);
 	assert_true(most > 0 && most < 4096);
-	assert_ok(pt_step_plan(&x.s, &(struct pt_feed_bounds){ .tokens = most, .seqs = (most + 63) / 64, .len = 64 }, true, &bytes, &err), &err);
+	assert_ok(pt_step_plan(&x.s, &(struct pt_bounds){ .tokens = most, .seqs = (most + 63) / 64, .len = 64 }, true, &bytes, &err), &err);
 	assert_true(bytes <= 1 << 20 && bytes > (1 << 20) * 9 / 10);
 	tfix_close(&x);
 }
@@ -120,7 +120,7 @@ static void too_large(void **state)
 /* Where memory is short, as few blocks as that takes are computed again: to the same loss and gradients. */
 static void recompute_to_fit(void **state)
 {
-	struct pt_feed_bounds bounds = { .tokens = 63, .seqs = 3, .len = 21 };
+	struct pt_bounds bounds = { .tokens = 63, .seqs = 3, .len = 21 };
 	size_t need[8] = { 0 };
 	float *want = NULL;
 	double loss = 0;
@@ -144,7 +144,7 @@ static void recompute_to_fit(void **state)
 
 		x.m->recompute = 0;
 		x.s.recompute_max = n;
-		x.s.train = (struct pt_feed_bounds){ 0 };
+		x.s.train = (struct pt_bounds){ 0 };
 		assert_ok(pt_step_fit(&x.s, &bounds, NULL, state_bytes + need[k], &err), &err);
 		assert_int_equal(x.m->recompute, k);
 		assert_ok(pt_step_clear(&x.s, &err), &err);
@@ -192,7 +192,7 @@ static void not_finite(void **state)
 	(void)state;
 	tstream_write(in_dir("b.pts"), 1, 2, 3, 20, 1);
 	tfix_open(&x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
-	assert_ok(pt_step_fit(&x.s, &(struct pt_feed_bounds){ .tokens = 60, .seqs = 3, .len = 20 }, NULL, 0, &err), &err);
+	assert_ok(pt_step_fit(&x.s, &(struct pt_bounds){ .tokens = 60, .seqs = 3, .len = 20 }, NULL, 0, &err), &err);
 	set(&x, x.a->params.item[1], NAN);
 	assert_ok(pt_reader_open(&r, (const char *const[]){ in_dir("b.pts") }, 1, "batch", 0, &err), &err);
 	assert_ok(pt_reader_head(r, &head, &err), &err);
