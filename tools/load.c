@@ -199,7 +199,7 @@ int load_find(struct load *l, const struct load_options *o, struct pt_error *err
 
 int load_found(struct load *l, const struct load_options *o, struct pt_error *err)
 {
-	struct pt_model_options mo = { .head_may_lack = o->adapter != NULL };
+	struct pt_model_options mo = { .head_may_lack = o->adapter != NULL, .defer = true };
 	const struct pt_modeldir *dir = l->info.full ? &l->full : &l->base;
 
 	if (find_task(l, o, err))

@@ -35,7 +35,7 @@ static int fit(struct observe *o, const struct pt_bounds *b, struct pt_error *er
 	size_t bytes;
 
 	pt_bounds_raise(&o->bounds, b);
-	if (pt_loss_plan(o->plan, o->model, &o->feed, &o->bounds, false, false, &bytes, err))
+	if (pt_loss_plan(o->plan, o->model, &o->feed, &o->bounds, false, false, &bytes, NULL, err))
 		return err->status;
 	if (o->ready)
 		pt_run_release(&o->run);

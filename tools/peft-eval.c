@@ -70,13 +70,14 @@ static int fit(struct job *j, const struct pt_bounds *b, struct pt_error *err)
 	size_t bytes;
 
 	pt_bounds_raise(&j->bounds, b);
-	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &j->bounds, false, j->bf16, &bytes, err))
+	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &j->bounds, false, j->bf16, &bytes, NULL, err))
 		return err->status;
 	if (j->ready)
 		pt_run_release(&j->run);
 	j->ready = false;
 	/* First fit may place a smaller micro-batch a little worse. */
-	if (pt_run_init(&j->run, j->l.dev, bytes + bytes / 16 + 4096, err))
+	bytes += bytes / 16 + 4096;
+	if (pt_model_place_beside(j->l.model, bytes, err) || pt_run_init(&j->run, j->l.dev, bytes, err))
 		return err->status;
 	j->ready = true;
 	pt_run_compute(&j->run, j->bf16);

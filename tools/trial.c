@@ -58,8 +58,9 @@ static int largest(struct pt_step *s, const struct pt_bounds *b, size_t room, st
 int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total, size_t limit,
 	       struct pt_error *err)
 {
-	size_t state = pt_step_state_bytes(s), arena, room = limit > state ? limit - state : 0;
-	int asked = s->model->recompute;
+	size_t state = pt_step_state_bytes(s), room = limit > state ? limit - state : 0;
+	int asked = s->model->recompute, blocks = pt_model_blocks(s->model);
+	struct pt_step_room r;
 	struct pt_bounds b;
 	char note[200];
 
@@ -67,20 +68,30 @@ int trial_plan(struct pt_step *s, const struct pt_record *head, const struct loa
 		return err->status;
 	if (!b.tokens)
 		return pt_error(err, PT_USAGE, "the stream's HEAD has no bounds to plan with");
-	if (pt_step_recompute(s, &b, room, &arena, err))
+	if (pt_step_choose(s, &b, NULL, room, &r, err))
 		return err->status;
-	line("weights, mapped", mapped(l->info.full ? &l->full : &l->base), "shared by all processes");
+	if (s->dev->copies) {
+		snprintf(note, sizeof note, "on %s, %d of %d layers in turns", s->dev->name, r.turns, blocks);
+		line("weights", r.weights, note);
+	} else {
+		line("weights, mapped", mapped(l->info.full ? &l->full : &l->base), "shared by all processes");
+	}
 	snprintf(note, sizeof note, "%lld values with gradient and moments",
 		 (long long)pt_params_count(s->opt.params));
 	line("trained tensors", state, note);
 	snprintf(note, sizeof note, "micro-batches of %lld tokens, %lld sequences, %lld tokens a sequence",
 		 (long long)b.tokens, (long long)b.seqs, (long long)b.len);
-	line("step", arena, note);
-	snprintf(note, sizeof note, "the step %s, %d of %d layers computed again", arena > room ? "does not fit" : "fits",
-		 s->model->recompute, pt_model_blocks(s->model));
+	line("step", r.train, note);
+	if (r.away) {
+		snprintf(note, sizeof note, "pinned, inputs of %d of %d layers", r.away, blocks);
+		line("host", r.host, note);
+	}
+	snprintf(note, sizeof note, "the step %s, %d of %d layers computed again",
+		 pt_step_room_bytes(&r) > room ? "does not fit" : "fits", r.recompute, blocks);
 	line("memory", limit, note);
 	s->model->recompute = asked;
-	if (largest(s, &b, room, err))
+	s->model->away = 0;
+	if (largest(s, &b, room > r.weights ? room - r.weights : 0, err))
 		return err->status;
 	return plan_method(l, total, err) ? err->status : tool_finish(err);
 }

@@ -17,7 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 4
+#define PT_DEVICE_ABI 5
 
 struct pt_kernels;
 
@@ -27,6 +27,7 @@ struct pt_device {
 	bool plan;			/* kernels do nothing, contents are undefined */
 	bool bf16;			/* has products of bf16 */
 	bool bf16_act;			/* activations are bf16 where bf16 is the compute type */
+	bool copies;			/* kernels read memory of alloc() alone: mapped weights are copied (parts.h) */
 	const struct pt_kernels *k;
 	size_t used, peak;		/* bytes of alloc() */
 	void *self;
@@ -34,13 +35,6 @@ struct pt_device {
 	/* Memory of at least n bytes, 256-aligned; PT_DEVICE or PT_FAIL with the bytes when there is none. */
 	int (*alloc)(struct pt_device *dev, size_t n, void **out, struct pt_error *err);
 	void (*free)(struct pt_device *dev, void *p, size_t n);
-	/*
-	 * Mapped read-only host bytes (weights) made usable by kernels: on the CPU the address itself, else a
-	 * copy, which used does not count. unplace() ends that.
-	 */
-	int (*place)(struct pt_device *dev, const void *host, size_t n, const void **out,
-		     struct pt_error *err);
-	void (*unplace)(struct pt_device *dev, const void *placed, size_t n);
 	/* Bytes that alloc() can hand out in all: on the CPU the limit of this process. */
 	size_t (*memory)(struct pt_device *dev);
 	/*
@@ -51,6 +45,18 @@ struct pt_device {
 	/* Waits for the kernels before it. */
 	int (*download)(struct pt_device *dev, void *host, const void *src, size_t n,
 			struct pt_error *err);
+	/* Host memory that the two below copy from and to; PT_DEVICE or PT_FAIL with the bytes when there is none. */
+	int (*pin)(struct pt_device *dev, size_t n, void **out, struct pt_error *err);
+	void (*unpin)(struct pt_device *dev, void *p, size_t n);
+	/*
+	 * Copies beside the kernels, one after the other in the order of the calls, each behind the kernels called
+	 * before it. Kernels called after wait() find it done; until then nobody touches either side.
+	 */
+	int (*fetch)(struct pt_device *dev, void *dst, const void *pinned, size_t n, uint64_t *ticket,
+		     struct pt_error *err);
+	int (*store)(struct pt_device *dev, void *pinned, const void *src, size_t n, uint64_t *ticket,
+		     struct pt_error *err);
+	int (*wait)(struct pt_device *dev, uint64_t ticket, struct pt_error *err);
 	void (*close)(struct pt_device *dev);
 };
 

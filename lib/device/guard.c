@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * guard.c - the CPU with device memory that nobody can touch outside kernels,
- * upload and download: whoever dereferences it dies at once. For tests: what
- * runs on it runs on a GPU, as far as memory goes.
+ * upload and download: whoever dereferences it dies at once. Weights are
+ * copied, and copies beside the kernels are done as late as they may be: at
+ * the wait for them; until then what is fetched is NaN. For tests: what runs
+ * on it runs on a GPU, as far as memory goes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +22,18 @@ struct block {
 	size_t at, size;		/* whole pages in the room, one of them behind the block */
 };
 
+/* A copy that was asked for. */
+struct copy {
+	void *dst;
+	const void *src;
+	size_t n;
+};
+
 struct guard {
 	struct pt_wrap wrap;		/* the CPU */
+	struct copy *copy;		/* [copies - done] */
+	size_t cap_copies;
+	uint64_t copies, done;		/* asked for, and carried out */
 	char *room;
 	struct block *block;		/* by address */
 	size_t n, cap, page;
@@ -79,10 +91,79 @@ static int guard_alloc(struct pt_device *dev, size_t n, void **out, struct pt_er
 	return 0;
 }
 
+static int guard_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
+{
+	int status = protect(dev, PROT_READ | PROT_WRITE, err);
+
+	if (!status && n)
+		memcpy(dst, src, n);
+	return protect(dev, PROT_NONE, err) ? err->status : status;
+}
+
+/* All up to a ticket, in their order. */
+static int guard_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *err)
+{
+	struct guard *g = dev->self;
+	size_t n = ticket > g->done ? (size_t)(ticket - g->done) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (guard_move(dev, g->copy[i].dst, g->copy[i].src, g->copy[i].n, err))
+			return err->status;
+	memmove(g->copy, g->copy + n, (size_t)(g->copies - g->done - n) * sizeof *g->copy);
+	g->done += n;
+	return 0;
+}
+
+static int ask(struct pt_device *dev, void *dst, const void *src, size_t n, uint64_t *ticket, struct pt_error *err)
+{
+	struct guard *g = dev->self;
+	size_t k = (size_t)(g->copies - g->done);
+
+	if (pt_grow(&g->copy, &g->cap_copies, k + 1, sizeof *g->copy, err))
+		return err->status;
+	g->copy[k] = (struct copy){ dst, src, n };
+	*ticket = ++g->copies;
+	return 0;
+}
+
+static int guard_fetch(struct pt_device *dev, void *dst, const void *pinned, size_t n, uint64_t *ticket,
+		       struct pt_error *err)
+{
+	if (protect(dev, PROT_READ | PROT_WRITE, err))
+		return err->status;
+	memset(dst, 0xff, n);
+	return protect(dev, PROT_NONE, err) ? err->status : ask(dev, dst, pinned, n, ticket, err);
+}
+
+static int guard_store(struct pt_device *dev, void *pinned, const void *src, size_t n, uint64_t *ticket,
+		       struct pt_error *err)
+{
+	return ask(dev, pinned, src, n, ticket, err);
+}
+
+static void finish_copies(struct pt_device *dev)
+{
+	struct pt_error err = PT_ERROR_INIT;
+
+	guard_wait(dev, ((struct guard *)dev->self)->copies, &err);
+}
+
+static int guard_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+{
+	return pt_wrap_in(dev)->pin(pt_wrap_in(dev), n, out, err);
+}
+
+static void guard_unpin(struct pt_device *dev, void *p, size_t n)
+{
+	finish_copies(dev);
+	pt_wrap_in(dev)->unpin(pt_wrap_in(dev), p, n);
+}
+
 static void guard_free(struct pt_device *dev, void *p, size_t n)
 {
 	struct guard *g = dev->self;
 
+	finish_copies(dev);
 	for (size_t i = 0; i < g->n && p; i++) {
 		struct block b = g->block[i];
 		size_t off = (size_t)((char *)p - g->room);
@@ -97,27 +178,6 @@ static void guard_free(struct pt_device *dev, void *p, size_t n)
 	}
 }
 
-static int guard_place(struct pt_device *dev, const void *host, size_t n, const void **out, struct pt_error *err)
-{
-	(void)dev, (void)n, (void)err;
-	*out = host;
-	return 0;
-}
-
-static void guard_unplace(struct pt_device *dev, const void *p, size_t n)
-{
-	(void)dev, (void)p, (void)n;
-}
-
-static int guard_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
-{
-	int status = protect(dev, PROT_READ | PROT_WRITE, err);
-
-	if (!status && n)
-		memcpy(dst, src, n);
-	return protect(dev, PROT_NONE, err) ? err->status : status;
-}
-
 static void guard_close(struct pt_device *dev)
 {
 	struct guard *g = dev->self;
@@ -125,6 +185,7 @@ static void guard_close(struct pt_device *dev)
 	munmap(g->room, ROOM);
 	pt_device_close(g->wrap.in);
 	free(g->block);
+	free(g->copy);
 	free(g);
 	free(dev);
 }
@@ -149,10 +210,14 @@ int pt_guard_open(struct pt_device **out, const struct pt_device_options *o, str
 	dev->self = g;
 	dev->alloc = guard_alloc;
 	dev->free = guard_free;
-	dev->place = guard_place;
-	dev->unplace = guard_unplace;
+	dev->copies = true;
 	dev->upload = guard_move;
 	dev->download = guard_move;
+	dev->pin = guard_pin;
+	dev->unpin = guard_unpin;
+	dev->fetch = guard_fetch;
+	dev->store = guard_store;
+	dev->wait = guard_wait;
 	dev->close = guard_close;
 	*out = dev;
 	return 0;

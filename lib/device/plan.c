@@ -58,18 +58,6 @@ static void plan_free(struct pt_device *dev, void *p, size_t n)
 		dev->used -= n;
 }
 
-static int plan_place(struct pt_device *dev, const void *host, size_t n, const void **out, struct pt_error *err)
-{
-	(void)dev, (void)n, (void)err;
-	*out = host;
-	return 0;
-}
-
-static void plan_unplace(struct pt_device *dev, const void *p, size_t n)
-{
-	(void)dev, (void)p, (void)n;
-}
-
 static size_t plan_memory(struct pt_device *dev)
 {
 	return pt_wrap_in(dev)->memory(pt_wrap_in(dev));
@@ -87,6 +75,34 @@ static int plan_download(struct pt_device *dev, void *host, const void *src, siz
 	if (n)
 		memset(host, 0, n);
 	return 0;
+}
+
+/* Not counted: it is the host's. */
+static int plan_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+{
+	struct plan *p = dev->self;
+
+	(void)err;
+	*out = (void *)p->next;
+	p->next += (n + 511) / 256 * 256;
+	return 0;
+}
+
+static void plan_unpin(struct pt_device *dev, void *p, size_t n)
+{
+	(void)dev, (void)p, (void)n;
+}
+
+static int plan_beside(struct pt_device *dev, void *dst, const void *src, size_t n, uint64_t *ticket,
+		     struct pt_error *err)
+{
+	*ticket = 0;
+	return nothing(dev, dst, src, n, err);
+}
+
+static int plan_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *err)
+{
+	return nothing(dev, ticket, err);
 }
 
 static void plan_close(struct pt_device *dev)
@@ -120,11 +136,13 @@ int pt_device_plan(struct pt_device **out, struct pt_device *real, struct pt_err
 	dev->self = p;
 	dev->alloc = plan_alloc;
 	dev->free = plan_free;
-	dev->place = plan_place;
-	dev->unplace = plan_unplace;
 	dev->memory = plan_memory;
 	dev->upload = plan_upload;
 	dev->download = plan_download;
+	dev->pin = plan_pin;
+	dev->unpin = plan_unpin;
+	dev->fetch = dev->store = plan_beside;
+	dev->wait = plan_wait;
 	dev->close = plan_close;
 	*out = dev;
 	return 0;

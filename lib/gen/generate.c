@@ -174,8 +174,11 @@ static int make_run(struct pt_generator *g, int64_t source, struct pt_error *err
 	rewind_text(g);
 	free(ids);
 	/* First fit may place shorter texts a little worse. */
+	bytes += bytes / 16 + 4096;
 	if (!st)
-		st = pt_run_init(&g->run, g->m->dev, bytes + bytes / 16 + 4096, err);
+		st = pt_model_place_beside(g->m, bytes, err);
+	if (!st)
+		st = pt_run_init(&g->run, g->m->dev, bytes, err);
 	if (st)
 		return st;
 	g->ready = true;

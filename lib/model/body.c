@@ -139,6 +139,58 @@ static void keep_stats(const struct pt_pass *p)
 	}
 }
 
+/* A block as one that takes turns, while backward is walked. */
+struct turn {
+	struct pt_parts *parts;
+	int part;
+};
+
+static int backward_enters(struct pt_run *run, struct pt_node *node)
+{
+	const struct turn *t = node->ctx;
+
+	return pt_parts_need(t->parts, run->dev, t->part, &run->err);
+}
+
+static int backward_leaves(struct pt_run *run, struct pt_node *node)
+{
+	const struct turn *t = node->ctx;
+
+	return pt_parts_done(t->parts, run->dev, t->part, PT_PARTS_BACKWARD, &run->err);
+}
+
+/* Backward comes by here. */
+static int on_the_way_back(struct pt_run *run, struct turn t, const char *name, pt_backward_fn fn)
+{
+	struct pt_node *node = pt_tape_push(run, name, fn, pt_arena_mark(&run->arena), NULL, 0, NULL, 0, sizeof t);
+
+	if (node)
+		*(struct turn *)node->ctx = t;
+	return run->err.status;
+}
+
+int pt_block_enter(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad)
+{
+	const struct turn t = { &m->body->parts, s->first + i };
+
+	if (run->err.status || !pt_parts_in_turns(t.parts, t.part))
+		return run->err.status;
+	if (grad && on_the_way_back(run, t, "leave a block", backward_leaves))
+		return run->err.status;
+	return pt_parts_need(t.parts, run->dev, t.part, &run->err);
+}
+
+int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad)
+{
+	const struct turn t = { &m->body->parts, s->first + i };
+
+	if (run->err.status || !pt_parts_in_turns(t.parts, t.part))
+		return run->err.status;
+	if (grad && on_the_way_back(run, t, "enter a block", backward_enters))
+		return run->err.status;
+	return pt_parts_done(t.parts, run->dev, t.part, run->record ? PT_PARTS_FORWARD : PT_PARTS_AGAIN, &run->err);
+}
+
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
 {
 	const struct pt_shape shape[2] = {
@@ -153,19 +205,25 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 		struct scoped arg = { *p, l };
 		struct pt_tensor *in[2] = { NULL, p->memory }, *out[2] = { NULL, NULL };
 		int nout = p->stat && l->cfg->sparse ? 2 : 1;
+		int flags = PT_SCOPE_NOGRAD;
 		bool grad = run->record && (x->needs_grad || (delta && delta->needs_grad) ||
 					    (p->memory && p->memory->needs_grad) || layer_trains(p->m, l));
 
 		if (grad && p->stack->first + i >= p->m->recompute) {
+			pt_block_enter(run, p->stack, p->m, i, true);
 			x = pt_block(run, p, l, x, &delta);
+			pt_block_leave(run, p->stack, p->m, i, true);
 			continue;
 		}
 		x = pt_sum_norm(run, p->m, NULL, x, delta);
 		delta = NULL;
 		/* Nothing inside is needed again: released block by block. */
 		in[0] = x;
-		if (pt_scope(run, grad ? PT_SCOPE_RECOMPUTE : PT_SCOPE_NOGRAD, scoped_block, &arg,
-			     sizeof arg, in, p->memory ? 2 : 1, shape, out, nout))
+		if (grad)
+			flags = p->stack->first + i < p->m->away ? PT_SCOPE_RECOMPUTE | PT_SCOPE_AWAY : PT_SCOPE_RECOMPUTE;
+		pt_block_enter(run, p->stack, p->m, i, grad);
+		if (pt_scope(run, flags, scoped_block, &arg, sizeof arg, in, p->memory ? 2 : 1, shape, out, nout) ||
+		    pt_block_leave(run, p->stack, p->m, i, grad))
 			return NULL;
 		if (nout > 1)
 			p->stat[i] = out[1];
@@ -205,14 +263,15 @@ static int make_slopes(struct pt_model *m, struct pt_error *err)
 /* The kernel reads relative biases in f32. */
 static int make_bias(struct pt_model *m, struct pt_stack *s, struct pt_error *err)
 {
-	const struct pt_tensor *w = &s->layer[0].part[PT_ROLE_REL_BIAS]->weight->t;
+	const struct pt_weight *of = s->layer[0].part[PT_ROLE_REL_BIAS]->weight;
+	const struct pt_tensor *w = &of->t;
 	size_t n = (size_t)pt_tensor_count(w);
 	float *f = pt_malloc(n, sizeof *f, err);
 	void *raw = pt_malloc(n, sizeof *f, err), *d;
 	int st = f && raw ? 0 : err->status;
 
 	if (!st)
-		st = m->dev->download(m->dev, raw, w->data, n * pt_dtype_size(w->type), err);
+		st = pt_weight_read(m, of, 0, n * pt_dtype_size(w->type), raw, err);
 	if (!st) {
 		pt_to_f32(f, raw, w->type, n);
 		st = pt_body_own(m, f, n * sizeof *f, &d, err);

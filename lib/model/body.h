@@ -7,6 +7,7 @@
 #define PT_MODEL_BODY_H
 
 #include "base/hash.h"
+#include "device/parts.h"
 #include "model/model.h"
 #include "model/rope.h"
 
@@ -32,7 +33,6 @@ struct pt_stack {
 struct pt_owned {
 	void *p;
 	size_t n;
-	bool placed;			/* by place(), not alloc() */
 };
 
 struct pt_body {
@@ -48,7 +48,8 @@ struct pt_body {
 	float *slopes;			/* device [heads], where positions are slopes */
 	struct pt_map names;		/* of weights, and, counted on from there, of sites whose pieces are one tensor of files */
 	struct pt_map read;		/* while weights are loaded: names of tensors of the checkpoint that are some weight's */
-	struct pt_owned *owned;		/* device memory of weights */
+	struct pt_parts parts;		/* mapped weights on the device: a part is a block, counted as pt_model_blocks() does */
+	struct pt_owned *owned;		/* device memory of weights that are not mapped */
 	size_t nowned, cap_owned;
 	struct pt_rows picked;		/* packing of the rows that the head read last */
 	bool head_is_new;
@@ -104,6 +105,12 @@ int pt_pass_prepare(struct pt_run *run, struct pt_pass *p);
 /* All blocks in turn, as many in a recomputed scope as m->recompute says, the last norm and projection
  * where the model has them. x is done with. */
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x);
+/*
+ * body.c: the weights of block i of a stack are read from here on, up to the
+ * leave; where they take turns (device/parts.h) backward finds them likewise.
+ */
+int pt_block_enter(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad);
+int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad);
 /* norm(x + delta), without the norm or the delta where they are NULL; both are done with. */
 struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
 			      struct pt_tensor *x, struct pt_tensor *delta);

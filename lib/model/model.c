@@ -92,7 +92,8 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 	    (st = pt_body_build(m, o->head, err)) || (st = head_dropout(m, o->head, err)) || (st = check_start(m, err)) ||
 	    (m->task == PT_TASK_CONTRASTIVE && (st = pt_sentence_read(m, err))))
 		goto fail;
-	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_positions(m, err))))
+	if ((st = pt_weights_load(m, o, err)) || (!o->structure && (st = pt_body_positions(m, err))) ||
+	    (!o->structure && !o->defer && (st = pt_model_place(m, 0, err))))
 		goto fail;
 	m->digest = pt_modeldir_digest(dir);
 	*out = m;

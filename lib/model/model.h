@@ -35,6 +35,7 @@ struct pt_model_options {
 	uint64_t seed;
 	bool structure;		/* sites and shapes alone: weights have no values */
 	bool random;		/* all weights initialised as transformers does, from config.json alone */
+	bool defer;		/* mapped weights are not on the device before pt_model_place() */
 };
 
 struct pt_body;
@@ -51,6 +52,7 @@ struct pt_model {
 	struct pt_site *site;		/* all sites, in HF's order of modules */
 	int nsites;
 	int recompute;			/* so many blocks, an encoder's before a decoder's, run in a recomputed scope each */
+	int away;			/* of these so many leave their input in host memory until backward */
 	double router_loss;		/* factor of the loss that keeps experts in balance; 0: what pt_model_router_loss()
 					 * needs is not kept */
 	struct pt_body *body;		/* body.h: parts by role, memory that the model owns */
@@ -62,6 +64,21 @@ void pt_model_close(struct pt_model *m);
 
 /* Blocks of all its stacks. */
 int pt_model_blocks(const struct pt_model *m);
+
+/*
+ * Mapped weights to the device, so many blocks of them in turns (device/parts.h); anew where another number took
+ * turns. pt_model_open() does it with 0, unless that is deferred. Nothing happens where kernels read them in place.
+ */
+int pt_model_place(struct pt_model *m, int turns, struct pt_error *err);
+/* Device memory for that; and the fewest turns that keep within room, -1: there is no such number. */
+size_t pt_model_place_bytes(const struct pt_model *m, int turns);
+int pt_model_place_turns(const struct pt_model *m, size_t room);
+/* The same in what the device has left beside so many bytes; PT_DEVICE when that is too little. */
+int pt_model_place_beside(struct pt_model *m, size_t bytes, struct pt_error *err);
+
+/* n bytes of a weight of the base, from byte at on, to the host. */
+int pt_weight_read(const struct pt_model *m, const struct pt_weight *w, size_t at, size_t n, void *out,
+		   struct pt_error *err);
 
 /* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
 bool pt_model_head_is_new(const struct pt_model *m);

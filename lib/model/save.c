@@ -168,10 +168,11 @@ int pt_model_save_list(const struct pt_model *m, int dtype, struct pt_modelsave 
 	return 0;
 }
 
-/* All of w from device memory to out in another type, in pieces. */
-static int write_weight(struct pt_device *dev, const struct pt_tensor *w, struct pt_out *out, enum pt_dtype type,
+/* All of what forward reads of a weight to out in another type, in pieces. */
+static int write_weight(const struct pt_model *m, const struct pt_weight *of, struct pt_out *out, enum pt_dtype type,
 			struct pt_error *err)
 {
+	const struct pt_tensor *w = of->use;
 	enum { PIECE = 1 << 18 };
 	size_t from = pt_dtype_size(w->type), to = pt_dtype_size(type), count = (size_t)pt_tensor_count(w);
 	void *raw = pt_malloc(PIECE, from, err), *cast = pt_malloc(PIECE, to, err);
@@ -181,7 +182,8 @@ static int write_weight(struct pt_device *dev, const struct pt_tensor *w, struct
 	for (size_t at = 0; st == 0 && at < count; at += PIECE) {
 		size_t n = count - at < PIECE ? count - at : PIECE;
 
-		st = dev->download(dev, raw, (const char *)w->data + at * from, n * from, err);
+		st = w == &of->t ? pt_weight_read(m, of, at * from, n * from, raw, err) :
+				   m->dev->download(m->dev, raw, (const char *)w->data + at * from, n * from, err);
 		if (st)
 			break;
 		if (w->type == type) {
@@ -207,6 +209,6 @@ int pt_model_save_fill(void *arg, struct pt_out *out, const struct pt_st_tensor 
 	if (!pt_model_tensor_find(m, t->name, &x))
 		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
 	for (int k = 0; k < x.n && !st; k++)
-		st = write_weight(m->dev, pt_model_tensor_weight(&x, k)->use, out, t->dtype, err);
+		st = write_weight(m, pt_model_tensor_weight(&x, k), out, t->dtype, err);
 	return st;
 }

@@ -37,7 +37,8 @@ struct pt_weight {
 	char *old;		/* name in older checkpoints, or NULL */
 	const char *stored;	/* name in the checkpoint; NULL: not there (a new head) */
 	const struct pt_site *param;	/* the parameter that files keep it in, a piece of it; NULL: it is by itself */
-	struct pt_tensor t;	/* the base value, as stored, on the device */
+	struct pt_tensor t;	/* the base value, as stored, where kernels read it: while its block is needed, see body.h */
+	const void *host;	/* the same where it is mapped; NULL: it is on the device alone */
 	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it.
 				 * A tied weight does not follow its twin: who trains the base sets both */
 	struct pt_weight *tied;	/* the weight whose storage this one shares (tied head), or NULL */

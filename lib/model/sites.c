@@ -495,13 +495,11 @@ void pt_body_free(struct pt_model *m)
 	free(m->weight);
 	if (!m->body)
 		return;
+	pt_parts_release(&m->body->parts);
 	for (size_t i = 0; i < m->body->nowned; i++) {
 		const struct pt_owned *o = &m->body->owned[i];
 
-		if (o->placed)
-			m->dev->unplace(m->dev, o->p, o->n);
-		else
-			m->dev->free(m->dev, o->p, o->n);
+		m->dev->free(m->dev, o->p, o->n);
 	}
 	for (int i = 0; i < PT_MAX_ROPES; i++)
 		pt_rope_table_release(&m->body->rope[i]);

@@ -113,23 +113,8 @@ int pt_body_own(struct pt_model *m, const void *host, size_t bytes, void **out, 
 		st = m->dev->alloc(m->dev, bytes, out, err);
 	if (st)
 		return st;
-	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes, false };
+	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes };
 	return m->dev->upload(m->dev, *out, host, bytes, err);
-}
-
-static int body_place(struct pt_model *m, const void *host, size_t bytes, void **out, struct pt_error *err)
-{
-	struct pt_body *b = m->body;
-	const void *p = NULL;
-	int st = pt_grow(&b->owned, &b->cap_owned, b->nowned + 1, sizeof *b->owned, err);
-
-	if (st == 0)
-		st = m->dev->place(m->dev, host, bytes, &p, err);
-	if (st)
-		return st;
-	*out = (void *)(uintptr_t)p;
-	b->owned[b->nowned++] = (struct pt_owned){ *out, bytes, true };
-	return 0;
 }
 
 static void print_shape(char *buf, size_t size, int ndim, const int64_t *shape)
@@ -156,13 +141,18 @@ static int check_shape(int ndim, const int64_t *shape, const struct pt_st_tensor
 			want);
 }
 
-/* In place where the kernels can read it; double precision and unaligned data are copied. */
-static int place(struct pt_model *m, const struct pt_st_tensor *t, enum pt_dtype *type, void **data, struct pt_error *err)
+/*
+ * Where the bytes of t are: mapped, at *host, or, of double precision and unaligned ones, a copy on the device, at
+ * *data.
+ */
+static int find_bytes(struct pt_model *m, const struct pt_st_tensor *t, enum pt_dtype *type, const void **host,
+		      void **data, struct pt_error *err)
 {
 	float *f;
 	int st;
 
 	*type = t->dtype;
+	*host = NULL;
 	if (t->dtype == PT_F64) {
 		*type = PT_F32;
 		f = pt_malloc(t->count, sizeof *f, err);
@@ -178,7 +168,29 @@ static int place(struct pt_model *m, const struct pt_st_tensor *t, enum pt_dtype
 				t->name, pt_dtype_name(t->dtype));
 	if ((uintptr_t)t->data % pt_dtype_size(t->dtype))
 		return pt_body_own(m, t->data, t->bytes, data, err);
-	return body_place(m, t->data, t->bytes, data, err);
+	*host = t->data;
+	return 0;
+}
+
+/* The block that reads s alone; -1: none. A table of values is of all blocks, wherever files have it. */
+static int part_of(const struct pt_model *m, const struct pt_site *s)
+{
+	bool block = s->layer >= 0 && s->kind != PT_SITE_TABLE && s->stack >= 0 && s->stack < m->body->nstacks;
+
+	return block ? m->body->stack[s->stack].first + s->layer : -1;
+}
+
+/* The value of w, a weight of s, is bytes behind *host or, where that is NULL, data. */
+static int set_bytes(struct pt_model *m, const struct pt_site *s, struct pt_weight *w, const void *host, void *data,
+		     size_t at, struct pt_error *err)
+{
+	if (!host) {
+		w->t.data = (char *)data + at;
+		return 0;
+	}
+	w->host = (const char *)host + at;
+	return pt_parts_add(&m->body->parts, part_of(m, s), w->host,
+			    (size_t)pt_tensor_count(&w->t) * pt_dtype_size(w->t.type), &w->t.data, err);
 }
 
 /* The pieces of a parameter where the checkpoint has them together: views of it. */
@@ -188,9 +200,9 @@ static int load_param(struct pt_model *m, struct pt_site *s, struct pt_error *er
 	int one = s->experts == 1 && s->npieces == 1;
 	const struct pt_st_tensor *t = NULL;
 	enum pt_dtype type;
+	const void *host;
 	size_t bytes;
-	char *data;
-	void *p;
+	void *data;
 
 	s->file = pt_format(err, "%s.%s", s->path, s->param);
 	if (!s->file)
@@ -202,15 +214,16 @@ static int load_param(struct pt_model *m, struct pt_site *s, struct pt_error *er
 		s->file = NULL;
 		return 0;
 	}
-	if (note_read(m, t, err) || check_shape(3 - one, shape + one, t, err) || place(m, t, &type, &p, err))
+	if (note_read(m, t, err) || check_shape(3 - one, shape + one, t, err) ||
+	    find_bytes(m, t, &type, &host, &data, err))
 		return err->status;
-	data = p;
 	bytes = t->count / (size_t)s->npieces * pt_dtype_size(type);
 	for (int i = 0; i < s->npieces; i++) {
 		struct pt_weight *w = s->piece[i]->weight;
 
 		w->t.type = type;
-		w->t.data = data + (size_t)i * bytes;
+		if (set_bytes(m, s->piece[i], w, host, data, (size_t)i * bytes, err))
+			return err->status;
 		w->stored = t->name;
 		w->param = s;
 	}
@@ -221,6 +234,7 @@ static void tie(struct pt_weight *w, struct pt_weight *to)
 {
 	w->t = to->t;
 	w->t.name = w->path;
+	w->host = to->host;
 	w->stored = NULL;
 	w->tied = to;
 	w->fresh = to->fresh;
@@ -297,11 +311,14 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 	if (!t && file && s == table_of(m))
 		t = resolve_twin(m, s);
 	if (t) {
+		const void *host;
+		void *data;
+
 		w->stored = t->name;
-		st = note_read(m, t, err);
-		if (!st)
-			st = check_shape(w->t.ndim, w->t.shape, t, err);
-		return st ? st : place(m, t, &w->t.type, &w->t.data, err);
+		if (note_read(m, t, err) || check_shape(w->t.ndim, w->t.shape, t, err) ||
+		    find_bytes(m, t, &w->t.type, &host, &data, err))
+			return err->status;
+		return set_bytes(m, s, w, host, data, 0, err);
 	}
 	if (o->random || (head && o->head_may_lack)) {
 		m->body->head_is_new |= head;
@@ -367,10 +384,63 @@ static int load_all(struct pt_model *m, const struct pt_model_options *o, struct
 	return file ? pt_weights_unread(m, &m->body->read, err) : 0;
 }
 
+int pt_model_place(struct pt_model *m, int turns, struct pt_error *err)
+{
+	int st;
+
+	if (m->body->parts.placed && m->body->parts.turns == turns)
+		return 0;
+	st = pt_parts_place(&m->body->parts, turns, err);
+	/* A twin has no bytes of its own. */
+	for (int i = 0; i < m->nweights; i++)
+		if (m->weight[i].tied)
+			m->weight[i].t.data = m->weight[i].tied->t.data;
+	return st;
+}
+
+size_t pt_model_place_bytes(const struct pt_model *m, int turns)
+{
+	return pt_parts_bytes(&m->body->parts, turns);
+}
+
+int pt_model_place_turns(const struct pt_model *m, size_t room)
+{
+	return pt_parts_turns(&m->body->parts, room);
+}
+
+int pt_model_place_beside(struct pt_model *m, size_t bytes, struct pt_error *err)
+{
+	size_t all = m->dev->memory(m->dev), used, room;
+	int turns;
+
+	if (!m->dev->copies || m->body->parts.placed)
+		return pt_model_place(m, m->body->parts.turns, err);
+	used = m->dev->used + bytes;
+	room = all > used ? all - used : 0;
+	turns = pt_model_place_turns(m, room);
+	if (turns < 0)
+		return pt_error(err, PT_DEVICE, "no memory on %s: beside %zu bytes for the work the weights need %zu, %zu are left",
+				m->dev->name, bytes, pt_model_place_bytes(m, pt_model_blocks(m)), room);
+	if (turns)
+		pt_log(PT_FACT, "the weights of %d of %d blocks take turns on %s", turns, pt_model_blocks(m), m->dev->name);
+	return pt_model_place(m, turns, err);
+}
+
+int pt_weight_read(const struct pt_model *m, const struct pt_weight *w, size_t at, size_t n, void *out,
+		   struct pt_error *err)
+{
+	if (!w->host)
+		return m->dev->download(m->dev, out, (const char *)w->t.data + at, n, err);
+	memcpy(out, (const char *)w->host + at, n);
+	return 0;
+}
+
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err)
 {
 	int st = pt_map_init(&m->body->read, (size_t)m->nweights, err);
 
+	if (!st)
+		st = pt_parts_init(&m->body->parts, m->dev, pt_model_blocks(m), err);
 	if (!st)
 		st = load_all(m, o, err);
 	pt_map_release(&m->body->read);

@@ -40,11 +40,11 @@ int pt_weight_value(const struct pt_model *m, const struct pt_weight *w, float *
 	int st;
 
 	if (w->t.type == PT_F32)
-		return m->dev->download(m->dev, out, w->t.data, bytes, err);
+		return pt_weight_read(m, w, 0, bytes, out, err);
 	raw = pt_malloc(bytes, 1, err);
 	if (!raw)
 		return err->status;
-	st = m->dev->download(m->dev, raw, w->t.data, bytes, err);
+	st = pt_weight_read(m, w, 0, bytes, raw, err);
 	if (!st)
 		pt_to_f32(out, raw, w->t.type, n);
 	free(raw);
@@ -59,7 +59,7 @@ int pt_weight_row(const struct pt_model *m, const struct pt_weight *w, int64_t r
 
 	if (!raw)
 		return err->status;
-	st = m->dev->download(m->dev, raw, (const char *)w->t.data + (size_t)row * bytes, bytes, err);
+	st = pt_weight_read(m, w, (size_t)row * bytes, bytes, raw, err);
 	if (!st)
 		pt_to_f32(out, raw, w->t.type, n);
 	free(raw);

@@ -36,6 +36,25 @@ void *pt_op_keep(struct pt_run *run, int64_t n, size_t size);
 /* An output like x: same shape and rows. */
 struct pt_tensor *pt_op_like(struct pt_run *run, const struct pt_tensor *x);
 
+/*
+ * away.c: t on its way to host memory; NULL where it stays, or on failure. When
+ * the scope that reads it has run, and a node saved it, its memory is released.
+ */
+struct pt_parked {
+	struct pt_tensor *t;
+	size_t at, bytes;		/* in the host's memory */
+	uint64_t ticket;
+	struct pt_parked *below;	/* the one that went before */
+};
+struct pt_parked *pt_away_begin(struct pt_run *run, struct pt_tensor *t);
+int pt_away_end(struct pt_run *run, struct pt_parked *p);
+/* Backward reads p (may be NULL) from here on, and next the one that went before: that is fetched ahead. */
+int pt_away_back(struct pt_run *run, struct pt_parked *p);
+void pt_away_release(struct pt_run *run, struct pt_parked *p);
+/* For the run. */
+void pt_away_reset(struct pt_run *run);
+void pt_away_close(struct pt_run *run);
+
 /* A node with one input and one output, at the mark taken before out was made. */
 struct pt_node *pt_op_node1(struct pt_run *run, const char *name, pt_backward_fn fn, size_t mark,
 			    struct pt_tensor *in, struct pt_tensor *out, size_t ctx_bytes);

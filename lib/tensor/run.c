@@ -54,6 +54,7 @@ void pt_run_release(struct pt_run *run)
 	if (run->tape)
 		free(run->tape->node);
 	free(run->tape);
+	pt_away_close(run);
 	if (run->arena.dev)
 		pt_arena_release(&run->arena);
 	pt_pool_release(&run->pool);
@@ -71,6 +72,7 @@ void pt_run_reset(struct pt_run *run)
 	run->trace = false;
 	run->err.status = 0;
 	run->err.msg[0] = '\0';
+	pt_away_reset(run);
 }
 
 int pt_run_check(struct pt_run *run, struct pt_error *err)

@@ -12,6 +12,7 @@ struct scope_ctx {
 	pt_scope_fn fn;
 	void *arg;
 	bool train, round_bf16;
+	struct pt_parked *parked;	/* in[0], where it waits in host memory */
 };
 
 /* State of the run around a scope. */
@@ -95,6 +96,8 @@ static int scope_backward(struct pt_run *run, struct pt_node *node)
 	struct frame f;
 	int r;
 
+	if (pt_away_back(run, c->parked))
+		return run->err.status;
 	frame_open(run, &f);
 	run->record = true;
 	run->trace = false;
@@ -111,6 +114,7 @@ static int scope_backward(struct pt_run *run, struct pt_node *node)
 		pt_tape_walk(run, floor);
 	run->tape->n = floor;
 	frame_close(run, &f);
+	pt_away_release(run, c->parked);
 	return run->err.status;
 }
 
@@ -137,7 +141,7 @@ int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, siz
 	     struct pt_tensor *const *in, int nin, const struct pt_shape *shape,
 	     struct pt_tensor **out, int nout)
 {
-	struct scope_ctx ctx = { fn, NULL, run->train, run->round_bf16 };
+	struct scope_ctx ctx = { fn, NULL, run->train, run->round_bf16, NULL };
 	size_t mark = pt_arena_mark(&run->arena);
 	struct pt_tensor **inner;
 
@@ -158,9 +162,13 @@ int pt_scope(struct pt_run *run, int flags, pt_scope_fn fn, const void *arg, siz
 		goto fail;
 	if (arg_bytes)
 		memcpy(ctx.arg, arg, arg_bytes);
+	if (flags & PT_SCOPE_RECOMPUTE && flags & PT_SCOPE_AWAY && run->record)
+		ctx.parked = pt_away_begin(run, in[0]);
 	if (run_inside(run, flags, fn, ctx.arg, in, nin, out, inner, nout))
 		goto fail;
 	if (flags & PT_SCOPE_RECOMPUTE && run->record && push_node(run, mark, &ctx, in, nin, out, nout))
+		goto fail;
+	if (ctx.parked && pt_away_end(run, ctx.parked))
 		goto fail;
 	return 0;
 fail:

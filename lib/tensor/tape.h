@@ -91,8 +91,10 @@ int pt_backward_also(struct pt_run *run, struct pt_tensor *t, float weight);
  * runs fn again with recording on, with the same random keys, and goes
  * through what it recorded. Without it, outputs need no gradient. in[] must
  * list every activation from outside that fn uses; trainable leaves need not be listed.
+ * PT_SCOPE_AWAY beside that: unless something else keeps in[0] for backward, it
+ * waits in host memory (pt_run_away()); the formula reads it no more.
  */
-enum { PT_SCOPE_NOGRAD = 0, PT_SCOPE_RECOMPUTE = 1 };
+enum { PT_SCOPE_NOGRAD = 0, PT_SCOPE_RECOMPUTE = 1, PT_SCOPE_AWAY = 2 };
 
 typedef int (*pt_scope_fn)(struct pt_run *run, void *arg, struct pt_tensor *const *in, int nin,
 			   struct pt_tensor **out, int nout);

@@ -65,6 +65,15 @@ static inline int64_t pt_tensor_count(const struct pt_tensor *t)
 }
 
 struct pt_tape;
+struct pt_parked;
+
+/* Host memory where inputs of scopes wait for backward (PT_SCOPE_AWAY). */
+struct pt_away {
+	char *base;			/* pinned; NULL: none, or of a plan, which only counts */
+	size_t capacity, used, peak;
+	struct pt_parked *top;		/* the last that went and is not yet back */
+	uint64_t ticket;		/* of the last copy */
+};
 
 struct pt_run {
 	struct pt_device *dev;
@@ -77,6 +86,7 @@ struct pt_run {
 	enum pt_dtype act_type;		/* type of activations: f32, or bf16 by pt_run_compute() */
 	struct pt_error err;		/* first failure */
 	struct pt_pool pool;		/* tensors and nodes, reused from step to step */
+	struct pt_away away;
 	int depth;			/* scopes that are open */
 	void **upload;			/* blocks of pt_run_upload(), released at the end of their scope */
 	size_t nuploads, cap_uploads;
@@ -85,6 +95,8 @@ struct pt_run {
 /* capacity: bytes of the arena; 0 with a plan device: unbounded, only counted. */
 int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, struct pt_error *err);
 void pt_run_release(struct pt_run *run);
+/* Once, after that: pinned host memory for what waits for backward there. 0 is none. */
+int pt_run_away(struct pt_run *run, size_t capacity, struct pt_error *err);
 
 /* The compute type: bf16 or f32, the latter from the start. What activations are then is the device's. */
 void pt_run_compute(struct pt_run *run, bool bf16);

@@ -41,10 +41,11 @@ int pt_kept_add(struct pt_kept *k, const struct pt_record *rec, struct pt_error 
 	return pt_buf_check(&k->rec[k->n++], err);
 }
 
-/* Whether a tensor in device memory holds something that is not finite. */
-static int nonfinite(struct pt_device *dev, const void *data, enum pt_dtype type, size_t n, bool *bad,
-		     struct pt_error *err)
+/* Whether a tensor in device memory, or the base's w, holds something that is not finite. */
+static int nonfinite(const struct pt_step *s, const struct pt_weight *w, const void *data, enum pt_dtype type, size_t n,
+		     bool *bad, struct pt_error *err)
 {
+	struct pt_device *dev = s->dev;
 	size_t size = pt_dtype_size(type);
 	char *raw = pt_malloc(CHUNK, size, err);
 	float *f = pt_malloc(CHUNK, sizeof *f, err);
@@ -54,7 +55,8 @@ static int nonfinite(struct pt_device *dev, const void *data, enum pt_dtype type
 	for (size_t at = 0; !status && !*bad && at < n; at += CHUNK) {
 		size_t k = n - at < CHUNK ? n - at : CHUNK;
 
-		status = dev->download(dev, raw, (const char *)data + at * size, k * size, err);
+		status = w ? pt_weight_read(s->model, w, at * size, k * size, raw, err) :
+			     dev->download(dev, raw, (const char *)data + at * size, k * size, err);
 		if (status)
 			break;
 		pt_to_f32(f, raw, type, k);
@@ -66,13 +68,13 @@ static int nonfinite(struct pt_device *dev, const void *data, enum pt_dtype type
 	return status;
 }
 
-static int bad_tensor(struct pt_step *s, const struct pt_tensor *t, const void *data, bool *bad,
-		      struct pt_error *err)
+static int bad_tensor(struct pt_step *s, const struct pt_weight *w, const struct pt_tensor *t, const void *data,
+		      bool *bad, struct pt_error *err)
 {
 	*bad = false;
 	if (t->type != PT_F32 && t->type != PT_BF16 && t->type != PT_F16 && t->type != PT_F64)
 		return 0;
-	return nonfinite(s->dev, data, t->type, (size_t)pt_tensor_count(t), bad, err);
+	return nonfinite(s, w, data, t->type, (size_t)pt_tensor_count(t), bad, err);
 }
 
 /* The first tensor at fault: what trains, then the base, then a gradient. "" where none is. */
@@ -82,7 +84,7 @@ static int find_tensor(struct pt_step *s, struct pt_buf *name, struct pt_error *
 	bool bad = false;
 
 	for (int i = 0; i < p->n; i++) {
-		if (bad_tensor(s, &p->item[i]->t, p->item[i]->t.data, &bad, err))
+		if (bad_tensor(s, NULL, &p->item[i]->t, p->item[i]->t.data, &bad, err))
 			return err->status;
 		if (bad) {
 			pt_buf_printf(name, "the value of %s", p->item[i]->name);
@@ -94,7 +96,7 @@ static int find_tensor(struct pt_step *s, struct pt_buf *name, struct pt_error *
 
 		if (w->tied)
 			continue;
-		if (bad_tensor(s, &w->t, w->t.data, &bad, err))
+		if (bad_tensor(s, w, &w->t, NULL, &bad, err))
 			return err->status;
 		if (bad) {
 			pt_buf_printf(name, "the base's %s", w->path);
@@ -102,7 +104,7 @@ static int find_tensor(struct pt_step *s, struct pt_buf *name, struct pt_error *
 		}
 	}
 	for (int i = 0; i < p->n; i++) {
-		if (bad_tensor(s, &p->item[i]->t, p->item[i]->t.grad, &bad, err))
+		if (bad_tensor(s, NULL, &p->item[i]->t, p->item[i]->t.grad, &bad, err))
 			return err->status;
 		if (bad) {
 			pt_buf_printf(name, "the gradient of %s", p->item[i]->name);

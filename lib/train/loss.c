@@ -36,7 +36,7 @@ int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_erro
 }
 
 int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_bounds *b,
-		 bool train, bool bf16, size_t *bytes, struct pt_error *err)
+		 bool train, bool bf16, size_t *bytes, size_t *away, struct pt_error *err)
 {
 	struct pt_run run;
 	struct pt_loss l;
@@ -53,6 +53,8 @@ int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, 
 	if (!status && train)
 		status = pt_loss_backward(&run, &l, err);
 	*bytes = run.arena.peak;
+	if (away)
+		*away = run.away.peak;
 	pt_run_release(&run);
 	return status;
 }

@@ -32,11 +32,12 @@ int pt_loss_forward(struct pt_run *run, struct pt_model *m, const struct pt_feed
 		    struct pt_loss *out, struct pt_error *err);
 
 /*
- * Bytes of the arena that micro-batches within these bounds need: forward,
- * with backward where train is set, run on a plan device.
+ * Bytes of the arena, and of pinned host memory (pt_run_away(); NULL: not
+ * asked), that micro-batches within these bounds need: forward, with backward
+ * where train is set, run on a plan device.
  */
 int pt_loss_plan(struct pt_device *plan, struct pt_model *m, struct pt_feed *f, const struct pt_bounds *b,
-		 bool train, bool bf16, size_t *bytes, struct pt_error *err);
+		 bool train, bool bf16, size_t *bytes, size_t *away, struct pt_error *err);
 
 /* Backward into the gradients of what trains: the sum over rows of weight times loss, and the routers' loss. */
 int pt_loss_backward(struct pt_run *run, const struct pt_loss *l, struct pt_error *err);

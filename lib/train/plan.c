@@ -33,7 +33,7 @@ int pt_step_plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_
 		 struct pt_error *err)
 {
 	size_t more;
-	int status = pt_loss_plan(s->plan, s->model, &s->feed, b, train, s->bf16, bytes, err);
+	int status = pt_loss_plan(s->plan, s->model, &s->feed, b, train, s->bf16, bytes, train ? &s->host : NULL, err);
 
 	if (!status && train && s->adapter) {
 		status = plan_method(s, &more, err);
@@ -42,33 +42,103 @@ int pt_step_plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_
 	return status;
 }
 
-/* The first blocks are the ones: their backward is last, when what the others kept is gone. */
-int pt_step_recompute(struct pt_step *s, const struct pt_bounds *b, size_t room, size_t *bytes,
-		      struct pt_error *err)
+/*
+ * The arena that is allocated for a plan of so many bytes: first fit may place
+ * a smaller micro-batch a little worse. On the CPU what stays unused between
+ * its two ends costs addresses only.
+ */
+static size_t allocated(const struct pt_step *s, size_t bytes)
 {
-	int lo = s->model->recompute, hi = s->recompute_max;
+	return bytes + bytes / (s->dev->copies ? 32 : 16) + 4096;
+}
 
-	if (pt_step_plan(s, b, true, bytes, err))
+static size_t counted(const struct pt_step *s, size_t bytes)
+{
+	return s->dev->copies ? allocated(s, bytes) : bytes;
+}
+
+static int plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_t *bytes, struct pt_error *err)
+{
+	int status = pt_step_plan(s, b, train, bytes, err);
+
+	*bytes = counted(s, *bytes);
+	return status;
+}
+
+/* *n rises, at most to hi, as far as it takes to keep training within room. */
+static int fewest(struct pt_step *s, const struct pt_bounds *b, size_t room, int *n, int hi, size_t *bytes,
+		  struct pt_error *err)
+{
+	int lo = *n;
+
+	if (plan(s, b, true, bytes, err))
 		return err->status;
 	if (*bytes <= room || hi <= lo)
 		return 0;
-	s->model->recompute = hi;
-	if (pt_step_plan(s, b, true, bytes, err))
+	*n = hi;
+	if (plan(s, b, true, bytes, err))
 		return err->status;
 	while (*bytes <= room && hi - lo > 1) {
-		size_t n;
+		size_t try;
 
-		s->model->recompute = lo + (hi - lo) / 2;
-		if (pt_step_plan(s, b, true, &n, err))
+		*n = lo + (hi - lo) / 2;
+		if (plan(s, b, true, &try, err))
 			return err->status;
-		if (n <= room) {
-			hi = s->model->recompute;
-			*bytes = n;
+		if (try <= room) {
+			hi = *n;
+			*bytes = try;
 		} else {
-			lo = s->model->recompute;
+			lo = *n;
 		}
 	}
-	s->model->recompute = hi;
+	*n = hi;
+	return 0;
+}
+
+/* The first blocks are the ones: their backward is last, when what the others kept is gone. */
+static int within(struct pt_step *s, const struct pt_bounds *b, size_t room, struct pt_step_room *out,
+		  struct pt_error *err)
+{
+	struct pt_model *m = s->model;
+
+	if (fewest(s, b, room, &m->recompute, s->recompute_max, &out->train, err))
+		return err->status;
+	if (out->train > room && s->dev->copies && fewest(s, b, room, &m->away, m->recompute, &out->train, err))
+		return err->status;
+	/* What the last plan that was tried wants may be less. */
+	return m->away ? plan(s, b, true, &out->train, err) : 0;
+}
+
+static size_t less(size_t room, size_t taken)
+{
+	return room > taken ? room - taken : 0;
+}
+
+int pt_step_choose(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
+		   size_t room, struct pt_step_room *out, struct pt_error *err)
+{
+	struct pt_model *m = s->model;
+	int recompute = m->recompute, away = m->away;
+
+	*out = (struct pt_step_room){ .weights = pt_model_place_bytes(m, 0) };
+	if ((eval && plan(s, eval, false, &out->eval, err)) || within(s, train, less(room, out->weights), out, err))
+		return err->status;
+	if (pt_step_room_bytes(out) > room && s->dev->copies) {
+		int blocks = pt_model_blocks(m);
+
+		out->turns = pt_model_place_turns(m, less(room, pt_step_room_bytes(out) - out->weights));
+		if (out->turns < 0)
+			out->turns = blocks > 2 ? blocks : 0;
+		out->weights = pt_model_place_bytes(m, out->turns);
+		/* There is some room again. */
+		m->recompute = recompute;
+		m->away = away;
+		if (within(s, train, less(room, out->weights), out, err))
+			return err->status;
+	}
+	out->recompute = m->recompute;
+	out->away = m->away;
+	out->host = m->away ? s->host : 0;
 	return 0;
 }
 
@@ -97,7 +167,7 @@ int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, 
 	for (;;) {
 		struct pt_bounds try = of_tokens(b, hi);
 
-		if (pt_step_plan(s, &try, true, &bytes, err))
+		if (plan(s, &try, true, &bytes, err))
 			return err->status;
 		if (bytes > limit || hi >= (int64_t)1 << 27)
 			break;
@@ -109,7 +179,7 @@ int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, 
 		int64_t mid = lo + (hi - lo) / 2;
 		struct pt_bounds try = of_tokens(b, mid);
 
-		if (pt_step_plan(s, &try, true, &bytes, err))
+		if (plan(s, &try, true, &bytes, err))
 			return err->status;
 		if (bytes <= limit)
 			lo = mid;
@@ -132,45 +202,59 @@ static int too_large(struct pt_step *s, const struct pt_bounds *b, size_t need, 
 			limit, (long long)tokens, s->model->recompute ? "" : ", or --recompute");
 }
 
+/* What was chosen beyond the plain way. */
+static void tell(const struct pt_step *s, const struct pt_step_room *r, int recomputed)
+{
+	int blocks = pt_model_blocks(s->model);
+
+	if (r->recompute > recomputed)
+		pt_log(PT_FACT, "%d of %d blocks are computed again in backward, to save memory", r->recompute, blocks);
+	if (r->away)
+		pt_log(PT_FACT, "the inputs of %d of %d blocks wait for backward in %zu bytes of host memory", r->away, blocks,
+		       r->host);
+	if (r->turns)
+		pt_log(PT_FACT, "the weights of %d of %d blocks take turns on %s", r->turns, blocks, s->dev->name);
+}
+
+/* The run's memory, and the weights', anew. */
+static int make(struct pt_step *s, const struct pt_step_room *r, struct pt_error *err)
+{
+	size_t bytes = r->train > r->eval ? r->train : r->eval;
+
+	if (s->run.dev)
+		pt_run_release(&s->run);
+	if (pt_model_place(s->model, r->turns, err) ||
+	    pt_run_init(&s->run, s->dev, s->dev->copies ? bytes : allocated(s, bytes), err))
+		return err->status;
+	return pt_run_away(&s->run, r->host, err);
+}
+
 int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
 		size_t limit, struct pt_error *err)
 {
 	struct pt_bounds t = s->train, e = s->eval;
-	size_t bytes, more = 0, room = SIZE_MAX;
-	int was = s->model->recompute;
+	size_t room = limit ? less(limit, pt_step_state_bytes(s)) : SIZE_MAX;
+	int was = s->model->recompute, away = s->model->away;
+	struct pt_step_room r;
 
 	pt_bounds_raise(&t, train);
 	if (eval)
 		pt_bounds_raise(&e, eval);
-	if (limit) {
-		size_t state = pt_step_state_bytes(s);
-
-		room = limit > state ? limit - state : 0;
-	}
-	if (pt_step_recompute(s, &t, room, &bytes, err))
+	if (pt_step_choose(s, &t, e.tokens > 0 ? &e : NULL, room, &r, err))
 		return err->status;
-	if (bytes > room) {
-		too_large(s, &t, bytes, room, err);
+	if (pt_step_room_bytes(&r) > room) {
+		room = less(room, r.weights);
+		if (r.train > room)
+			too_large(s, &t, r.train, room, err);
+		else
+			pt_error(err, PT_USAGE, "evaluating a micro-batch of %lld tokens needs %zu bytes, %zu are left;"
+				 " use a smaller -b or --tokens for it", (long long)e.tokens, r.eval, room);
 		s->model->recompute = was;
+		s->model->away = away;
 		return err->status;
 	}
-	if (s->model->recompute > was)
-		pt_log(PT_FACT, "%d of %d blocks are computed again in backward, to save memory", s->model->recompute,
-		       pt_model_blocks(s->model));
-	if (e.tokens > 0 && pt_step_plan(s, &e, false, &more, err))
-		return err->status;
-	if (more > bytes)
-		bytes = more;
-	if (bytes > room)
-		return pt_error(err, PT_USAGE, "evaluating a micro-batch of %lld tokens needs %zu bytes, %zu are left;"
-				" use a smaller -b or --tokens for it", (long long)e.tokens, bytes, room);
-	if (s->run.dev)
-		pt_run_release(&s->run);
+	tell(s, &r, was);
 	s->train = t;
 	s->eval = e;
-	/*
-	 * First fit may place a smaller micro-batch a little worse. What stays unused between the two ends
-	 * costs addresses only.
-	 */
-	return pt_run_init(&s->run, s->dev, bytes + bytes / 16 + 4096, err);
+	return make(s, &r, err);
 }

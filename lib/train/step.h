@@ -26,6 +26,7 @@ struct pt_step {
 	struct pt_bounds train, eval;	/* shapes that the arena holds */
 	bool bf16;
 	int recompute_max;		/* so many blocks pt_step_fit() may have computed again, where it needs them */
+	size_t host;			/* pinned host memory that the last plan for training wants */
 
 	bool torn;			/* an update was begun, and whoever counts steps has not seen its end */
 	bool clear;			/* all gradients are known to be zero */
@@ -48,19 +49,36 @@ void pt_step_release(struct pt_step *s);
 int pt_step_plan(struct pt_step *s, const struct pt_bounds *b, bool train, size_t *bytes,
 		 struct pt_error *err);
 
+/* What a run takes, beside the trained tensors. */
+struct pt_step_room {
+	size_t train, eval;		/* bytes of the arena, as it is allocated where kernels read no memory of the host */
+	size_t weights;			/* of the device's memory; 0: they are read in place */
+	size_t host;			/* pinned host memory for inputs of blocks */
+	int recompute, away, turns;	/* as in struct pt_model, and for pt_model_place() */
+};
+
+static inline size_t pt_step_room_bytes(const struct pt_step_room *r)
+{
+	return r->weights + (r->train > r->eval ? r->train : r->eval);
+}
+
 /*
- * Bytes of the arena for training within b, with as few blocks computed again
- * in backward as keep them within room: model->recompute rises from what it
- * is, at most to recompute_max, where more than room stays more.
+ * How training within train, and evaluation within eval (NULL: none), take no
+ * more than room, by what costs least, as little of each as it takes: blocks
+ * are computed again in backward (model->recompute rises from what it is, at
+ * most to recompute_max); their inputs wait in host memory (model->away); the
+ * weights of blocks take turns (out->turns) - the latter two where the device
+ * has a memory of its own. Where all of it is not enough, more than room stays
+ * more. Nothing is allocated.
  */
-int pt_step_recompute(struct pt_step *s, const struct pt_bounds *b, size_t room, size_t *bytes,
-		      struct pt_error *err);
+int pt_step_choose(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
+		   size_t room, struct pt_step_room *out, struct pt_error *err);
 
 /*
  * Make room for micro-batches within these bounds (eval may be NULL), keeping
- * what was there, within limit bytes (0: no limit), with pt_step_recompute()
- * where that takes it. PT_USAGE when more are needed, with the bytes and the
- * largest micro-batch that fits.
+ * what was there, within limit bytes (0: no limit), as pt_step_choose() finds
+ * it, and bring the weights to the device. PT_USAGE when more are needed, with
+ * the bytes and the largest micro-batch that fits.
  */
 int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
 		size_t limit, struct pt_error *err);

@@ -5,9 +5,12 @@
  * "profile", where the time goes: each kernel of the table with the wait for
  * it, linears by shape.
  *
- * usage: gpu DEVICE MODEL SEQUENCES LENGTH STEPS [profile]
+ * usage: gpu DEVICE MODEL SEQUENCES LENGTH STEPS [profile] [gap] [mem=BYTES]
  *
  * LENGTH ~N: sequences of N/2 to 3N/2 tokens, N on average, without padding.
+ * gap: as many steps again in which the host waits for nothing: what its
+ * waiting costs, and how much of a step it needs to call the kernels. mem: of
+ * the device's memory so much.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +197,38 @@ static void fill(struct pt_examples *x, int n, int len, bool around, int64_t voc
 		.step_weight = n, .step_tokens = offsets[n] - n };
 }
 
+static int (*download)(struct pt_device *, void *, const void *, size_t, struct pt_error *);
+static const void *waited_for;		/* NULL: nothing */
+
+static int seldom(struct pt_device *dev, void *host, const void *src, size_t n, struct pt_error *e)
+{
+	if (src == waited_for)
+		return download(dev, host, src, n, e);
+	memset(host, 0, n);
+	return 0;
+}
+
+/* Steps one after the other, losses unread, and norms too unless they are waited for. */
+static void show_gap(struct pt_step *s, const struct pt_examples *x, int steps, bool norms)
+{
+	const struct pt_param *bad;
+	double from = now(), called, norm;
+
+	download = s->dev->download;
+	s->dev->download = seldom;
+	waited_for = norms ? s->opt.sumsq : NULL;
+	for (int i = 0; i < steps; i++) {
+		check(pt_step_clear(s, &err));
+		check(pt_step_micro(s, x, &err));
+		check(pt_step_update(s, 1e-6, i + 1, steps, &norm, &bad, &err));
+	}
+	called = now() - from;
+	s->dev->download = download;
+	wait_for(s->dev);
+	printf("waiting for %s: step %.3f ms, the host's calls %.3f ms of it\n", norms ? "norms" : "nothing",
+	       1e3 * (now() - from) / steps, 1e3 * called / steps);
+}
+
 static int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -205,7 +240,7 @@ int main(int argc, char **argv)
 {
 	static const char config[] = "{\"peft_type\": \"LORA\", \"task_type\": \"CAUSAL_LM\", \"r\": 16, "
 		"\"lora_alpha\": 32, \"target_modules\": \"all-linear\"}";
-	struct pt_model_options mo = { .task = PT_TASK_CAUSAL_LM };
+	struct pt_model_options mo = { .task = PT_TASK_CAUSAL_LM, .defer = true };
 	struct pt_feed_options fo = { .task = PT_TASK_CAUSAL_LM };
 	struct pt_adamw adamw = { .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1 };
 	struct pt_bounds b = { 0 };
@@ -218,11 +253,12 @@ int main(int argc, char **argv)
 	struct pt_step s;
 	double start = now(), *t, first = 0, norm;
 	int steps, len;
-	bool around;
+	bool around, profile = false, gap = false;
+	size_t mem, all;
 	cJSON *j;
 
 	if (argc < 6) {
-		fprintf(stderr, "usage: gpu DEVICE MODEL SEQUENCES LENGTH STEPS [profile]\n");
+		fprintf(stderr, "usage: gpu DEVICE MODEL SEQUENCES LENGTH STEPS [profile] [gap] [mem=BYTES]\n");
 		return 2;
 	}
 	steps = atoi(argv[5]);
@@ -231,11 +267,18 @@ int main(int argc, char **argv)
 	b.len = atoi(argv[4] + around);
 	t = calloc((size_t)steps + 1, sizeof *t);
 	check(pt_device_open(&dev, argv[1], NULL, &err));
+	mem = all = dev->memory(dev);
+	for (int i = 6; i < argc; i++) {
+		profile |= !strcmp(argv[i], "profile");
+		gap |= !strcmp(argv[i], "gap");
+		if (!strncmp(argv[i], "mem=", 4))
+			mem = (size_t)strtoull(argv[i] + 4, NULL, 10);
+	}
 	check(pt_modeldir_open(&dir, argv[2], 0, &err));
 	check(pt_model_open(&m, dev, &dir, &mo, &err));
 	j = pt_json_parse(config, strlen(config), 0, "config", &err);
 	check(pt_adapter_new(&a, m, j, 7, NULL, &err));
-	if (argc > 6) {
+	if (profile) {
 		inside.in = dev;
 		timed.linear_scratch = linear_scratch;
 		timed.attn_scratch = attn_scratch;
@@ -250,12 +293,14 @@ int main(int argc, char **argv)
 	b.len = around ? len / 2 + len : len;
 	check(pt_device_plan(&plan, dev, &err));
 	check(pt_step_init(&s, m, a, &a->params, dev, plan, &fo, &adamw, dev->bf16, &err));
-	check(pt_step_fit(&s, &b, NULL, dev->memory(dev), &err));
+	s.recompute_max = pt_model_blocks(m);
+	check(pt_step_fit(&s, &b, NULL, mem, &err));
+	printf("%d of %d blocks computed again, inputs of %d on the host\n", m->recompute, pt_model_blocks(m), m->away);
 	for (int i = 0; i < steps; i++) {
 		double from = now();
 		struct pt_device copy = *dev;
 
-		if (argc > 6 && i == steps - 1) {
+		if (profile && i == steps - 1) {
 			inside.in = malloc(sizeof copy);
 			*inside.in = copy;
 			dev->k = &timed;
@@ -275,8 +320,12 @@ int main(int argc, char **argv)
 		show_profile();
 	}
 	qsort(t, (size_t)steps, sizeof *t, by_value);
-	printf("%s (%s), %s, %lld x %s: %.0f tokens/s, step %.1f ms, first step after %.2f s, %.2f GB in use\n", dev->name,
+	printf("%s (%s), %s, %lld x %s: %.0f tokens/s, step %.3f ms, first step after %.2f s, %.2f GB in use\n", dev->name,
 	       dev->path, argv[2], (long long)b.seqs, argv[4], (double)b.tokens / t[steps / 2], 1e3 * t[steps / 2],
 	       first, 1e-9 * (double)(dev->peak));
+	printf("%.3f GB counted, %.3f GB taken of %.3f GB that there were\n", 1e-9 * (double)dev->used,
+	       1e-9 * (double)(all - dev->memory(dev) + dev->used), 1e-9 * (double)all);
+	for (int norms = 0; gap && norms < 2; norms++)
+		show_gap(&s, &x, steps, norms);
 	return 0;
 }

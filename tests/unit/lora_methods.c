@@ -26,6 +26,7 @@ static void transposed(const char *name, const char *path)
 	struct lfix l;
 	bool changed;
 	float *w, *t, *y;
+	const void *host;
 	void *placed, *there;
 	size_t n, bytes;
 
@@ -36,6 +37,7 @@ static void transposed(const char *name, const char *path)
 	site = pt_model_site(l.x.m, path);
 	dev = l.x.f.dev;
 	placed = site->weight->t.data;
+	host = site->weight->host;
 	w = fix_read(&l.x.f, &site->weight->t);
 	bytes = (size_t)(site->in * site->out) * sizeof *t;
 	t = malloc(bytes);
@@ -46,6 +48,7 @@ static void transposed(const char *name, const char *path)
 	}
 	assert_ok(dev->upload(dev, there, t, bytes, &l.x.f.err), &l.x.f.err);
 	site->weight->t.data = there;
+	site->weight->host = NULL;
 	site->weight->t.shape[0] = site->in;
 	site->weight->t.shape[1] = site->out;
 	site->transposed = true;
@@ -64,6 +67,7 @@ static void transposed(const char *name, const char *path)
 	lwalk_right(&l, "out", golden_result(&l.x.g, "out", y, n, 0) / 2);
 	free(y);
 	site->weight->t.data = placed;
+	site->weight->host = host;
 	dev->free(dev, there, bytes);
 	free(w);
 	free(t);

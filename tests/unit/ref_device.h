@@ -43,19 +43,6 @@ static void ref_free(struct pt_device *dev, void *p, size_t n)
 	free(p);
 }
 
-static int ref_place(struct pt_device *dev, const void *host, size_t n, const void **out,
-		     struct pt_error *err)
-{
-	(void)dev, (void)n, (void)err;
-	*out = host;
-	return 0;
-}
-
-static void ref_unplace(struct pt_device *dev, const void *p, size_t n)
-{
-	(void)dev, (void)p, (void)n;
-}
-
 static size_t ref_memory(struct pt_device *dev)
 {
 	(void)dev;
@@ -511,8 +498,6 @@ static struct pt_device *ref_device_new(void)
 	d->k = &ref_kernels;
 	d->alloc = ref_alloc;
 	d->free = ref_free;
-	d->place = ref_place;
-	d->unplace = ref_unplace;
 	d->memory = ref_memory;
 	d->upload = ref_move;
 	d->download = ref_move;

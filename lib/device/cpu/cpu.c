@@ -121,24 +121,38 @@ static void cpu_free(struct pt_device *dev, void *p, size_t n)
 	free(p);
 }
 
-static int cpu_place(struct pt_device *dev, const void *host, size_t n, const void **out,
-		     struct pt_error *err)
-{
-	(void)dev, (void)n, (void)err;
-	*out = host;
-	return 0;
-}
-
-static void cpu_unplace(struct pt_device *dev, const void *p, size_t n)
-{
-	(void)dev, (void)p, (void)n;
-}
-
 static int cpu_move(struct pt_device *dev, void *dst, const void *src, size_t n, struct pt_error *err)
 {
 	(void)dev, (void)err;
 	if (n)
 		memcpy(dst, src, n);
+	return 0;
+}
+
+/* Host and device are one: copies are done when they are asked for. */
+static int cpu_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+{
+	(void)dev;
+	*out = pt_malloc(n ? n : 1, 1, err);
+	return *out ? 0 : err->status;
+}
+
+static void cpu_unpin(struct pt_device *dev, void *p, size_t n)
+{
+	(void)dev, (void)n;
+	free(p);
+}
+
+static int cpu_copy(struct pt_device *dev, void *dst, const void *src, size_t n, uint64_t *ticket,
+		    struct pt_error *err)
+{
+	*ticket = 0;
+	return cpu_move(dev, dst, src, n, err);
+}
+
+static int cpu_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *err)
+{
+	(void)dev, (void)ticket, (void)err;
 	return 0;
 }
 
@@ -176,8 +190,9 @@ int pt_cpu_open(struct pt_device **out, const struct pt_device_options *o, struc
 	if (alloc_buffers(cpu, err))
 		goto fail;
 	*dev = (struct pt_device){ .name = "cpu", .k = path_table(cpu->path), .self = cpu,
-		.alloc = cpu_alloc, .free = cpu_free, .place = cpu_place, .unplace = cpu_unplace,
-		.memory = pt_cpu_memory, .upload = cpu_move, .download = cpu_move, .close = cpu_close };
+		.alloc = cpu_alloc, .free = cpu_free, .memory = pt_cpu_memory, .upload = cpu_move,
+		.download = cpu_move, .pin = cpu_pin, .unpin = cpu_unpin, .fetch = cpu_copy, .store = cpu_copy,
+		.wait = cpu_wait, .close = cpu_close };
 	/* What computes: with bf16 and AMX too these are the AVX-512 kernels, as long as there are no others. */
 	snprintf(dev->path, sizeof dev->path, "%s",
 		 path_names[cpu->path > PT_CPU_AVX512 ? PT_CPU_AVX512 : cpu->path]);

@@ -38,33 +38,21 @@ int pt_cuda_launched(struct pt_error *err, const char *what)
 	return e ? failed(err, e, what) : 0;
 }
 
-static void count(struct pt_device *dev, size_t n)
-{
-	dev->used += n;
-	if (dev->used > dev->peak)
-		dev->peak = dev->used;
-}
-
-static int get(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+static int cuda_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
 {
 	cudaError_t e = cudaMalloc(out, n ? n : 1);
 
-	if (!e)
-		return 0;
-	cudaGetLastError();
-	*out = NULL;
-	if (e != cudaErrorMemoryAllocation)
-		return failed(err, e, "memory");
-	return pt_cuda_error(err, PT_DEVICE, "no memory for %zu bytes on %s", n, dev->name);
-}
-
-static int cuda_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
-{
-	int status = get(dev, n, out, err);
-
-	if (!status)
-		count(dev, n);
-	return status;
+	if (e) {
+		cudaGetLastError();
+		*out = NULL;
+		if (e != cudaErrorMemoryAllocation)
+			return failed(err, e, "memory");
+		return pt_cuda_error(err, PT_DEVICE, "no memory for %zu bytes on %s", n, dev->name);
+	}
+	dev->used += n;
+	if (dev->used > dev->peak)
+		dev->peak = dev->used;
+	return 0;
 }
 
 static void cuda_free(struct pt_device *dev, void *p, size_t n)
@@ -130,25 +118,63 @@ static int cuda_download(struct pt_device *dev, void *host, const void *src, siz
 	return e ? failed(err, e, "a kernel or the download after it") : 0;
 }
 
-static int cuda_place(struct pt_device *dev, const void *host, size_t n, const void **out, struct pt_error *err)
+static int cuda_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
 {
-	void *p;
+	cudaError_t e = cudaMallocHost(out, n ? n : 1);
 
+	if (!e)
+		return 0;
+	cudaGetLastError();
 	*out = NULL;
-	if (get(dev, n, &p, err))
-		return err->status;
-	if (cuda_upload(dev, p, host, n, err)) {
-		cudaFree(p);
-		return err->status;
-	}
-	*out = p;
-	return 0;
+	if (e != cudaErrorMemoryAllocation)
+		return failed(err, e, "pinned memory");
+	return pt_cuda_error(err, PT_DEVICE, "no pinned host memory for %zu bytes for %s", n, dev->name);
 }
 
-static void cuda_unplace(struct pt_device *dev, const void *placed, size_t n)
+static void cuda_unpin(struct pt_device *dev, void *p, size_t n)
 {
-	(void)dev, (void)n;
-	cudaFree((void *)placed);
+	(void)n;
+	if (!p)
+		return;
+	cudaStreamSynchronize(pt_cuda_of(dev)->copies);
+	cudaFreeHost(p);
+}
+
+/* On a stream of its own, which waits for the kernels called so far. */
+static int copy(struct pt_device *dev, void *dst, const void *src, size_t n, enum cudaMemcpyKind kind,
+		uint64_t *ticket, struct pt_error *err)
+{
+	struct pt_cuda *c = pt_cuda_of(dev);
+	cudaError_t e = cudaEventRecord(c->ready, c->stream);
+
+	if (!e)
+		e = cudaStreamWaitEvent(c->copies, c->ready, 0);
+	if (!e && n)
+		e = cudaMemcpyAsync(dst, src, n, kind, c->copies);
+	*ticket = ++c->ticket;
+	if (!e)
+		e = cudaEventRecord(c->copied[*ticket % PT_CUDA_COPIES], c->copies);
+	return e ? failed(err, e, "copy") : 0;
+}
+
+static int cuda_fetch(struct pt_device *dev, void *dst, const void *pinned, size_t n, uint64_t *ticket,
+		      struct pt_error *err)
+{
+	return copy(dev, dst, pinned, n, cudaMemcpyHostToDevice, ticket, err);
+}
+
+static int cuda_store(struct pt_device *dev, void *pinned, const void *src, size_t n, uint64_t *ticket,
+		      struct pt_error *err)
+{
+	return copy(dev, pinned, src, n, cudaMemcpyDeviceToHost, ticket, err);
+}
+
+static int cuda_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *err)
+{
+	struct pt_cuda *c = pt_cuda_of(dev);
+	cudaError_t e = cudaStreamWaitEvent(c->stream, c->copied[ticket % PT_CUDA_COPIES], 0);
+
+	return e ? failed(err, e, "copy") : 0;
 }
 
 static size_t cuda_memory(struct pt_device *dev)
@@ -166,6 +192,8 @@ static void cuda_close(struct pt_device *dev)
 
 	if (c->stream)
 		cudaStreamSynchronize(c->stream);
+	if (c->copies)
+		cudaStreamSynchronize(c->copies);
 	pt_cuda_products_close(c);
 	if (c->lt)
 		cublasLtDestroy(c->lt);
@@ -175,6 +203,13 @@ static void cuda_close(struct pt_device *dev)
 	for (int i = 0; i < 2; i++)
 		if (c->ring_done[i])
 			cudaEventDestroy(c->ring_done[i]);
+	for (int i = 0; i < PT_CUDA_COPIES; i++)
+		if (c->copied[i])
+			cudaEventDestroy(c->copied[i]);
+	if (c->ready)
+		cudaEventDestroy(c->ready);
+	if (c->copies)
+		cudaStreamDestroy(c->copies);
 	if (c->stream)
 		cudaStreamDestroy(c->stream);
 	free(c);
@@ -218,6 +253,12 @@ static int prepare(struct pt_cuda *c, struct pt_error *err)
 {
 	cudaError_t e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
 
+	if (!e)
+		e = cudaStreamCreateWithFlags(&c->copies, cudaStreamNonBlocking);
+	if (!e)
+		e = cudaEventCreateWithFlags(&c->ready, cudaEventDisableTiming);
+	for (int i = 0; i < PT_CUDA_COPIES && !e; i++)
+		e = cudaEventCreateWithFlags(&c->copied[i], cudaEventDisableTiming);
 	c->ring_half = RING_HALF;
 	c->work_size = WORK;
 	if (!e)
@@ -258,16 +299,19 @@ static int cuda_open(struct pt_device **out, int index, const struct pt_device_o
 	c->index = index;
 	c->sms = prop.multiProcessorCount;
 	c->shared = prop.sharedMemPerBlockOptin;
-	dev->bf16 = dev->bf16_act = true;
+	dev->bf16 = dev->bf16_act = dev->copies = true;
 	dev->k = &pt_cuda_kernels;
 	dev->self = c;
 	dev->alloc = cuda_alloc;
 	dev->free = cuda_free;
-	dev->place = cuda_place;
-	dev->unplace = cuda_unplace;
 	dev->memory = cuda_memory;
 	dev->upload = cuda_upload;
 	dev->download = cuda_download;
+	dev->pin = cuda_pin;
+	dev->unpin = cuda_unpin;
+	dev->fetch = cuda_fetch;
+	dev->store = cuda_store;
+	dev->wait = cuda_wait;
 	dev->close = cuda_close;
 	if (prepare(c, err)) {
 		cuda_close(dev);

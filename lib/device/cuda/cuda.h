@@ -25,6 +25,7 @@ extern "C" {
 #include "device/open.h"
 }
 
+#define PT_CUDA_COPIES 16		/* that can be told apart */
 #define PT_CUDA_PARTS 1024		/* partial sums of one reduction at most */
 
 struct pt_cuda_plan;			/* products.cu: algorithms by shape */
@@ -45,6 +46,10 @@ struct pt_cuda {
 	struct pt_cuda_plan *plan;
 	bool hopper;			/* the code of hopper.h runs here */
 	void *encode;			/* the driver's cuTensorMapEncodeTiled() */
+	/* Copies beside the kernels: the t-th is done with copied[t % PT_CUDA_COPIES], or a later one is. */
+	cudaStream_t copies;
+	cudaEvent_t ready, copied[PT_CUDA_COPIES];
+	uint64_t ticket;
 };
 
 static inline struct pt_cuda *pt_cuda_of(struct pt_device *dev)

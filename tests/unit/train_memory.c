@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory of a device that has its own: what is chosen where it is short, to
+ * the same bytes; weights that take turns, inputs that wait in host memory;
+ * what happens when there is none. The guard makes copies as late as they may
+ * be and fills what is on its way with NaN.
+ */
+#include "golden.h"
+
+#include "train_fix.h"
+
+#include <math.h>
+
+#include "model/body.h"
+#include "train/loss.h"
+
+#define BLOCKS 7
+#define DORA "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"use_dora\":true,\"lora_dropout\":0.1," \
+	"\"target_modules\":\"all-linear\"}"
+#define OFT "{\"peft_type\":\"OFT\",\"task_type\":\"CAUSAL_LM\",\"oft_block_size\":4,\"r\":0,\"target_modules\":[\"q_proj\",\"down_proj\"]}"
+#define LAST "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":2,\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[4,6]}"
+
+/* The base of the examples with more blocks, as a directory. */
+static int make_base(void **state)
+{
+	struct pt_model_options mo = { .task = PT_TASK_CAUSAL_LM, .structure = true };
+	struct pt_device *dev;
+	struct pt_modeldir d;
+	struct pt_st_build b;
+	struct pt_model *m;
+	float **v;
+	FILE *f;
+
+	make_dir(state);
+	f = fopen(in_dir("config.json"), "w");
+	assert_non_null(f);
+	fprintf(f, "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": 16, \"head_dim\": 4, "
+		"\"intermediate_size\": 32, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"num_hidden_layers\": %d, "
+		"\"hidden_act\": \"silu\", \"max_position_embeddings\": 128, \"rms_norm_eps\": 1e-6, \"vocab_size\": 320, "
+		"\"tie_word_embeddings\": true, \"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}}\n",
+		BLOCKS);
+	fclose(f);
+	assert_ok(pt_device_open(&dev, "plan", NULL, &err), &err);
+	assert_ok(pt_modeldir_open(&d, dir, PT_MODELDIR_NO_WEIGHTS, &err), &err);
+	assert_ok(pt_model_open(&m, dev, &d, &mo, &err), &err);
+	v = calloc((size_t)m->nweights, sizeof *v);
+	pt_st_build_init(&b);
+	for (int i = 0; i < m->nweights; i++) {
+		const struct pt_weight *w = &m->weight[i];
+
+		if (w->tied)
+			continue;
+		v[i] = calloc((size_t)pt_tensor_count(&w->t), sizeof **v);
+		golden_weight(w->path, w->t.ndim, w->t.shape, v[i]);
+		pt_st_build_tensor(&b, w->path, PT_F32, w->t.ndim, w->t.shape, v[i]);
+	}
+	assert_ok(pt_st_build_write(&b, in_dir("model.safetensors"), &err), &err);
+	pt_st_build_release(&b);
+	for (int i = 0; i < m->nweights; i++)
+		free(v[i]);
+	free(v);
+	pt_model_close(m);
+	pt_modeldir_close(&d);
+	pt_device_close(dev);
+	return 0;
+}
+
+static const char *device(void)
+{
+	const char *other = getenv("PEFT_TEST_DEVICE");
+
+	return other ? other : "guard";
+}
+
+static void open_step(struct tfix *x, const char *dev, const char *config)
+{
+	struct pt_model_options mo = { .task = PT_TASK_CAUSAL_LM, .defer = true };
+	struct pt_feed_options fo = { .task = PT_TASK_CAUSAL_LM, .seed = 11 };
+	struct pt_device_options d = { .threads = 1 };
+	cJSON *j;
+
+	memset(x, 0, sizeof *x);
+	err = (struct pt_error)PT_ERROR_INIT;
+	assert_ok(pt_device_open(&x->dev, dev, &d, &err), &err);
+	assert_ok(pt_device_plan(&x->plan, x->dev, &err), &err);
+	assert_ok(pt_modeldir_open(&x->base, dir, 0, &err), &err);
+	assert_ok(pt_model_open(&x->m, x->dev, &x->base, &mo, &err), &err);
+	j = pt_json_parse(config, strlen(config), 0, "test", &err);
+	assert_non_null(j);
+	assert_ok(pt_adapter_new(&x->a, x->m, j, 7, NULL, &err), &err);
+	assert_ok(pt_step_init(&x->s, x->m, x->a, &x->a->params, x->dev, x->plan, &fo, &fix_adamw, false, &err), &err);
+}
+
+static const struct pt_bounds bounds = { .tokens = 160, .seqs = 8, .len = 20 };
+
+/* Two steps of two micro-batches, a forward pass alone between them: losses and the tensors after them. */
+static size_t two_steps(struct tfix *x, float **out)
+{
+	size_t n = (size_t)pt_params_count(&x->a->params), at = 4;
+	const struct pt_param *bad;
+	struct tbatch b;
+	double norm;
+
+	*out = calloc(n + at, sizeof **out);
+	for (int t = 0; t < 2; t++) {
+		assert_ok(pt_step_clear(&x->s, &err), &err);
+		for (int k = 0; k < 2; k++) {
+			tbatch_make(&b, 8 * (2 * t + k), 8, 20, false);
+			assert_ok(pt_step_micro(&x->s, &b.x, &err), &err);
+		}
+		(*out)[2 * t] = (float)x->s.loss;
+		assert_ok(pt_step_update(&x->s, 1e-2, t + 1, 2, &norm, &bad, &err), &err);
+		assert_true(norm > 0);
+		if (!t) {
+			struct pt_loss l;
+
+			pt_run_reset(&x->s.run);
+			x->s.run.record = x->s.run.train = false;
+			assert_ok(pt_feed_fill(&x->s.feed, &x->s.run, &b.x, &err), &err);
+			assert_ok(pt_loss_forward(&x->s.run, x->m, &x->s.feed, false, &l, &err), &err);
+			assert_ok(x->dev->download(x->dev, *out + 1, l.value->data, sizeof(float), &err), &err);
+		}
+	}
+	for (int i = 0; i < x->a->params.n; i++) {
+		struct pt_param *p = x->a->params.item[i];
+
+		assert_ok(pt_param_read(&x->a->params, p, *out + at, &err), &err);
+		at += (size_t)pt_tensor_count(&p->t);
+	}
+	return at * sizeof **out;
+}
+
+/* Room for what these take, and no more. */
+static size_t room_for(struct tfix *x, int recompute, int away, int turns)
+{
+	size_t bytes;
+
+	x->m->recompute = recompute;
+	x->m->away = away;
+	assert_ok(pt_step_plan(&x->s, &bounds, true, &bytes, &err), &err);
+	x->m->recompute = x->m->away = 0;
+	return bytes + bytes / 32 + 4096 + pt_model_place_bytes(x->m, turns);
+}
+
+static void same_bytes(void **state)
+{
+	static const char *const config[] = { FIX_LORA, DORA, OFT, LAST };
+	static const int way[][3] = { { 0, 0, 0 }, { BLOCKS, 0, 0 }, { BLOCKS, BLOCKS, 0 }, { 4, 3, 0 }, { 0, 0, BLOCKS },
+		{ 0, 0, 3 }, { 0, 0, 4 }, { 3, 0, 5 }, { BLOCKS, BLOCKS, BLOCKS }, { 5, 2, 6 }, { 0, 0, 1 }, { 0, 0, 2 } };
+
+	(void)state;
+	for (size_t c = 0; c < sizeof config / sizeof *config; c++) {
+		float *want = NULL;
+		size_t bytes = 0;
+
+		for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+			struct pt_step_room r = { 0 };
+			struct tfix x;
+			float *got;
+
+			open_step(&x, device(), config[c]);
+			x.m->recompute = way[k][0];
+			x.m->away = way[k][1];
+			assert_ok(pt_step_choose(&x.s, &bounds, &bounds, SIZE_MAX, &r, &err), &err);
+			assert_ok(pt_step_fit(&x.s, &bounds, &bounds, 0, &err), &err);
+			assert_int_equal(x.s.run.away.capacity, r.host);
+			assert_ok(pt_model_place(x.m, way[k][2], &err), &err);
+			bytes = two_steps(&x, &got);
+			/* Blocks below the first that trains keep nothing, so that nothing of them waits. */
+			assert_int_equal(x.s.run.away.peak > 0, way[k][1] > (c == 3 ? 4 : 0));
+			if (k)
+				assert_memory_equal(got, want, bytes);
+			else
+				want = got;
+			assert_true(isfinite(got[0]) && got[0] != got[2] && got[1] > 0);
+			if (k)
+				free(got);
+			tfix_close(&x);
+		}
+		free(want);
+	}
+}
+
+/* From plenty to too little: what is chosen, that it is kept to, and what it takes. */
+static void choices(void **state)
+{
+	static const int way[][3] = { { 0, 0, 0 }, { 1, 0, 0 }, { BLOCKS, 0, 0 }, { BLOCKS, 2, 0 }, { BLOCKS, BLOCKS, 0 },
+		{ BLOCKS, BLOCKS, 3 }, { BLOCKS, BLOCKS, BLOCKS } };
+	float *want = NULL;
+	size_t last = SIZE_MAX;
+
+	(void)state;
+	for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+		struct pt_step_room r;
+		size_t room, before, state_bytes, all;
+		struct tfix x;
+		float *got;
+
+		open_step(&x, device(), FIX_LORA);
+		x.s.recompute_max = BLOCKS;
+		state_bytes = pt_step_state_bytes(&x.s);
+		room = room_for(&x, way[k][0], way[k][1], way[k][2]);
+		assert_true(room < last);
+		last = room;
+		assert_ok(pt_step_choose(&x.s, &bounds, NULL, room, &r, &err), &err);
+		assert_int_equal(r.turns, way[k][2]);
+		assert_int_equal(r.recompute, x.m->recompute);
+		/* With weights in turns there may be room for less of the rest. */
+		assert_true(r.turns ? r.away <= way[k][1] : r.recompute == way[k][0] && r.away == way[k][1]);
+		assert_true(pt_step_room_bytes(&r) <= room);
+		x.m->recompute = x.m->away = 0;
+		before = x.dev->used;
+		assert_ok(pt_step_fit(&x.s, &bounds, NULL, room + state_bytes, &err), &err);
+		assert_int_equal(x.m->recompute, r.recompute);
+		assert_int_equal(x.m->away, r.away);
+		assert_int_equal(x.m->body->parts.turns, r.turns);
+		/* All that there is, and nothing more while it runs. */
+		all = pt_step_room_bytes(&r);
+		assert_in_range(x.dev->used - before, all - 256, all);
+		x.dev->peak = 0;
+		two_steps(&x, &got);
+		assert_int_equal(x.dev->peak, 0);
+		if (k)
+			assert_memory_equal(got, want, 4 * sizeof *got);
+		else
+			want = got;
+		if (k)
+			free(got);
+		if (k == sizeof way / sizeof *way - 1) {
+			x.m->recompute = x.m->away = 0;
+			assert_fails(pt_step_fit(&x.s, &bounds, NULL, room + state_bytes - 1, &err), PT_USAGE, "tokens fit", &err);
+			assert_int_equal(x.m->recompute + x.m->away, 0);
+		}
+		tfix_close(&x);
+	}
+	free(want);
+}
+
+/* More micro-batches than were planned for: weights begin to take turns in the middle of a run. */
+static void more_later(void **state)
+{
+	struct pt_bounds small = { .tokens = 20, .seqs = 1, .len = 20 };
+	struct tfix x, y;
+	float *want, *got;
+	size_t n, limit;
+
+	(void)state;
+	open_step(&x, device(), DORA);
+	x.s.recompute_max = BLOCKS;
+	limit = room_for(&x, BLOCKS, BLOCKS, BLOCKS) + pt_step_state_bytes(&x.s);
+	assert_ok(pt_step_fit(&x.s, &small, NULL, limit, &err), &err);
+	assert_int_equal(x.m->body->parts.turns, 0);
+	assert_ok(pt_step_fit(&x.s, &bounds, NULL, limit, &err), &err);
+	assert_true(x.m->body->parts.turns > 2);
+	n = two_steps(&x, &got);
+	open_step(&y, device(), DORA);
+	assert_ok(pt_step_fit(&y.s, &bounds, NULL, 0, &err), &err);
+	two_steps(&y, &want);
+	assert_memory_equal(got, want, n);
+	tfix_close(&x);
+	tfix_close(&y);
+	free(want);
+	free(got);
+}
+
+/* A step that ends in the middle, with copies under way, leaves nothing behind. */
+static void broken_off(void **state)
+{
+	struct tfix x, y;
+	float *want, *got, *old;
+	struct pt_param *p;
+	struct tbatch b;
+	size_t n;
+
+	(void)state;
+	open_step(&x, device(), FIX_LORA);
+	x.m->recompute = x.m->away = BLOCKS;
+	assert_ok(pt_step_fit(&x.s, &bounds, NULL, 0, &err), &err);
+	assert_ok(pt_model_place(x.m, BLOCKS, &err), &err);
+	p = x.a->params.item[5];
+	n = (size_t)pt_tensor_count(&p->t);
+	old = calloc(n, sizeof *old);
+	got = calloc(n, sizeof *got);
+	assert_ok(pt_param_read(&x.a->params, p, old, &err), &err);
+	got[0] = NAN;
+	assert_ok(pt_param_write(&x.a->params, p, got, &err), &err);
+	free(got);
+	tbatch_make(&b, 0, 8, 20, false);
+	assert_int_equal(pt_step_micro(&x.s, &b.x, &err), PT_NUMERIC);
+	assert_ok(pt_param_write(&x.a->params, p, old, &err), &err);
+	free(old);
+	n = two_steps(&x, &got);
+	open_step(&y, device(), FIX_LORA);
+	assert_ok(pt_step_fit(&y.s, &bounds, NULL, 0, &err), &err);
+	two_steps(&y, &want);
+	assert_memory_equal(got, want, n);
+	tfix_close(&x);
+	tfix_close(&y);
+	free(want);
+	free(got);
+}
+
+static int left;
+static int (*real_alloc)(struct pt_device *, size_t, void **, struct pt_error *);
+static int (*real_pin)(struct pt_device *, size_t, void **, struct pt_error *);
+
+static int failing_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *e)
+{
+	*out = NULL;
+	return left-- > 0 ? real_alloc(dev, n, out, e) : pt_error(e, PT_DEVICE, "no memory for %zu bytes on %s", n, dev->name);
+}
+
+static int failing_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *e)
+{
+	*out = NULL;
+	return left-- > 0 ? real_pin(dev, n, out, e) : pt_error(e, PT_DEVICE, "no memory for %zu bytes", n);
+}
+
+/* The n-th allocation fails: one line, nothing is kept, and with memory it goes on to the same bytes. */
+static void no_memory(void **state)
+{
+	struct tfix x;
+	float *got;
+	size_t used;
+	int n = 0, status;
+
+	(void)state;
+	open_step(&x, device(), FIX_LORA);
+	x.s.recompute_max = BLOCKS;
+	used = x.dev->used;
+	real_alloc = x.dev->alloc;
+	real_pin = x.dev->pin;
+	x.dev->alloc = failing_alloc;
+	x.dev->pin = failing_pin;
+	do {
+		size_t limit = room_for(&x, BLOCKS, BLOCKS, 4) + pt_step_state_bytes(&x.s);
+
+		left = n++;
+		status = pt_step_fit(&x.s, &bounds, NULL, limit, &err);
+		if (!status)
+			break;
+		assert_int_equal(status, PT_DEVICE);
+		assert_non_null(strstr(err.msg, "no memory for"));
+		assert_null(strchr(err.msg, '\n'));
+		if (x.s.run.dev)
+			pt_run_release(&x.s.run);
+		assert_int_equal(pt_model_place(x.m, 0, &err), PT_DEVICE);
+		assert_int_equal(x.dev->used, used);
+		err = (struct pt_error)PT_ERROR_INIT;
+	} while (n < 100);
+	/* What stays, two places, four blocks, the arena, inputs that wait. */
+	assert_in_range(n, 8, 10);
+	assert_int_equal(x.m->body->parts.turns, 4);
+	left = 1000;
+	two_steps(&x, &got);
+	free(got);
+	tfix_close(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(same_bytes), cmocka_unit_test(choices), cmocka_unit_test(more_later),
+		cmocka_unit_test(broken_off), cmocka_unit_test(no_memory),
+	};
+
+	return cmocka_run_group_tests(tests, make_base, drop_dir);
+}
