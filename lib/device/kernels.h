@@ -176,7 +176,7 @@ struct pt_k_norm {
 	const void *x, *delta;
 	void *sum;			/* [N,C] or NULL when delta is NULL; may be x */
 	const void *w, *b;		/* [C]; b only for LAYER; w may be NULL (no affine) */
-	enum pt_dtype wtype;
+	enum pt_dtype wtype, btype;	/* two where one of them trains */
 	float eps;
 	void *y;
 	float *stat;			/* [N,2] mean and 1/std, kept for backward; NULL: not kept */

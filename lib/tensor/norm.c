@@ -18,15 +18,14 @@ static bool norm_fill(struct pt_run *run, const struct pt_tensor *x, const struc
 
 	if (!pt_op_act_type(run, "norm", x) || (n->w && !pt_op_in(run, "norm", n->w, 1)) || (n->b && !pt_op_in(run, "norm", n->b, 1)))
 		return false;
-	if (c < 1 || x->shape[1] % c || (n->b && n->b->shape[0] != c) ||
-	    (n->w && n->b && n->w->type != n->b->type)) {
+	if (c < 1 || x->shape[1] % c || (n->b && n->b->shape[0] != c)) {
 		pt_op_fail(run, PT_FAIL, "norm: weight %s does not fit %lld features",
 			   n->w && n->w->name ? n->w->name : "", (long long)x->shape[1]);
 		return false;
 	}
 	*k = (struct pt_k_norm){ .kind = n->kind, .n = x->shape[0] * (x->shape[1] / c), .c = c, .type = x->type,
 		.x = x->data, .w = n->w ? n->w->data : NULL, .b = n->b ? n->b->data : NULL,
-		.wtype = n->w ? n->w->type : n->b ? n->b->type : PT_F32, .eps = n->eps };
+		.wtype = n->w ? n->w->type : PT_F32, .btype = n->b ? n->b->type : PT_F32, .eps = n->eps };
 	return true;
 }
 

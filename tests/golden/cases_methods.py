@@ -28,6 +28,8 @@ LORA = {
                       feedforward_modules=r".*\.(o_proj|down_proj)", modules_to_save=["model.norm"]), dict(lr=0.12)),
     "ia3-bert": (ENCODER, RAGGED, dict(task="class", types=True), dict(IA3), {}),
     "bitfit": (ENCODER, RAGGED, dict(task="class", types=True, **STILL), BITFIT, {}),
+    # Norms have a weight of one type and a bias of another.
+    "bitfit-bf16": (ENCODER, RAGGED, dict(task="class", types=True, store="BF16", **STILL), BITFIT, {}),
     # Of queries and the feed-forward's first half alone.
     "bitfit-only": (ENCODER, RAGGED, dict(task="class", types=True, **STILL),
                     dict(BITFIT, bias="lora_only", target_modules=["query", "intermediate.dense"]), {}),

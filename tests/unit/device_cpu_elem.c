@@ -108,7 +108,7 @@ static void norm(struct pt_device *dev, struct elem_case *c)
 	int v = c->variant;
 	int64_t n = c->n * c->c;
 	struct pt_k_norm k = { .kind = (enum pt_norm_kind)(v % 3), .n = c->n, .c = c->c, .eps = 1e-5f,
-			       .wtype = (enum pt_dtype)(v / 2 % 3) };
+			       .wtype = (enum pt_dtype)(v / 2 % 3), .btype = (enum pt_dtype)(v / 3 % 3) };
 
 	k.x = out(c, n);
 	if (v % 4) {
@@ -118,7 +118,7 @@ static void norm(struct pt_device *dev, struct elem_case *c)
 	if (v % 7)
 		k.w = stored(c, c->c, k.wtype);
 	if (v % 3 == PT_NORM_LAYER && k.w)
-		k.b = stored(c, c->c, k.wtype);
+		k.b = stored(c, c->c, k.btype);
 	k.y = out(c, n);
 	k.stat = in(c, 2 * c->n, 1);
 	assert_ok(dev->k->norm_fwd(dev, &k, &err), &err);

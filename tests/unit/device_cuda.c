@@ -318,7 +318,8 @@ static struct pt_tensor *norms(struct side *s)
 	d = input(s, n, c, NULL);
 	norm.w = same ? leaf(s, PT_F32, c, 0, 1, true) : leaf(s, PT_BF16, c, 0, 1, false);
 	if (norm.kind == PT_NORM_LAYER)
-		norm.b = same ? leaf(s, PT_F32, c, 0, 1, true) : leaf(s, PT_BF16, c, 0, 1, false);
+		norm.b = same || fix_pick(&s->r, 3) == 0 ? leaf(s, PT_F32, c, 0, 1, true)
+							 : leaf(s, PT_BF16, c, 0, 1, false);
 	snprintf(s->text, sizeof s->text, "kind %d of [%lld,%lld]", norm.kind, (long long)n, (long long)c);
 	if (fix_once_in(&s->r, 2))
 		return pt_op_norm(&s->run, x, &norm);

@@ -389,7 +389,7 @@ static void lwalk_merge(const char *kin)
 	for (int i = 0; i < ncases; i++) {
 		struct pt_device *dev;
 		struct lfix l;
-		void *old[256];
+		struct pt_tensor old[256];
 		float *y;
 		size_t n;
 
@@ -399,16 +399,18 @@ static void lwalk_merge(const char *kin)
 		dev = l.x.f.dev;
 		for (int k = 0; k < l.x.m->nweights; k++) {
 			struct pt_weight *w = &l.x.m->weight[k];
-			size_t bytes = (size_t)pt_tensor_count(&w->t) * sizeof(float);
+			size_t count = (size_t)pt_tensor_count(&w->t), bytes = count * sizeof(float);
 			float *v = malloc(bytes), *was = malloc(bytes);
 			bool changed;
 
-			assert_int_equal(w->t.type, PT_F32);
-			assert_ok(dev->download(dev, v, w->t.data, bytes, &l.x.f.err), &l.x.f.err);
+			assert_ok(dev->download(dev, was, w->t.data, count * pt_dtype_size(w->t.type), &l.x.f.err),
+				  &l.x.f.err);
+			pt_to_f32(v, was, w->t.type, count);
 			memcpy(was, v, bytes);
 			assert_ok(pt_adapter_merge(l.a, w, v, &changed, &l.x.f.err), &l.x.f.err);
 			assert_true(changed || !memcmp(v, was, bytes));
-			old[k] = w->t.data;
+			old[k] = w->t;
+			w->t.type = PT_F32;
 			assert_ok(dev->alloc(dev, bytes, &w->t.data, &l.x.f.err), &l.x.f.err);
 			assert_ok(dev->upload(dev, w->t.data, v, bytes, &l.x.f.err), &l.x.f.err);
 			free(v);
@@ -422,7 +424,7 @@ static void lwalk_merge(const char *kin)
 			struct pt_tensor *t = &l.x.m->weight[k].t;
 
 			dev->free(dev, t->data, (size_t)pt_tensor_count(t) * sizeof(float));
-			t->data = old[k];
+			*t = old[k];
 		}
 		free(y);
 		lfix_close(&l);

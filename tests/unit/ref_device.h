@@ -272,7 +272,7 @@ static int ref_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct
 		for (int64_t j = 0; j < k->c; j++)
 			((float *)k->y)[i * k->c + j] = (float)((s[j] - mean) * inv *
 				((k->w ? ref_at(k->w, k->wtype, j) : 1 - plus) + plus) +
-				(k->b ? ref_at(k->b, k->wtype, j) : 0));
+				(k->b ? ref_at(k->b, k->btype, j) : 0));
 		if (k->stat) {
 			k->stat[2 * i] = (float)mean;
 			k->stat[2 * i + 1] = (float)inv;

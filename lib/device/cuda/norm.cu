@@ -74,7 +74,7 @@ template <typename T, int V> __global__ static void norm_fwd(struct norm n)
 		for (int i = 0; i < V; i++) {
 			float v = ((n.cached ? row[j + i] : pt_f(again[j + i])) - mean) * inv * factor(k, j + i);
 
-			o.e[i] = pt_t<T>(v + (k.b ? pt_weight_at(k.b, k.wtype, j + i) : 0));
+			o.e[i] = pt_t<T>(v + (k.b ? pt_weight_at(k.b, k.btype, j + i) : 0));
 		}
 		*(pt_vec<T, V> *)(y + j) = o;
 	}
@@ -290,7 +290,8 @@ template <typename T, typename WT> static bool fast(struct pt_device *dev, const
 {
 	int64_t pieces = k->c / pt_wide<T>::n;
 
-	if (((uintptr_t)k->w | (uintptr_t)k->b) % (sizeof(WT) * pt_wide<T>::n) || pieces > 4 * MAX_BLOCK)
+	if (((uintptr_t)k->w | (uintptr_t)k->b) % (sizeof(WT) * pt_wide<T>::n) || pieces > 4 * MAX_BLOCK ||
+	    (k->b && k->btype != k->wtype))
 		return false;
 	if (pieces <= 32)
 		fast_launch<T, WT, 1>(dev, k, back, 32);

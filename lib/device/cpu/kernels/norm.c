@@ -103,7 +103,7 @@ int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_
 		for (int64_t at = 0; at < c; at += PT_TILE) {
 			int64_t m = pt_min(PT_TILE, c - at);
 			const float *w = k->w ? pt_weights(k->w, k->wtype, at, m, wbuf) : NULL;
-			const float *bias = k->b ? pt_weights(k->b, k->wtype, at, m, bbuf) : NULL;
+			const float *bias = k->b ? pt_weights(k->b, k->btype, at, m, bbuf) : NULL;
 
 			for (int64_t i = 0; i < n; i++)
 				apply(x + (from + i) * c + at, mean[i], inv[i], w, plus, bias,
