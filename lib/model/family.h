@@ -197,7 +197,7 @@ struct pt_family {
 	const char *lora_targets;
 	const char *adalora_targets;
 	const char *ia3_targets, *ia3_feedforward;	/* the second "": none of the first is a feed-forward module */
-	const char *ln_targets;
+	const char *ln_targets;		/* where PEFT has none, the model's norms */
 	enum pt_hub_place hub;
 };
 

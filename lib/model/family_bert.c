@@ -136,7 +136,7 @@ const struct pt_family pt_families_bert[] = {
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
 		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = bert_heads, .idle = "cls.seq_relationship",
 		.lora_targets = "query,value", .adalora_targets = "query,value",
-		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
+		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense", .ln_targets = "LayerNorm",
 	},
 	{
 		.model_type = "roberta", .stem = "Roberta", .prefix = "roberta", .keys = &bert_keys,
@@ -144,19 +144,21 @@ const struct pt_family pt_families_bert[] = {
 		.config = roberta_config,
 		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = roberta_heads,
 		.lora_targets = "query,value", .adalora_targets = "query,key,value,dense",
-		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense",
+		.ia3_targets = "key,value,output.dense", .ia3_feedforward = "output.dense", .ln_targets = "LayerNorm",
 	},
 	{
 		.model_type = "xlm-roberta", .stem = "XLMRoberta", .prefix = "roberta", .keys = &bert_keys,
 		.def = { BERT_SIZES, .layers = 12, .types = 2, .pad = 1, .bos = 0, .eos = 2 }, BERT_SHAPE,
 		.config = roberta_config,
 		.hub = PT_HUB_OUTPUT, .part = bert_parts, .head = roberta_heads, .lora_targets = "query,value",
+		.ln_targets = "LayerNorm",
 	},
 	{
 		.model_type = "distilbert", .stem = "DistilBert", .prefix = "distilbert", .keys = &distilbert_keys,
 		.def = { BERT_SIZES, .layers = 6, .pad = 0, .bos = -1, .eos = -1 }, BERT_SHAPE,
 		.config = distilbert_config,
 		.hub = PT_HUB_BLOCK, .part = distilbert_parts, .head = distilbert_heads, .lora_targets = "q_lin,v_lin",
+		.ln_targets = "sa_layer_norm,output_layer_norm,LayerNorm",
 	},
 	{ 0 }
 };

@@ -369,6 +369,7 @@ const struct pt_family pt_families_gpt[] = {
 		.lora_targets = "query_key_value",
 		.adalora_targets = "query_key_value",
 		.ia3_targets = "query_key_value,dense_4h_to_h", .ia3_feedforward = "dense_4h_to_h",
+		.ln_targets = "input_layernorm,post_attention_layernorm,final_layer_norm",
 	},
 	{
 		.model_type = "opt", .stem = "OPT", .prefix = "model", .keys = &opt_keys,
@@ -381,6 +382,7 @@ const struct pt_family pt_families_gpt[] = {
 		.config = opt_config, .part = opt_parts, .head = opt_heads, .lora_targets = "q_proj,v_proj",
 		.adalora_targets = "q_proj,k_proj,v_proj,out_proj,fc1,fc2",
 		.ia3_targets = "q_proj,k_proj,fc2", .ia3_feedforward = "fc2",
+		.ln_targets = "self_attn_layer_norm,final_layer_norm",
 	},
 	{
 		.model_type = "bloom", .stem = "Bloom", .prefix = "transformer", .keys = &bloom_keys,

@@ -160,6 +160,7 @@ const struct pt_family pt_families_llama[] = {
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_OWN,
 		.config = smollm3_config, .part = llama_parts,
 		.head = llama_heads, .lora_targets = "q_proj,v_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	/* Phi-3, Phi-3.5, Phi-4 */
 	{
@@ -170,6 +171,7 @@ const struct pt_family pt_families_llama[] = {
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .qkv = PT_QKV_ROWS,
 		.window = PT_WINDOW_ALL, .long_restart = true, .part = phi3_parts,
 		.head = phi3_heads, .lora_targets = "qkv_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{ 0 }
 };

@@ -216,6 +216,7 @@ const struct pt_family pt_families_moe[] = {
 		.config = mixtral_config,
 		.part = mixtral_parts, .head = heads,
 		.lora_targets = "q_proj,v_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	/* Qwen1.5-MoE, Qwen2-57B-A14B */
 	{
@@ -226,6 +227,7 @@ const struct pt_family pt_families_moe[] = {
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .bias_qkv = true,
 		.window = PT_WINDOW_OWN, .config = qwen2_config,
 		.part = qwen2_parts, .head = heads,
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	/* Qwen3-30B-A3B, Qwen3-235B-A22B */
 	{
@@ -235,6 +237,7 @@ const struct pt_family pt_families_moe[] = {
 			 .pad = -1, .bos = -1, .eos = -1 },
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_OWN, .config = qwen3_config,
 		.part = qwen3_parts, .head = qwen3_heads,
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{ 0 }
 };
