@@ -11,8 +11,8 @@
 
 static struct pt_buf page;
 
-/* How the row begins, and ends: what tells it from others of its peft_type may stand between. */
-static void row_of(const struct pt_method *m, char begin[200], char end[20])
+/* The rows: what it acts on; the kind of its file, what tells it from others of that kind, and what can be done with it. */
+static void rows_of(const struct pt_method *m, char acts[200], char begin[200], char end[30])
 {
 	static const struct {
 		unsigned kind;
@@ -22,33 +22,32 @@ static void row_of(const struct pt_method *m, char begin[200], char end[20])
 		{ PT_SITE_PARAM, "parameter" }, { PT_SITE_KV, "keys and values" }, { PT_SITE_BLOCK, "block" },
 		{ PT_SITE_INPUT, "input" },
 	};
-	char acts[100] = "";
+	int n = snprintf(acts, 200, "\n.It %s Ta ", m->name), at = n;
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-		if (!(m->kinds & 1u << words[i].kind))
-			continue;
-		if (acts[0])
-			strcat(acts, ", ");
-		strcat(acts, words[i].word);
+		if (m->kinds & 1u << words[i].kind)
+			n += snprintf(acts + n, 200 - (size_t)n, "%s%s", n > at ? ", " : "", words[i].word);
 	}
-	snprintf(begin, 200, "\n.It %s Ta %s Ta %s", m->name, acts, m->peft_type);
-	snprintf(end, 20, " Ta %s Ta %s", m->merges ? "yes" : "no", m->combiner ? "yes" : "no");
+	snprintf(acts + n, 200 - (size_t)n, " Ta ");
+	snprintf(begin, 200, "\n.It %s Ta %s", m->name, m->peft_type);
+	snprintf(end, 30, " Ta %s Ta %s Ta ", m->merges ? "yes" : "no", m->combiner ? "yes" : "no");
 }
 
 static void table(void **state)
 {
 	const struct pt_method *m;
-	char begin[200], end[20], entry[100], paper[200] = "";
+	char acts[200], begin[200], end[30], entry[100], paper[200] = "";
 
 	(void)state;
 	for (int i = 0; (m = pt_method_at(i)); i++) {
-		const char *at;
-		size_t n;
+		const char *at, *in;
 
-		row_of(m, begin, end);
+		rows_of(m, acts, begin, end);
+		if (!strstr(page.data, acts))
+			fail_msg("peft-methods(7) lacks the row%s", acts);
 		at = strstr(page.data, begin);
-		n = at ? strcspn(at + 1, "\n") + 1 : 0;
-		if (!at || n < strlen(end) || strncmp(at + n - strlen(end), end, strlen(end)) != 0)
+		in = at ? strstr(at, end) : NULL;
+		if (!in || memchr(at + 1, '\n', (size_t)(in - at - 1)))
 			fail_msg("peft-methods(7) lacks the row%s ...%s", begin, end);
 		snprintf(entry, sizeof entry, "\n.It Cm %s\n", m->name);
 		if (!strstr(page.data, entry))
