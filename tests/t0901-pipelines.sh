@@ -77,7 +77,7 @@ test_that 'every method on the same batches' '
 	BATCH=4 "$P/methods" "$DATA/examples/base" "$DATA/examples/train.jsonl" "$DATA/examples/test.jsonl" all >table 2>left
 	grep -v "^#" "$P/methods.tsv" | cut -f 1 | sort >listed
 	{ sed 1d table | cut -f 1; sed "s/:.*//" left; } | sort | diff listed -
-	grep -E "^lora	1e-3	accuracy [01]\.?[0-9]*	928	[0-9.]+	0\.[0-9]+	$(wc -c <all/lora/adapter/adapter_model.safetensors)$" table
+	grep -E "^lora	3e-3	accuracy [01]\.?[0-9]*	928	[0-9.]+	0\.[0-9]+	$(wc -c <all/lora/adapter/adapter_model.safetensors)$" table
 	BATCH=4 "$P/methods" "$DATA/examples/base" "$DATA/examples/train.jsonl" "$DATA/examples/test.jsonl" all 2>/dev/null |
 	cmp - table
 	printf "r2\t1e-2\t-t lora -r 2\t--warmup 2\n" >rows
