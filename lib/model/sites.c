@@ -481,6 +481,9 @@ int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt
 
 void pt_body_free(struct pt_model *m)
 {
+	/* While there are weights: they are told that they have no place any more. */
+	if (m->body)
+		pt_parts_release(&m->body->parts);
 	for (int i = 0; i < m->nsites; i++) {
 		free(m->site[i].path);
 		free(m->site[i].file);
@@ -495,7 +498,6 @@ void pt_body_free(struct pt_model *m)
 	free(m->weight);
 	if (!m->body)
 		return;
-	pt_parts_release(&m->body->parts);
 	for (size_t i = 0; i < m->body->nowned; i++) {
 		const struct pt_owned *o = &m->body->owned[i];
 
