@@ -12,6 +12,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+/* The adapter that has the head, and trains; NULL: none. */
+static const char *last(const struct load_options *o)
+{
+	return o->nadapters ? o->adapter[o->nadapters - 1] : NULL;
+}
+
 static const char *head_meta(const struct load_options *o, const char *key)
 {
 	return o->head ? pt_st_meta(&o->head->st, key) : NULL;
@@ -27,11 +33,11 @@ static int find_task(struct load *l, const struct load_options *o, struct pt_err
 		return pt_error(err, PT_USAGE, "the stream is for the task %.40s, which is not supported", name);
 	l->feed.problem = name ? pt_task_parse_problem(name) : PT_PROBLEM_UNSET;
 	l->feed.task = task >= 0 ? (enum pt_task)task : PT_TASK_NONE;
-	if (!o->adapter || l->info.task == PT_TASK_NONE)
+	if (!last(o) || l->info.task == PT_TASK_NONE)
 		return 0;
 	if (task >= 0 && l->info.task != (enum pt_task)task)
 		return pt_error(err, PT_USAGE, "the stream is for the task %s, %s for %s; use peft-init --task %s or peft-tokenize --task %s",
-				name, o->adapter, pt_task_name(l->info.task), name, pt_task_name(l->info.task));
+				name, last(o), pt_task_name(l->info.task), name, pt_task_name(l->info.task));
 	l->feed.task = l->info.task;
 	return 0;
 }
@@ -90,7 +96,7 @@ static void list_labels(const struct load *l, struct pt_buf *b)
 
 static int map_labels(struct load *l, const struct load_options *o, const cJSON *list, struct pt_error *err)
 {
-	const char *who = o->adapter ? o->adapter : o->model;
+	const char *who = last(o) ? last(o) : o->model;
 	const cJSON *item;
 	int n = cJSON_GetArraySize(list), i = 0;
 
@@ -133,7 +139,7 @@ static int check_labels(struct load *l, const struct load_options *o, struct pt_
 		status = map_labels(l, o, list, err);
 	else if (n != l->feed.nlabels)
 		status = pt_error(err, PT_USAGE, "the stream has %d labels, the head of %s has %d outputs; use peft-init --labels",
-				  n, o->adapter ? o->adapter : o->model, l->feed.nlabels);
+				  n, last(o) ? last(o) : o->model, l->feed.nlabels);
 	pt_json_free(list);
 	return status;
 }
@@ -163,11 +169,13 @@ static int check_tokenizer(struct load *l, const struct load_options *o, struct 
 	return 0;
 }
 
-/* The base that the adapter was made for, where its provenance knows it. */
-static void check_base(const struct load *l, const struct load_options *o)
+/* The base that an adapter was made for, where its provenance knows it. */
+static void check_base(const struct load *l, const struct load_options *o, const struct pt_adapter *a)
 {
-	const struct pt_prov *p = &l->adapter->prov;
+	const struct pt_prov *p = &a->prov;
+	struct pt_error ignored = PT_ERROR_INIT;
 	struct pt_hex own = pt_hex64(l->base_digest);
+	const char *base = NULL;
 	bool known = false;
 
 	for (size_t i = 0; i < p->n; i++) {
@@ -177,29 +185,61 @@ static void check_base(const struct load *l, const struct load_options *o)
 		if (strstr(p->node[i].text, own.s))
 			return;
 	}
-	if (known)
-		pt_log(PT_WARN, "%s was made for another base than %s%s%s", o->adapter, o->model,
-		       l->info.base ? ": " : "", l->info.base ? l->info.base : "");
+	if (!known)
+		return;
+	if (a->config)
+		pt_json_str(a->config, "base_model_name_or_path", NULL, &base, &ignored);
+	pt_log(PT_WARN, "%s was made for another base than %s%s%s", a->dir, o->model, base ? ": " : "", base ? base : "");
+}
+
+bool load_same(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* What stands below the last is an adapter, and another one. */
+static int check_below(const struct load_options *o, struct pt_error *err)
+{
+	for (int i = 0; i + 1 < o->nadapters; i++) {
+		struct pt_adapter_info info;
+		bool full;
+
+		if (pt_adapter_peek(o->adapter[i], &info, err))
+			return err->status;
+		full = info.full;
+		pt_adapter_info_release(&info);
+		if (full)
+			return pt_error(err, PT_USAGE, "-a %s is a model that was trained itself: it does not stand in a stack; give it as -m",
+					o->adapter[i]);
+		for (int k = i + 1; k < o->nadapters; k++)
+			if (load_same(o->adapter[i], o->adapter[k]))
+				return pt_error(err, PT_USAGE, "-a %s and -a %s are the same directory", o->adapter[i], o->adapter[k]);
+	}
+	return 0;
 }
 
 int load_find(struct load *l, const struct load_options *o, struct pt_error *err)
 {
-	struct stat a, m;
-
 	memset(l, 0, sizeof *l);
-	if (o->adapter && !stat(o->adapter, &a) && !stat(o->model, &m) && a.st_dev == m.st_dev && a.st_ino == m.st_ino)
-		return pt_error(err, PT_USAGE, "-a %s is the directory of -m: peft-init makes an adapter, or a model to train (-t full)",
-				o->adapter);
-	if (o->adapter && pt_adapter_peek(o->adapter, &l->info, err))
+	for (int i = 0; i < o->nadapters; i++)
+		if (load_same(o->adapter[i], o->model))
+			return pt_error(err, PT_USAGE, "-a %s is the directory of -m: peft-init makes an adapter, or a model to train (-t full)",
+					o->adapter[i]);
+	if ((last(o) && pt_adapter_peek(last(o), &l->info, err)) || check_below(o, err))
 		return err->status;
+	if (l->info.full && o->nadapters > 1)
+		return pt_error(err, PT_USAGE, "-a %s is a model that was trained itself: it does not stand in a stack; give it as -m",
+				last(o));
 	if (pt_modeldir_open(&l->base, o->model, l->info.full ? PT_MODELDIR_NO_WEIGHTS : 0, err))
 		return err->status;
-	return l->info.full ? pt_modeldir_open(&l->full, o->adapter, 0, err) : 0;
+	return l->info.full ? pt_modeldir_open(&l->full, last(o), 0, err) : 0;
 }
 
 int load_found(struct load *l, const struct load_options *o, struct pt_error *err)
 {
-	struct pt_model_options mo = { .head_may_lack = o->adapter != NULL, .defer = true };
+	struct pt_model_options mo = { .head_may_lack = o->nadapters > 0, .defer = true };
 	const struct pt_modeldir *dir = l->info.full ? &l->full : &l->base;
 
 	if (find_task(l, o, err))
@@ -217,11 +257,10 @@ int load_found(struct load *l, const struct load_options *o, struct pt_error *er
 	finish_task(l);
 	if (check_labels(l, o, err) || check_tokenizer(l, o, err))
 		return err->status;
-	if (o->adapter) {
-		if (pt_adapter_open(&l->adapter, l->model, o->adapter, o->trainable, err))
-			return err->status;
-		check_base(l, o);
-	}
+	if (o->nadapters && pt_adapter_open_stack(&l->adapter, l->model, o->adapter, o->nadapters, o->trainable, err))
+		return err->status;
+	for (const struct pt_adapter *a = l->adapter; a; a = a->below)
+		check_base(l, o, a);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/opt.h"
 #include "io/modeldir.h"
 #include "io/stream.h"
 #include "peft/adapter.h"
@@ -30,10 +31,15 @@ enum { LOAD_AUTO, LOAD_F32, LOAD_BF16 };
 #define LOAD_OPTION_THREADS(v) \
 	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = (v), .max = 4096, \
 	  .help = "threads (all cores)" }
+/* Adapters that are used as they are. */
+#define LOAD_OPTION_ADAPTERS(v) \
+	{ .name = "adapter", .letter = 'a', .type = PT_OPT_LIST, .arg = "DIR", .value = (v), \
+	  .help = "adapter, or trained model directory; repeated: one on the other, the last with the head" }
 
 struct load_options {
 	const char *model;		/* -m */
-	const char *adapter;		/* -a; NULL: none */
+	const char *const *adapter;	/* -a [nadapters], the lowest of a stack first */
+	int nadapters;			/* 0: none */
 	const char *device;		/* -d */
 	int threads;			/* -j; 0: all */
 	bool trainable;			/* gradients for the adapter */
@@ -47,9 +53,9 @@ struct load {
 	struct pt_device *dev;
 	struct pt_modeldir base;	/* -m */
 	struct pt_modeldir full;	/* -a where that is a model directory */
-	struct pt_adapter_info info;
+	struct pt_adapter_info info;	/* of the last -a */
 	struct pt_model *model;
-	struct pt_adapter *adapter;	/* NULL: none */
+	struct pt_adapter *adapter;	/* the last, on those below it; NULL: none */
 	struct pt_tokenizer *tok;	/* NULL: not asked for, or the model has none */
 	struct pt_feed_options feed;	/* task, problem, labels; seed is the caller's */
 	char *const *labels;		/* [feed.nlabels] borrowed from adapter or model; NULL: unnamed */
@@ -63,6 +69,9 @@ int load_open(struct load *l, const struct load_options *o, struct pt_error *err
 int load_find(struct load *l, const struct load_options *o, struct pt_error *err);
 int load_found(struct load *l, const struct load_options *o, struct pt_error *err);
 void load_close(struct load *l);
+
+/* Whether both are there, and are one. */
+bool load_same(const char *a, const char *b);
 
 /*
  * Whether products are computed in bf16: LOAD_AUTO where the weights are

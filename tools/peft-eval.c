@@ -14,7 +14,8 @@
 #include "train/loss.h"
 #include "train/predict.h"
 
-static const char *model, *adapter, *predictions, *device = "auto";
+static const char *model, *predictions, *device = "auto";
+static struct pt_opt_list adapters;
 static int64_t threads;
 static int dtype;
 static bool logits, losses, classes, other_tokenizer, bare = true;
@@ -22,8 +23,7 @@ static bool logits, losses, classes, other_tokenizer, bare = true;
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "the base: a model directory or a name in the hub cache" },
-	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
-	  .help = "adapter, or trained model directory" },
+	LOAD_OPTION_ADAPTERS(&adapters),
 	{ .name = "predictions", .type = PT_OPT_STRING, .arg = "FILE", .value = &predictions,
 	  .help = "write a stream of predictions; - is standard output" },
 	{ .name = "logits", .type = PT_OPT_FLAG, .value = &logits, .wants = "predictions",
@@ -40,7 +40,7 @@ static const struct pt_opt opts[] = {
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
-	"peft-eval", "[options] -m DIR [-a DIR] [FILE ...]",
+	"peft-eval", "[options] -m DIR [-a DIR ...] [FILE ...]",
 	"Evaluates a model and its adapter on a stream of batches.", opts
 };
 
@@ -61,7 +61,7 @@ struct job {
 /* Whether the model computes the task without the adapter: its head is not made up. */
 static bool has_bare(const struct job *j)
 {
-	return bare && adapter && j->l.adapter && !j->l.info.full && !pt_model_head_is_new(j->l.model);
+	return bare && j->l.adapter && !j->l.info.full && !pt_model_head_is_new(j->l.model);
 }
 
 /* Memory for micro-batches within b and those before. */
@@ -183,7 +183,7 @@ static void print(const struct job *j, FILE *f)
 	double v, other;
 	int which;
 
-	fprintf(f, "metric\t%s%s\n", adapter ? "adapter" : "model", j->compare ? "\tbase" : majority ? "\tmajority" : "");
+	fprintf(f, "metric\t%s%s\n", adapters.n ? "adapter" : "model", j->compare ? "\tbase" : majority ? "\tmajority" : "");
 	fprintf(f, "examples\t%lld\ntokens\t%lld\n", (long long)m->examples, (long long)m->tokens);
 	if (m->targets)
 		fprintf(f, "targets\t%lld\n", (long long)m->targets);
@@ -200,7 +200,8 @@ static void print(const struct job *j, FILE *f)
 
 static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 {
-	struct load_options o = { .model = model, .adapter = adapter, .device = device, .threads = (int)threads,
+	struct load_options o = { .model = model, .adapter = adapters.item, .nadapters = adapters.n, .device = device,
+				  .threads = (int)threads,
 				  .other_tokenizer = other_tokenizer };
 	struct pt_bounds b;
 
@@ -250,7 +251,7 @@ static int run(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	print(j, predictions && !strcmp(predictions, "-") ? stderr : stdout);
 	return isfinite(j->with.measure.loss) ? 0 :
 	       pt_error(err, PT_NUMERIC, "the loss is not finite: peft-view --stats finds such values in %s",
-			adapter ? "the adapter or the model" : "the model");
+			adapters.n ? "the adapter or the model" : "the model");
 }
 
 int main(int argc, char **argv)
@@ -269,6 +270,7 @@ int main(int argc, char **argv)
 	if (j.ready)
 		pt_run_release(&j.run);
 	load_close(&j.l);
+	pt_opt_list_release(&adapters);
 	if (j.plan)
 		pt_device_close(j.plan);
 	filter_end(j.out, &j.in, 1, &err);

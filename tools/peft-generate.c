@@ -12,18 +12,17 @@
 #include "load.h"
 #include "tool.h"
 
-static const char *model, *adapter, *device = "auto";
+static const char *model, *device = "auto";
 static int64_t threads, seed, count = -1, max_tokens = 256, context = 4096, top_k;
 static double temperature, top_p = 1;
 static int dtype;
 static bool json, score, ignore_eos, special;
-static struct pt_opt_list prompts;
+static struct pt_opt_list adapters, prompts;
 
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "the base: a model directory or a name in the hub cache" },
-	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
-	  .help = "adapter, or trained model directory" },
+	LOAD_OPTION_ADAPTERS(&adapters),
 	{ .name = "prompt", .type = PT_OPT_LIST, .arg = "TEXT", .value = &prompts, .empty = true, .excludes = "score",
 	  .help = "a prompt, instead of reading files; may be repeated" },
 	{ .name = "max-tokens", .type = PT_OPT_INT, .arg = "N", .value = &max_tokens, .min = 1, .max = 1 << 30,
@@ -213,7 +212,7 @@ static int from_options(struct job *j, struct pt_error *err)
 
 static int start(struct job *j, struct pt_error *err)
 {
-	const struct load_options lo = { .model = model, .adapter = adapter, .device = device,
+	const struct load_options lo = { .model = model, .adapter = adapters.item, .nadapters = adapters.n, .device = device,
 		.threads = (int)threads, .text = true, .tokenizer = true };
 	struct pt_generate_options o = {
 		.sampling = { temperature, top_k, top_p, (uint64_t)seed }, .max_tokens = max_tokens,
@@ -280,6 +279,7 @@ int main(int argc, char **argv)
 	load_close(&j.l);
 	if (j.plan)
 		pt_device_close(j.plan);
+	pt_opt_list_release(&adapters);
 	pt_opt_list_release(&prompts);
 	return st;
 }

@@ -123,7 +123,8 @@ static int run(const struct pt_tool *t, struct pt_error *err)
 	if (!st)
 		st = check_usage(t, &in, err);
 	if (!st) {
-		o.adapter = in.dir[0];
+		o.adapter = (const char *const *)in.dir;
+		o.nadapters = 1;
 		st = load_open(&l, &o, err);
 	}
 	if (!st)

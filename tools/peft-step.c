@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +19,8 @@
 #include "trial.h"
 
 static struct {
-	const char *model, *adapter, *output, *device, *eval;
+	const char *model, *output, *device, *eval;
+	struct pt_opt_list adapters;
 	double lr, warmup_ratio, decay, beta1, beta2, eps, clip, loraplus, loraplus_embedding, router_loss, save_minutes;
 	int64_t warmup, steps, mem, recompute, eval_steps, patience, save_steps, keep, seed, threads;
 	int schedule, dtype;
@@ -34,8 +34,8 @@ static struct {
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &o.model,
 	  .help = "the base model" },
-	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &o.adapter,
-	  .help = "the adapter to start from (peft-init)" },
+	{ .name = "adapter", .letter = 'a', .type = PT_OPT_LIST, .arg = "DIR", .value = &o.adapters,
+	  .help = "the adapter to start from (peft-init); repeated: the last, on the others, which stand still" },
 	{ .name = "output", .letter = 'o', .type = PT_OPT_STRING, .arg = "DIR", .value = &o.output,
 	  .help = "the trained adapter, and checkpoints on the way" },
 	{ .name = "lr", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.lr, .max = 1e9,
@@ -95,7 +95,7 @@ static const struct pt_opt opts[] = {
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
-	"peft-step", "-m DIR -a DIR -o DIR [options] [FILE ...]",
+	"peft-step", "-m DIR -a DIR ... -o DIR [options] [FILE ...]",
 	"Trains an adapter on micro-batches, step by step; saves on the way and goes on where it was.", opts
 };
 
@@ -115,23 +115,17 @@ struct step_tool {
 	struct pt_loop_options lo;
 };
 
-static bool same_place(const char *a, const char *b)
-{
-	struct stat x, y;
-
-	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static int check_usage(const struct step_tool *s, struct pt_error *err)
 {
 	bool trains = !o.plan && !o.dry_run;
 
-	if (!o.model || !o.adapter || (trains && !o.output))
+	if (!o.model || !o.adapters.n || (trains && !o.output))
 		return pt_error(err, PT_USAGE, "%s is missing", !o.model ? "-m, the base model," :
-				!o.adapter ? "-a, the adapter to start from," : "-o, where the trained adapter goes,");
-	if (trains && same_place(o.output, o.adapter))
-		return pt_error(err, PT_USAGE, "-o %s is the directory of -a: a run needs a place of its own", o.output);
-	if (trains && same_place(o.output, o.model))
+				!o.adapters.n ? "-a, the adapter to start from," : "-o, where the trained adapter goes,");
+	for (int i = 0; trains && i < o.adapters.n; i++)
+		if (load_same(o.output, o.adapters.item[i]))
+			return pt_error(err, PT_USAGE, "-o %s is the directory of -a: a run needs a place of its own", o.output);
+	if (trains && load_same(o.output, o.model))
 		return pt_error(err, PT_USAGE, "-o %s is the directory of -m: a run needs a place of its own", o.output);
 	return tool_check_input(s->t.operand, s->t.noperands, err);
 }
@@ -213,7 +207,8 @@ static int put_options(struct step_tool *s, struct pt_error *err)
 /* Before anything is created: a name that was mistyped leaves nothing behind. */
 static int find_model(struct step_tool *s, struct pt_error *err)
 {
-	s->where = (struct load_options){ .model = o.model, .adapter = o.adapter, .device = o.device,
+	s->where = (struct load_options){ .model = o.model, .adapter = o.adapters.item,
+					  .nadapters = o.adapters.n, .device = o.device,
 					  .threads = (int)o.threads, .trainable = true,
 					  .other_tokenizer = o.other_tokenizer, .tokenizer = o.dry_run };
 	return load_find(&s->load, &s->where, err);
@@ -426,6 +421,7 @@ int main(int argc, char **argv)
 	load_close(&s.load);
 	pt_buf_release(&s.options);
 	pt_lock_close(&s.lock);
+	pt_opt_list_release(&o.adapters);
 	if (sig == SIGINT)
 		tool_die_of(sig);
 	return status;

@@ -10,9 +10,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "peft/tokens.h"
 
-static int start(struct pt_adapter **out, struct pt_model *m, bool trainable, struct pt_error *err)
+static int start(struct pt_adapter **out, struct pt_model *m, const struct pt_adapter_origin *from, struct pt_error *err)
 {
 	struct pt_adapter *a = pt_calloc(1, sizeof *a, err);
 
@@ -22,12 +23,18 @@ static int start(struct pt_adapter **out, struct pt_model *m, bool trainable, st
 	a->model = m;
 	a->layout = &pt_layout_peft;
 	a->task = m->task;
-	a->trainable = trainable;
+	a->trainable = from->trainable;
+	a->fresh = !from->dir;
+	a->below = from->below;
+	a->level = from->below ? from->below->level + 1 : 0;
+	a->under = from->under;
 	a->prov = (struct pt_prov)PT_PROV_INIT;
 	if (pt_params_init(&a->params, m->dev) || pt_params_init(&a->frozen, m->dev))
 		return PT_FAIL;
 	a->frozen.frozen = true;
-	return 0;
+	if (from->dir)
+		a->dir = pt_strdup(from->dir, err);
+	return err->status;
 }
 
 /* a->site[] from what the configuration, or the method, names. */
@@ -52,7 +59,8 @@ static int select_sites(struct pt_adapter *a, struct pt_error *err)
 
 		if (!matched[i])
 			continue;
-		*s = (struct pt_adapter_site){ .site = &m->site[i], .scale = 1 };
+		*s = (struct pt_adapter_site){ .site = &m->site[i], .scale = 1,
+					       .rng = a->level ? pt_rng_mix(m->site[i].rng, (uint64_t)a->level) : m->site[i].rng };
 		s->hook.state = s;
 		a->nsites++;
 	}
@@ -314,7 +322,7 @@ static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *
 	for (int i = 0; i < PT_INS && !st; i++) {
 		const char *name = pt_adapter_file_name(a, (enum pt_adapter_in)i);
 
-		if (i != PT_IN_WEIGHTS && !(name && has_file(dir, name)))
+		if ((i == PT_IN_HEAD && a->under) || (i != PT_IN_WEIGHTS && !(name && has_file(dir, name))))
 			continue;
 		st = open_file(dir, name, &file[i], err);
 		a->file[i] = &file[i];
@@ -338,21 +346,21 @@ static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 	int st = prov ? pt_prov_read(&a->prov, prov, &a->prov_id, err) : PT_FAIL;
 
 	free(prov);
-	if (!st)
+	if (!st && !a->under)
 		st = pt_labels_find(a->layout, dir, a->config, a->task, &a->labels, &a->nlabels, err);
 	if (st || a->full)
 		return st ? st : pt_full_open(a, dir, err);
 	if (!a->labels)
 		a->nlabels = 0;
-	st = check_task(a, err);
+	st = a->under ? 0 : check_task(a, err);
 	/* Where the head has a file of its own, that says what it holds. */
-	if (!st && !a->layout->head)
+	if (!st && !a->layout->head && !a->under)
 		st = save_heads(a, err);
 	if (!st)
 		st = a->method->parse(a, err);
 	if (!st)
 		st = read_tensors(a, dir, err);
-	return st ? st : check_fresh(a, err);
+	return st || a->under ? st : check_fresh(a, err);
 }
 
 static const struct pt_layout *layout_of(const struct pt_method *m)
@@ -360,16 +368,24 @@ static const struct pt_layout *layout_of(const struct pt_method *m)
 	return m && m->layout ? m->layout : &pt_layout_peft;
 }
 
-int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
-		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
-		    const struct pt_sources *from, struct pt_error *err)
+/* What it would have stood on is still the caller's. */
+static void give_up(struct pt_adapter *a)
 {
+	if (a)
+		a->below = NULL;
+	pt_adapter_close(a);
+}
+
+int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
+		    cJSON *config_take, const struct pt_adapter_origin *from, struct pt_error *err)
+{
+	const char *dir = from->dir;
 	struct pt_adapter *a;
-	int st = start(&a, m, trainable, err);
+	int st = start(&a, m, from, err);
 
 	*out = NULL;
 	if (st) {
-		pt_adapter_close(a);
+		give_up(a);
 		pt_json_free(config_take);
 		return st;
 	}
@@ -377,10 +393,9 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 	a->layout = layout_of(method);
 	a->config = config_take;
 	a->full = !method;
-	a->fresh = !dir;
-	a->tokenize = from ? from->tokenize : NULL;
-	a->batches = from ? from->batches : NULL;
-	st = dir ? read_dir(a, dir, err) : make_fresh(a, seed, err);
+	a->tokenize = from->from ? from->from->tokenize : NULL;
+	a->batches = from->from ? from->from->batches : NULL;
+	st = dir ? read_dir(a, dir, err) : make_fresh(a, from->seed, err);
 	/* What is misuse in options is bad data in a file. */
 	if (st == PT_USAGE && dir)
 		st = err->status = PT_DATA;
@@ -389,7 +404,7 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 	if (!st)
 		st = hook_in(a, err);
 	if (st) {
-		pt_adapter_close(a);
+		give_up(a);
 		return st;
 	}
 	*out = a;
@@ -399,12 +414,13 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 int pt_adapter_new(struct pt_adapter **out, struct pt_model *m, cJSON *config_take, uint64_t seed,
 		   const struct pt_sources *from, struct pt_error *err)
 {
+	const struct pt_adapter_origin fresh = { .trainable = true, .seed = seed, .from = from };
 	const struct pt_method *method;
 	int st = pt_method_of_config(config_take, &method, err);
 
 	*out = NULL;
 	if (!st)
-		return pt_adapter_make(out, m, method, config_take, NULL, true, seed, from, err);
+		return pt_adapter_make(out, m, method, config_take, &fresh, err);
 	pt_json_free(config_take);
 	return st;
 }
@@ -412,14 +428,13 @@ int pt_adapter_new(struct pt_adapter **out, struct pt_model *m, cJSON *config_ta
 int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char *const *modules, int n,
 			struct pt_error *err)
 {
+	const struct pt_adapter_origin fresh = { .trainable = true };
 	struct pt_adapter *a;
-	int st = start(&a, m, true, err);
+	int st = start(&a, m, &fresh, err);
 
 	*out = NULL;
-	if (!st) {
-		a->fresh = true;
+	if (!st)
 		st = pt_full_names(a, modules, n, err);
-	}
 	if (!st)
 		st = pt_full_make(a, err);
 	if (st) {
@@ -431,16 +446,17 @@ int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char 
 	return 0;
 }
 
-int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir, bool trainable,
-		    struct pt_error *err)
+int pt_adapter_open_from(struct pt_adapter **out, struct pt_model *m, const struct pt_adapter_origin *from,
+			 struct pt_error *err)
 {
+	const char *dir = from->dir;
 	const struct pt_layout *layout;
 	const struct pt_method *method;
 	cJSON *config;
 
 	*out = NULL;
 	if (!has_file(dir, PT_ADAPTER_CONFIG))
-		return pt_adapter_make(out, m, NULL, NULL, dir, trainable, 0, NULL, err);
+		return pt_adapter_make(out, m, NULL, NULL, from, err);
 	if (pt_layout_read(dir, &layout, &config, err))
 		return err->status;
 	if (!pt_method_of_config(config, &method, err) && layout != layout_of(method))
@@ -449,7 +465,13 @@ int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir
 		pt_json_free(config);
 		return pt_error_prefix(err, "%s", dir);
 	}
-	return pt_adapter_make(out, m, method, config, dir, trainable, 0, NULL, err);
+	return pt_adapter_make(out, m, method, config, from, err);
+}
+
+int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir, bool trainable,
+		    struct pt_error *err)
+{
+	return pt_adapter_open_from(out, m, &(struct pt_adapter_origin){ .dir = dir, .trainable = trainable }, err);
 }
 
 void pt_adapter_close(struct pt_adapter *a)
@@ -484,6 +506,8 @@ void pt_adapter_close(struct pt_adapter *a)
 	pt_labels_free(a->modules, a->nmodules);
 	pt_prov_release(&a->prov);
 	pt_json_free(a->config);
+	pt_adapter_close(a->below);
+	free(a->dir);
 	free(a);
 }
 
@@ -508,6 +532,8 @@ int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n
 
 void pt_adapter_enable(struct pt_adapter *a, bool on)
 {
+	if (a->below)
+		pt_adapter_enable(a->below, on);
 	for (int i = 0; i < a->nsites; i++) {
 		struct pt_adapter_site *s = &a->site[i];
 

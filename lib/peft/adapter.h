@@ -76,6 +76,10 @@ struct pt_adapter {
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */
 	uint64_t prov_id;
+	struct pt_adapter *below;	/* the next one of a stack: acts before it, stands still; its own. NULL: none */
+	int level;			/* in a stack: how many are below */
+	bool under;			/* of a stack not the last: without its head and its labels, whatever its task */
+	char *dir;			/* what it was opened from, as given; NULL: it is fresh */
 	bool file_experts, file_routers;	/* its file has linears that HF keeps as parameters */
 	const struct pt_st *file[PT_INS];	/* while it is being opened; NULL: not there */
 	struct pt_precondition *precondition;	/* lorafa.c */
@@ -115,6 +119,14 @@ int pt_adapter_new_full(struct pt_adapter **a, struct pt_model *m, const char *c
  * name the unknown peft_type, the missing or mis-shaped tensor, the key that nothing uses. */
 int pt_adapter_open(struct pt_adapter **a, struct pt_model *m, const char *dir, bool trainable,
 		    struct pt_error *err);
+/*
+ * Several, one on the other: dir[0] acts first where they meet, as in AdapterHub's Stack(dir[0], dir[1], ...) and as
+ * PEFT's active adapters add up. *a is the last, which alone trains, is saved and has the head; the others are
+ * a->below and so on. PT_USAGE names those that cannot stand so. n = 1: pt_adapter_open().
+ */
+int pt_adapter_open_stack(struct pt_adapter **a, struct pt_model *m, const char *const *dir, int n, bool trainable,
+			  struct pt_error *err);
+/* With those below. */
 void pt_adapter_close(struct pt_adapter *a);
 /*
  * A run goes on from the directory dir that pt_adapter_save() made of a: the
@@ -126,7 +138,7 @@ int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *e
 /* Class names by id: copied. */
 int pt_adapter_set_labels(struct pt_adapter *a, const char *const *labels, int n, struct pt_error *err);
 
-/* Switch all hooks (and modules_to_save, biases) on or off: evaluation of the bare base. */
+/* Switch all hooks (and modules_to_save, biases) on or off, those below too: evaluation of the bare base. */
 void pt_adapter_enable(struct pt_adapter *a, bool on);
 
 /*
@@ -143,7 +155,7 @@ int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_e
  */
 int pt_adapter_part(const char *name);
 
-/* Digest of configuration (without names of bases), labels and tensors: identity for resume and provenance. */
+/* Digest of configuration (without names of bases), labels and tensors, of this one alone: identity for resume and provenance. */
 int pt_adapter_digest(struct pt_adapter *a, uint64_t *out, struct pt_error *err);
 
 /* PT_USAGE: the method cannot be merged. */

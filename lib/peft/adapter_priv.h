@@ -21,13 +21,24 @@ static inline const char *pt_key_prefix(const struct pt_method *m)
 	return m && m->prefix ? m->prefix : PT_KEY_PREFIX;
 }
 
-/*
- * adapter.c: an adapter of this method, fresh (dir NULL) or from dir.
- * config_take is taken over, also on failure.
- */
+/* Where an adapter comes from, and how it stands. */
+struct pt_adapter_origin {
+	const char *dir;		/* NULL: it is fresh */
+	bool trainable;
+	uint64_t seed;
+	const struct pt_sources *from;	/* NULL: nothing */
+	struct pt_adapter *below;	/* becomes its own, but for a failure */
+	bool under;
+};
+
+/* adapter.c: an adapter of this method. config_take is taken over, also on failure. */
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
-		    cJSON *config_take, const char *dir, bool trainable, uint64_t seed,
-		    const struct pt_sources *from, struct pt_error *err);
+		    cJSON *config_take, const struct pt_adapter_origin *from, struct pt_error *err);
+/* From its directory, whatever it is. */
+int pt_adapter_open_from(struct pt_adapter **out, struct pt_model *m, const struct pt_adapter_origin *from,
+			 struct pt_error *err);
+/* stacked.c: whether a parameter is of a head, which an adapter under others leaves to them. */
+bool pt_adapter_leaves(const struct pt_adapter *a, const char *path);
 
 /* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);

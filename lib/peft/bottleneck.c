@@ -277,7 +277,7 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	if (!module)
 		return err->status;
 	p->b = a->state;
-	p->rng = pt_rng_mix_str(s->site->rng, p->b->name);
+	p->rng = pt_rng_mix_str(s->rng, p->b->name);
 	s->hook.ops = &pt_bottleneck_hook;
 	st = add_tensors(a, s, module, p, err);
 	free(module);
@@ -393,6 +393,7 @@ const struct pt_method pt_method_bottleneck = {
 	.peft_type = "BOTTLENECK",
 	.paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning for NLP",
 	.kinds = 1u << PT_SITE_BLOCK,
+	.stacks = true,
 	.prefix = "",
 	.layout = &pt_layout_hub,
 	.defaults = pt_bottleneck_defaults,

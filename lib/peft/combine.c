@@ -234,7 +234,7 @@ int pt_combine(struct pt_adapter **out, struct pt_adapter *const *a, int n, cons
 		pt_json_free(config);
 		return st;
 	}
-	st = pt_adapter_make(out, a[0]->model, a[0]->method, config, NULL, false, 0, NULL, err);
+	st = pt_adapter_make(out, a[0]->model, a[0]->method, config, &(struct pt_adapter_origin){ 0 }, err);
 	if (!st)
 		st = sites(*out, a, n, o, err);
 	for (size_t i = 0; !st && i < (*out)->nweights; i++)

@@ -140,7 +140,7 @@ struct pt_lowrank pt_lora_term(const struct pt_lora *l, const struct pt_adapter_
 	return (struct pt_lowrank){
 		.a = &s->param[A]->t, .b = &s->param[B]->t,
 		.bias = l->bias ? &s->param[B_BIAS]->t : NULL,
-		.scale = s->scale, .dropout = (float)l->dropout, .site = s->site->rng,
+		.scale = s->scale, .dropout = (float)l->dropout, .site = s->rng,
 	};
 }
 
@@ -497,6 +497,7 @@ const struct pt_method pt_method_lora = {
 	.paper = "Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models",
 	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING | 1u << PT_SITE_PARAM,
 	.merges = true,
+	.stacks = true,
 	.defaults = PT_LORA_DEFAULTS("\"none\"", "8", "8", "false"),
 	.options = pt_lora_options,
 	.targets = pt_lora_targets,

@@ -42,7 +42,7 @@ static int terms(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term,
 	/* The base's part: never dropped. */
 	if (max > 1)
 		term[1] = (struct pt_lowrank){ .a = &s->param[A0]->t, .b = &s->param[B0]->t, .scale = -s->scale,
-					       .site = s->site->rng };
+					       .site = s->rng };
 	return 2;
 }
 

@@ -36,6 +36,7 @@ struct pt_adapter_site {
 	struct pt_hook hook;		/* .ops is set by create; .state is this struct */
 	struct pt_param *param[PT_SITE_MAX_TENSORS];	/* the method's tensors here, in order of pt_adapter_tensor_at() */
 	int nparams;
+	uint64_t rng;			/* random site: that of the site, another at each level of a stack */
 	int rank;			/* 0 where there is none */
 	float scale;
 	void *state;			/* the method's */
@@ -127,6 +128,7 @@ struct pt_method {
 	const char *paper;		/* NULL: there is none */
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
+	bool stacks;			/* adds to what is there, by hooks alone: it may stand in a stack with others */
 	bool no_conv1d;			/* PEFT has it for no module that stores its weight transposed */
 	const char *prefix;		/* of the keys of whole modules in its file; NULL: "base_model.model." */
 	const struct pt_layout *layout;	/* of its directories; NULL: HF PEFT's */

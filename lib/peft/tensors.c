@@ -271,6 +271,10 @@ static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char 
 
 	if (name == f->name)
 		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
+	if (pt_adapter_leaves(a, name)) {
+		pt_log(PT_FACT, "%s: %s is of its head, which is another adapter's here", dir, f->name);
+		return 0;
+	}
 	/* Side products of PEFT's bias "all": the base's and the head's own bias a second time. */
 	if (strstr(name, ".original_module.") || strstr(name, ".modules_to_save.")) {
 		pt_log(PT_FACT, "%s: %s repeats another tensor; ignored", dir, f->name);

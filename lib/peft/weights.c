@@ -154,7 +154,7 @@ static int replace_saved(struct pt_adapter *a, struct pt_error *err)
 
 		for (int k = 0; !found && (name = pt_config_item(list, k)); k++)
 			found = pt_module_holds(name, w, false);
-		if (!found || pt_adapter_replaced(a, w))
+		if (!found || pt_adapter_replaced(a, w) || pt_adapter_leaves(a, w->path))
 			continue;
 		if (adapted(a, w))
 			return pt_error(err, PT_USAGE, "%s is both a target and in modules_to_save", w->path);

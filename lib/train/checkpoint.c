@@ -241,6 +241,20 @@ static int add_files(cJSON *j, const char *dir, struct pt_error *err)
 	return status;
 }
 
+/* What the adapter of this directory was trained on. */
+static void add_below(cJSON *j, const struct pt_identity *id)
+{
+	cJSON *list = id->nbelow ? cJSON_AddArrayToObject(j, "below") : NULL;
+
+	for (int i = 0; i < id->nbelow; i++) {
+		cJSON *item = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(item, "adapter", id->below[i].dir);
+		add_hex(item, "digest", id->below[i].digest);
+		cJSON_AddItemToArray(list, item);
+	}
+}
+
 static int write_json(const char *dir, const struct pt_identity *id, const struct pt_progress *at,
 		      const struct pt_optimizer *opt, uint64_t checksum, struct pt_error *err)
 {
@@ -253,6 +267,7 @@ static int write_json(const char *dir, const struct pt_identity *id, const struc
 	cJSON_AddStringToObject(j, "options", id->options);
 	add_hex(j, "base", id->base);
 	add_hex(j, "adapter", id->adapter);
+	add_below(j, id);
 	add_hex(j, "head", id->head);
 	cJSON_AddStringToObject(j, "dtype", id->bf16 ? "bf16" : "f32");
 	cJSON_AddStringToObject(j, "path", id->path);

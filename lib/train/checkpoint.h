@@ -16,10 +16,18 @@
 #include "train/history.h"
 #include "train/optimizer.h"
 
+/* An adapter below the one that trains, as given: a directory, and its digest. */
+struct pt_below {
+	char *dir;
+	uint64_t digest;
+};
+
 /* What a run is: equal in every start of it, compared on resume. */
 struct pt_identity {
 	const char *options;		/* "key=value key=value ...", what changes the result */
 	uint64_t base, adapter, head;	/* digests: of -m, of -a, of the stream after its HEAD */
+	const struct pt_below *below;	/* [nbelow], the lowest first */
+	int nbelow;
 	bool bf16;			/* compute type, resolved at the first start */
 	const char *path;		/* what computed (pt_device.path); another one is a warning */
 };
@@ -40,10 +48,13 @@ struct pt_checkpoint {
 	struct pt_progress at;
 	char *options, *path;
 	uint64_t base, adapter, head;
+	struct pt_below *below;
+	int nbelow;
 	bool bf16;
 };
 
 void pt_checkpoint_release(struct pt_checkpoint *c);
+void pt_below_free(struct pt_below *b, int n);
 
 /*
  * The newest complete checkpoint under out of a step before this one

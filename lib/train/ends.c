@@ -125,6 +125,21 @@ static int compare_options(const char *out, const char *was, const char *is, str
 	return 0;
 }
 
+static int compare_below(const struct pt_loop *l, const struct pt_checkpoint *c, struct pt_error *err)
+{
+	static const char cure[] = "give the same -a one after the other, or another -o";
+
+	if (c->nbelow != l->id.nbelow)
+		return pt_error(err, PT_USAGE, "the run in %s was begun on a stack of %d adapters, not %d: %s", l->o.out, c->nbelow + 1,
+				l->id.nbelow + 1, cure);
+	for (int i = 0; i < c->nbelow; i++) {
+		if (c->below[i].digest != l->id.below[i].digest)
+			return pt_error(err, PT_USAGE, "the run in %s was begun on another adapter than %s is now, which was then %s: %s",
+					l->o.out, l->id.below[i].dir, c->below[i].dir, cure);
+	}
+	return 0;
+}
+
 static int compare(struct pt_loop *l, const struct pt_checkpoint *c, struct pt_error *err)
 {
 	const char *out = l->o.out;
@@ -136,6 +151,8 @@ static int compare(struct pt_loop *l, const struct pt_checkpoint *c, struct pt_e
 		return pt_error(err, PT_USAGE, "the run in %s was begun with another base: give the same -m, or another -o", out);
 	if (c->adapter != l->id.adapter)
 		return pt_error(err, PT_USAGE, "the run in %s was begun from another adapter: give the same -a, or another -o", out);
+	if (compare_below(l, c, err))
+		return err->status;
 	if (c->head != l->id.head)
 		return pt_error(err, PT_USAGE, "the run in %s was begun with other data: give the same input, or another -o", out);
 	if (strcmp(c->path, l->id.path))
@@ -256,6 +273,28 @@ static int fit(struct pt_loop *l, const struct pt_bounds *eval, struct pt_error 
 	return pt_step_fit(l->s, &one, eval, l->o.limit, err);
 }
 
+/* The adapters of the run: their identities, and what is known of their past. */
+static int find_adapters(struct pt_loop *l, struct pt_adapter *top, struct pt_error *err)
+{
+	struct pt_below *list = pt_calloc((size_t)top->level, sizeof *list, err);
+
+	l->id.below = l->priv->below = list;
+	l->priv->nbelow = list ? top->level : 0;
+	if (!list || pt_adapter_digest(top, &l->id.adapter, err))
+		return err->status;
+	for (struct pt_adapter *a = top->below; a; a = a->below) {
+		list[a->level].dir = pt_strdup(a->dir, err);
+		if (!list[a->level].dir || pt_adapter_digest(a, &list[a->level].digest, err))
+			return err->status;
+	}
+	l->id.nbelow = l->priv->nbelow;
+	for (const struct pt_adapter *a = top; a; a = a->below)
+		if (pt_prov_union(&l->priv->prov, &a->prov, err))
+			return err->status;
+	l->priv->prov_id = top->prov_id;
+	return 0;
+}
+
 int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_step *s, struct pt_reader *r,
 		 struct pt_error *err)
 {
@@ -270,13 +309,8 @@ int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_s
 		return err->status;
 	l->id = (struct pt_identity){ .options = o->options, .base = o->base, .bf16 = s->bf16,
 				      .path = s->dev->path, .head = pt_reader_digest(r) };
-	if (s->adapter) {
-		if (pt_adapter_begin(s->adapter, o->schedule.total, err) ||
-		    pt_adapter_digest(s->adapter, &l->id.adapter, err) ||
-		    pt_prov_union(&l->priv->prov, &s->adapter->prov, err))
-			return err->status;
-		l->priv->prov_id = s->adapter->prov_id;
-	}
+	if (s->adapter && (pt_adapter_begin(s->adapter, o->schedule.total, err) || find_adapters(l, s->adapter, err)))
+		return err->status;
 	if (o->eval && check_eval(l, &eval, err))
 		return err->status;
 	if (take_up(l, err) || fit(l, o->eval ? &eval : NULL, err))
@@ -295,6 +329,7 @@ void pt_loop_close(struct pt_loop *l)
 		if (l->priv->evaluates)
 			pt_evaluator_release(&l->priv->eval);
 		pt_prov_release(&l->priv->prov);
+		pt_below_free(l->priv->below, l->priv->nbelow);
 	}
 	free(l->priv);
 	pt_history_release(&l->h);
@@ -355,13 +390,16 @@ int pt_loop_provenance(struct pt_loop *l, bool whole, struct pt_error *err)
 	if (!status)
 		status = pt_reader_prov(l->r, &prov, &ids, &n, err);
 	if (!status) {
-		parents = pt_malloc(n + 1, sizeof *parents, err);
+		parents = pt_malloc(n + 1 + (size_t)a->level, sizeof *parents, err);
 		status = parents ? 0 : err->status;
 	}
 	if (!status) {
 		memcpy(parents, ids, n * sizeof *parents);
 		if (l->priv->prov_id)
 			parents[n++] = l->priv->prov_id;
+		for (const struct pt_adapter *b = a->below; b; b = b->below)
+			if (b->prov_id)
+				parents[n++] = b->prov_id;
 		step.parent = parents;
 		step.nparents = n;
 		status = pt_prov_add(&prov, &step, &id, err);

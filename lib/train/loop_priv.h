@@ -26,6 +26,8 @@ struct pt_priv_loop {
 	bool finished;				/* an earlier start ended the run at the newest checkpoint */
 	struct pt_prov prov;			/* history of -a */
 	uint64_t prov_id;
+	struct pt_below *below;			/* [nbelow] what the identity of the run names */
+	int nbelow;
 };
 
 /* Evaluate now, results into the last row; *best: the best so far. */

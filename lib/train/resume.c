@@ -15,8 +15,16 @@
 #include "peft/adapter.h"
 #include "train/checkpoint_priv.h"
 
+void pt_below_free(struct pt_below *b, int n)
+{
+	for (int i = 0; i < n; i++)
+		free(b[i].dir);
+	free(b);
+}
+
 void pt_checkpoint_release(struct pt_checkpoint *c)
 {
+	pt_below_free(c->below, c->nbelow);
 	free(c->dir);
 	free(c->options);
 	free(c->path);
@@ -45,6 +53,26 @@ static int get_text(const cJSON *j, const char *key, char **out, struct pt_error
 	return *out ? 0 : err->status;
 }
 
+static int read_below(struct pt_checkpoint *c, const cJSON *list, struct pt_error *err)
+{
+	const cJSON *item;
+	int n = cJSON_GetArraySize(list);
+
+	if (list && !cJSON_IsArray(list))
+		return pt_error(err, PT_DATA, "'below' is not a list");
+	c->below = n ? pt_calloc((size_t)n, sizeof *c->below, err) : NULL;
+	cJSON_ArrayForEach(item, list) {
+		struct pt_below *b = c->below ? &c->below[c->nbelow] : NULL;
+
+		if (!b || get_text(item, "adapter", &b->dir, err))
+			return err->status;
+		c->nbelow++;
+		if (get_hex(item, "digest", true, &b->digest, err))
+			return err->status;
+	}
+	return 0;
+}
+
 static int read_json(struct pt_checkpoint *c, const cJSON *j, uint64_t *checksum, struct pt_error *err)
 {
 	const char *dtype;
@@ -60,6 +88,7 @@ static int read_json(struct pt_checkpoint *c, const cJSON *j, uint64_t *checksum
 	    (status = get_text(j, "options", &c->options, err)) ||
 	    (status = get_hex(j, "base", true, &c->base, err)) ||
 	    (status = get_hex(j, "adapter", true, &c->adapter, err)) ||
+	    (status = read_below(c, pt_json_get(j, "below"), err)) ||
 	    (status = get_hex(j, "head", true, &c->head, err)) ||
 	    (status = pt_json_str(j, "dtype", "f32", &dtype, err)) ||
 	    (status = get_text(j, "path", &c->path, err)) ||

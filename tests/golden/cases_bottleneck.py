@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Cases of bottleneck adapters for make_bottleneck.py: name: (config, lengths, more, (preset, keys), changed)."""
+"""Cases of bottleneck adapters for make_bottleneck.py: name: (config, lengths, more, (preset, keys), changed).
+
+more, beside what cases.py has:
+  flex      a head of the library's own: its kind and the keywords of add_KIND_head()
+  below     [(preset, keys)] of adapters below, the lowest first
+"""
 from cases import RAGGED
 from cases_bert import DISTIL, ENCODER, ROBERTA, cls
 from cases import labels
@@ -56,4 +61,12 @@ BOTTLENECK = {
                       ("double_seq_bn", dict(reduction_factor=5)), dict(lr=0.02)),
     "bn-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
               ("double_seq_bn", dict(reduction_factor=4, cross_adapter=True, leave_out=[1])), dict(lr=0.03)),
+    # MAD-X: a language's adapter below, which stands still.
+    "bn-bert-stack": (ENCODER, RAGGED, dict(BERT, below=[("seq_bn", dict(reduction_factor=3, non_linearity="tanh")),
+                                                         ("double_seq_bn", dict(reduction_factor=6, leave_out=[1]))]),
+                      ("seq_bn", dict(reduction_factor=4, non_linearity="gelu", mh_adapter=True)), {}),
+    "bn-llama-stack": (LLAMA, RAGGED, dict(below=[("double_seq_bn", dict(reduction_factor=5, use_gating=True))]),
+                       ("seq_bn", dict(reduction_factor=4, non_linearity="swish")), dict(lr=0.02)),
+    # In bfloat16 too, on weights that are stored so.
+    "bn-llama-bf16": (LLAMA, RAGGED, dict(store="BF16"), ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
 }

@@ -172,6 +172,29 @@ class Golden:
                                 abs((v @ direction).item() - dot) / norm) for v in vs)
         self.about["error"][key] = errors
 
+    def learned(self, got, others, each=lambda what, k, v: None):
+        """What training gives: out, loss, losses, and by key grads and after. others: of each way, by type, the same,
+        or a part of it. each: called behind each gradient and each tensor."""
+        def other(part, *key):
+            return {t: [o[t][part][key[0]] if key else o[t][part] for o in others] for t in others[0] if part in others[0][t]}
+
+        for k in "out", "loss", "losses":
+            self.result(k, got[k], other(k))
+        largest = max(v.abs().max().item() for v in got["grads"].values())
+        for what, top, part in (("", largest, "grads"), ("after.", 1, "after")):
+            for k, v in got[part].items():
+                self.gradient(what + k, v, other(part, k), top)
+                each(what, k, v)
+
+    def save_learned(self, losses, directory):
+        """And a line that tells of it."""
+        self.save(directory)
+        errors = self.about["error"].values()
+        print(f"{self.name}: loss {losses[0].item():.4f} to {losses[-1].item():.4f}, -{100 * self.about['fall']:.0f}%; "
+              "error of torch " + ", ".join(f"{t} {max(e[t] for e in errors if t in e):.1e}"
+                                            for t in self.about["error"]["out"])
+              + f"; {os.path.getsize(os.path.join(directory, self.name + '.safetensors'))} bytes")
+
     def save(self, directory):
         path = os.path.join(directory, self.name + ".safetensors")
         save_file(self.tensors, path, {"golden": json.dumps(self.about)})

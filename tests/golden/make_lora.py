@@ -190,8 +190,8 @@ def compute(config, lengths, more, keys, h, x, dtype):
 
 def rounded(name, config, lengths, more, keys, changed):
     """The results in float32."""
-    return compute(config, lengths, more, keys, dict(HYPER, **changed), make_inputs(name, config, lengths, more),
-                   torch.float32)[0]
+    return {"f32": compute(config, lengths, more, keys, dict(HYPER, **changed), make_inputs(name, config, lengths, more),
+                           torch.float32)[0]}
 
 
 def make(name, config, lengths, more, keys, changed, directory, others):
@@ -223,18 +223,8 @@ def make(name, config, lengths, more, keys, changed, directory, others):
                fall=fall)
     for k, v in x.items():
         g.put(k, v)
-    for k in "out", "loss", "losses":
-        g.result(k, got[k], {"f32": [o[k] for o in others]})
-    largest = max(v.abs().max().item() for v in got["grads"].values())
-    for what, top, part in (("", largest, "grads"), ("after.", 1, "after")):
-        for k, v in got[part].items():
-            g.gradient(what + k, v, {"f32": [o[part][k] for o in others]}, top)
-            if more.get("split"):
-                put_pieces(g, what, k, v, config, more)
-    g.save(directory)
-    print(f"{name}: loss {losses[0].item():.4f} to {losses[-1].item():.4f}, -{100 * fall:.0f}%; error of torch f32 "
-          f"{max(e['f32'] for e in g.about['error'].values()):.1e}; "
-          f"{os.path.getsize(os.path.join(directory, name + '.safetensors'))} bytes")
+    g.learned(got, others, lambda what, k, v: more.get("split") and put_pieces(g, what, k, v, config, more))
+    g.save_learned(losses, directory)
 
 
 def main():

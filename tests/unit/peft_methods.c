@@ -275,7 +275,8 @@ static struct pt_adapter *put(struct mfix *x, const struct pt_method *m, const c
 	struct pt_adapter *a;
 	cJSON *c = pt_json_parse(config, strlen(config), 0, "config", &err);
 
-	assert_ok(pt_adapter_make(&a, x->m, m, c, dir, trainable, 1, NULL, &err), &err);
+	assert_ok(pt_adapter_make(&a, x->m, m, c, &(struct pt_adapter_origin){ .dir = dir, .trainable = trainable, .seed = 1 },
+				  &err), &err);
 	return a;
 }
 
@@ -457,7 +458,8 @@ static void test_shift(void **state)
 		assert_true(fabsf(again[i] - y[i]) <= 1e-4f * (1 + fabsf(y[i])));
 	pt_adapter_close(b);
 	c = pt_json_parse(config, strlen(config), 0, "config", &err);
-	assert_fails(pt_adapter_make(&b, x.m, &shift, c, dir, true, 1, NULL, &err), PT_DATA, "no state to go on with", &err);
+	assert_fails(pt_adapter_make(&b, x.m, &shift, c, &(struct pt_adapter_origin){ .dir = dir, .trainable = true }, &err),
+		     PT_DATA, "no state to go on with", &err);
 	free(y);
 	free(again);
 	free(dir);
