@@ -9,7 +9,8 @@ peft-batch -q -b 8 -o held.pts ex.pts || exit 1
 peft-tokenize -q -m base notes.txt | peft-batch -q -b 4 -e 3 -s 1 -o lm.pts || exit 1
 
 test_that 'each preset, by either name; a classifier trains, and its head stands apart' '
-	for p in seq_bn=pfeiffer double_seq_bn=houlsby par_bn=parallel scaled_par_bn=scaled_parallel; do
+	for p in seq_bn=pfeiffer double_seq_bn=houlsby par_bn=parallel scaled_par_bn=scaled_parallel seq_bn_inv=pfeiffer+inv \
+		double_seq_bn_inv=houlsby+inv; do
 		rm -rf i j o
 		peft-init -q -m base -t bottleneck --preset ${p%=*} --labels bad,good -o i
 		peft-init -q -m base -t bottleneck --preset ${p#*=} --labels bad,good -o j
@@ -31,6 +32,27 @@ test_that 'the Compacter: few parameters, which learn' '
 	grep "^model.layers.1.attention_adapters.adapters.default.adapter_down.0.W_left.F32\[4,4,1\]" list
 	peft-step -q -m base -a cc --lr 3e-2 -o dd lm.pts >/dev/null
 	exits 1 peft-cmp -q cc dd'
+test_that 'an invertible one of the embeddings learns too' '
+	peft-init -q -m base -t bottleneck --inv-adapter nice --inv-reduction-factor 4 -o inv
+	peft-view --tsv inv >list
+	grep "^model.invertible_adapters.default.F.0.weight.F32\[2,8\]" list
+	grep "^model.invertible_adapters.default.G.2.bias.F32\[8\]" list
+	peft-step -q -m base -a inv --lr 1e-2 -o inverted lm.pts >/dev/null 2>err
+	exits 1 grep "no gradient" err
+	peft-eval -m base -a inverted lm.pts >x
+	less "$(sed -n "s/^loss.//p" x | cut -f 1)" "$(sed -n "s/^loss.//p" x | cut -f 2)"
+	test -n "$(peft-generate -q -m base -a inverted --max-tokens 8 --prompt "The lamp")"'
+test_that 'heads that the library describes: what is not supported is named' '
+	peft-init -q -m base -t bottleneck --labels bad,good -o h
+	for e in "head_type\": \"multiple_choice\", \"num_labels\": 2=multiple_choice is not supported" \
+		"head_type\": \"classification\", \"num_labels\": 2, \"layers\": 2, \"activation_function\": \"leakyrelu\"=leakyrelu" \
+		"head_type\": \"causal_lm\", \"vocab_size\": 9, \"embedding_size\": 8=embedding_size 8 is not the model.s 16"; do
+		rm -rf bad
+		cp -R h bad
+		sed "s/\"config\": null/\"config\": {\"${e%%=*}}/" h/head_config.json >bad/head_config.json
+		exits 3 peft-eval -q -m base -a bad held.pts 2>err
+		grep "${e##*=}" err
+	done'
 test_that 'a checkpoint is such a directory' '
 	rm -rf i o
 	peft-init -q -m base -t bottleneck --labels bad,good -o i
@@ -97,8 +119,12 @@ test_that 'configurations that say nothing that can be done are refused, named, 
 	refused "reduction_factor of layer 0 is no number above 0"
 	edit "s/\"residual_before_ln\": .*/\"residual_before_ln\": 1,/"
 	refused "residual_before_ln: neither true, false nor"
+	edit "s/\"inv_adapter\": .*/\"inv_adapter\": \"glow\",/"
+	refused "inv_adapter .glow. is not supported"
 	edit "s/\"inv_adapter\": .*/\"inv_adapter\": \"nice\",/"
-	refused "inv_adapter nice"
+	refused "inv_adapter_reduction_factor is no number above 0"
+	edit "s/\"inv_adapter\": .*/\"inv_adapter\": \"nice\",/; s/\"inv_adapter_reduction_factor\": .*/\"inv_adapter_reduction_factor\": 2,/"
+	refused "lacks model.invertible_adapters.default.F.0.weight"
 	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/"
 	refused "phm_dim 4 divides not both widths, 16 and 1"
 	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/; s/\"shared_W_phm\": .*/\"shared_W_phm\": true,/"

@@ -35,12 +35,22 @@ struct pt_owned {
 	size_t n;
 };
 
+struct pt_own_step {
+	struct pt_site *dense, *norm;	/* norm NULL: none */
+	uint64_t rng;
+};
+
 struct pt_body {
 	struct pt_stack stack[PT_MAX_STACKS];
 	int nstacks;			/* the head may want the first one alone */
 	const struct pt_head *head;	/* of m->task; NULL: a bare body */
 	struct pt_head own_head;	/* where that is not the class's */
-	char *own_path[2];		/* its paths */
+	char *own_out;			/* its path */
+	struct pt_own_step *own;	/* [nown] what stands before its last linear */
+	int nown;
+	enum pt_act own_act;
+	bool own_dropout;
+	float own_eps;
 	struct pt_site *part[PT_ROLES];	/* of the head */
 	uint64_t rng_dense, rng_head;	/* of the head's dropouts */
 	enum pt_pooling pool;		/* of the head, or of the directory of a sentence-transformer */

@@ -16,7 +16,7 @@ const char *pt_site_kind_name(int kind)
 	static const char *const names[] = {
 		[PT_SITE_LINEAR] = "linear", [PT_SITE_EMBEDDING] = "embedding", [PT_SITE_NORM] = "norm",
 		[PT_SITE_KV] = "keys/values", [PT_SITE_BLOCK] = "output", [PT_SITE_INPUT] = "input",
-		[PT_SITE_PARAM] = "parameter",
+		[PT_SITE_PARAM] = "parameter", [PT_SITE_STREAM] = "stream",
 	};
 
 	return kind >= 0 && kind < (int)(sizeof names / sizeof names[0]) && names[kind] ? names[kind] : "other";

@@ -119,5 +119,5 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 	y = pt_op_dropout(run, x, m->cfg.drop_embed, s->rng_embed);
 	if (y != x)
 		pt_tensor_done(run, x);
-	return y;
+	return pt_site_pass(run, part[PT_ROLE_EMBEDDED], y);
 }

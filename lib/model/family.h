@@ -22,6 +22,7 @@ enum pt_role {
 	PT_ROLE_SHARED,		/* the table of several embeddings, itself not looked up */
 	PT_ROLE_EMBED, PT_ROLE_POS, PT_ROLE_TYPE, PT_ROLE_EMBED_NORM, PT_ROLE_INPUT,
 	PT_ROLE_PROJ_IN,	/* embeddings to the width of the blocks */
+	PT_ROLE_EMBEDDED,	/* what the first block reads */
 	/* of each block */
 	PT_ROLE_QKV,		/* in place of the three */
 	PT_ROLE_Q, PT_ROLE_K, PT_ROLE_V, PT_ROLE_O, PT_ROLE_KV, PT_ROLE_ATTN_OUT,
@@ -46,6 +47,8 @@ enum pt_role {
 	PT_ROLE_PROJ_OUT,	/* back to the width of the embeddings */
 	/* of the task head */
 	PT_ROLE_HEAD_DENSE, PT_ROLE_HEAD_NORM, PT_ROLE_HEAD_OUT,
+	PT_ROLE_HEAD_IN,	/* what the head of a vocabulary reads last */
+	PT_ROLE_OWN_DENSE, PT_ROLE_OWN_NORM,	/* of a head that an adapter brings: there may be several */
 	PT_ROLES
 };
 

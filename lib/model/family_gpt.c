@@ -53,6 +53,7 @@ static const struct pt_part gpt2_parts[] = {
 	{ PT_ROLE_EMBED, "wte" },
 	{ PT_ROLE_INPUT, "wte" },
 	{ PT_ROLE_POS, "wpe" },
+	{ PT_ROLE_EMBEDDED, "" },
 	{ PT_ROLE_ATTN_NORM, "h.#.ln_1" },
 	{ PT_ROLE_QKV, "h.#.attn.c_attn" },
 	{ PT_ROLE_O, "h.#.attn.c_proj" },
@@ -69,6 +70,7 @@ static const struct pt_part gpt2_parts[] = {
 static const struct pt_part neox_parts[] = {
 	{ PT_ROLE_EMBED, "embed_in" },
 	{ PT_ROLE_INPUT, "embed_in" },
+	{ PT_ROLE_EMBEDDED, "" },
 	{ PT_ROLE_ATTN_NORM, "layers.#.input_layernorm" },
 	{ PT_ROLE_FFN_NORM, "layers.#.post_attention_layernorm" },
 	{ PT_ROLE_QKV, "layers.#.attention.query_key_value" },
@@ -106,7 +108,8 @@ static const struct pt_part opt_parts[] = {
 /* Falcon has them, too. */
 #define BLOOM_EMBED \
 	{ PT_ROLE_EMBED, "word_embeddings" }, \
-	{ PT_ROLE_INPUT, "word_embeddings" }
+	{ PT_ROLE_INPUT, "word_embeddings" }, \
+	{ PT_ROLE_EMBEDDED, "" }
 
 #define BLOOM_ATTENTION \
 	{ PT_ROLE_QKV, "h.#.self_attention.query_key_value" }, \
@@ -155,6 +158,7 @@ static const struct pt_part falcon_two_norms[] = {
 static const struct pt_part phi_parts[] = {
 	{ PT_ROLE_EMBED, "embed_tokens" },
 	{ PT_ROLE_INPUT, "embed_tokens" },
+	{ PT_ROLE_EMBEDDED, "" },
 	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" },
 	{ PT_ROLE_K, "layers.#.self_attn.k_proj" },
 	{ PT_ROLE_V, "layers.#.self_attn.v_proj" },

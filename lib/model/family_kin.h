@@ -21,7 +21,8 @@
 /* Of struct pt_part tables. */
 #define LLAMA_EMBED \
 	{ PT_ROLE_EMBED, "embed_tokens" }, \
-	{ PT_ROLE_INPUT, "embed_tokens" }
+	{ PT_ROLE_INPUT, "embed_tokens" }, \
+	{ PT_ROLE_EMBEDDED, "" }
 
 #define LLAMA_PROJECTIONS \
 	{ PT_ROLE_Q, "layers.#.self_attn.q_proj" }, \

@@ -52,6 +52,7 @@ static const struct pt_keys t5_keys = {
 	{ PT_ROLE_SHARED, "shared" }, \
 	{ PT_ROLE_EMBED, "encoder.embed_tokens" }, \
 	{ PT_ROLE_INPUT, "encoder.embed_tokens" }, \
+	{ PT_ROLE_EMBEDDED, "encoder" }, \
 	SELF_ATTENTION("encoder"), \
 	ffn("encoder.block.#.layer.1"), \
 	{ PT_ROLE_FINAL_NORM, "encoder.final_layer_norm" }, \

@@ -107,6 +107,18 @@ static struct pt_tensor *pool(struct pt_run *run, struct pt_model *m, const stru
 	return idx ? pick(run, m, hidden, idx, rows->batch, true) : NULL;
 }
 
+static struct pt_tensor *own_step(struct pt_run *run, const struct pt_model *m, const struct pt_own_step *s, struct pt_tensor *x)
+{
+	const struct pt_body *b = m->body;
+
+	if (b->own_dropout)
+		x = pt_op_dropout(run, x, m->cfg.drop_class, s->rng);
+	x = pt_site_linear1(run, s->dense, x);
+	if (b->own_act != PT_ACT_NONE)
+		x = pt_op_act(run, x, b->own_act);
+	return s->norm ? pt_site_norm(run, s->norm, PT_NORM_LAYER, b->own_eps, x) : x;
+}
+
 /* What stands before the last linear. */
 static struct pt_tensor *transform(struct pt_run *run, struct pt_model *m, struct pt_tensor *x)
 {
@@ -120,6 +132,8 @@ static struct pt_tensor *transform(struct pt_run *run, struct pt_model *m, struc
 	}
 	if (h->norm)
 		x = pt_sum_norm(run, m, m->body->part[PT_ROLE_HEAD_NORM], x, NULL);
+	for (int i = 0; i < m->body->nown; i++)
+		x = own_step(run, m, &m->body->own[i], x);
 	if (h->dropout)
 		x = pt_op_dropout(run, x, m->cfg.drop_class, m->body->rng_head);
 	return x;
@@ -141,7 +155,10 @@ struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, cons
 	if (!hidden || !has_task(run, m, is, "for classification"))
 		return NULL;
 	hidden = pool(run, m, in, hidden);
-	return hidden ? pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], transform(run, m, hidden)) : NULL;
+	if (!hidden)
+		return NULL;
+	hidden = pt_site_pass(run, m->body->part[PT_ROLE_HEAD_IN], transform(run, m, hidden));
+	return pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], hidden);
 }
 
 struct pt_tensor *pt_model_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
@@ -172,16 +189,17 @@ struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, stru
 				    struct pt_nll *out)
 {
 	const struct pt_head *h = m->body->head;
+	struct pt_site *in = m->body->part[PT_ROLE_HEAD_IN];
 
 	out->scale = pt_task_vocab(m->task) ? m->cfg.logit_scale : 1;
 	out->cap = pt_task_vocab(m->task) ? m->cfg.final_softcap : 0;
 	out->rows = n;
 	if (!hidden || !has_task(run, m, pt_task_per_token(m->task), "for targets of tokens"))
 		return NULL;
-	if (h->dense || h->dropout) {
+	if (h->dense || h->dropout || m->body->nown || pt_site_passes(in)) {
 		out->row = all_rows(run, n);
 		hidden = pick(run, m, hidden, rows, n, false);
-		hidden = hidden ? transform(run, m, hidden) : NULL;
+		hidden = hidden ? pt_site_pass(run, in, transform(run, m, hidden)) : NULL;
 	} else {
 		out->row = pt_run_upload(run, rows, (size_t)n * sizeof *rows);
 	}
@@ -199,6 +217,9 @@ struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct
 	if (!hidden || !has_task(run, m, is, "as a language model"))
 		return NULL;
 	x = pt_op_gather(run, hidden, idx, n, NULL);
+	for (int i = 0; i < m->body->nown; i++)
+		x = own_step(run, m, &m->body->own[i], x);
+	x = pt_site_pass(run, m->body->part[PT_ROLE_HEAD_IN], x);
 	if (m->cfg.logit_scale != 1)
 		x = pt_op_scale(run, x, m->cfg.logit_scale);
 	x = pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], x);

@@ -88,7 +88,7 @@ int pt_model_open(struct pt_model **out, struct pt_device *dev, const struct pt_
 		pt_error_prefix(err, "%s", dir->given);
 		goto fail;
 	}
-	if ((st = check_task(m, err)) || (st = count_labels(m, o, err)) ||
+	if ((!o->head && (st = check_task(m, err))) || (st = count_labels(m, o, err)) ||
 	    (st = pt_body_build(m, o->head, err)) || (st = head_dropout(m, o->head, err)) || (st = check_start(m, err)) ||
 	    (m->task == PT_TASK_CONTRASTIVE && (st = pt_sentence_read(m, err))))
 		goto fail;
@@ -110,6 +110,17 @@ void pt_model_close(struct pt_model *m)
 	pt_body_free(m);
 	pt_config_release(&m->cfg);
 	free(m);
+}
+
+void pt_head_spec_release(struct pt_head_spec *s)
+{
+	for (int i = 0; i < s->nsteps; i++) {
+		free(s->step[i].dense);
+		free(s->step[i].norm);
+	}
+	free(s->step);
+	free(s->out);
+	*s = (struct pt_head_spec){ 0 };
 }
 
 bool pt_model_head_is_new(const struct pt_model *m)

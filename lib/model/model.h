@@ -18,14 +18,23 @@
 #include "model/site.h"
 #include "tensor/ops.h"
 
-/* A head in place of that of the task's class, where an adapter brings its own: [dense, act,] out. */
-struct pt_head_spec {
-	char *dense, *out;	/* paths of its linears; dense NULL: none */
-	enum pt_act act;
-	bool pooler;		/* it reads what the body's pooler makes, and has no dense */
-	bool out_bias;
-	double drop;		/* dropout before its linears; below 0: the class's */
+/* [dropout,] dense, act[, norm] before a head's last linear; paths. */
+struct pt_head_step {
+	char *dense, *norm;	/* norm: LayerNorm; NULL: none */
 };
+
+/* A head in place of that of the task's class, where an adapter brings its own: [pooler,] steps, [dropout,] out. */
+struct pt_head_spec {
+	struct pt_head_step *step;	/* [nsteps] */
+	int nsteps;
+	char *out;		/* path of its last linear; NULL: there is no such head */
+	enum pt_act act;
+	bool pooler;		/* it reads what the body's pooler makes */
+	bool out_bias;
+	bool dropout;
+	double drop;		/* probability of that; below 0: the class's */
+};
+void pt_head_spec_release(struct pt_head_spec *s);
 
 struct pt_model_options {
 	enum pt_task task;
@@ -82,6 +91,9 @@ int pt_weight_read(const struct pt_model *m, const struct pt_weight *w, size_t a
 
 /* Head tensors that were created because the checkpoint has none ("score.weight", ...). */
 bool pt_model_head_is_new(const struct pt_model *m);
+
+/* Whether the head is one that an adapter brought (struct pt_head_spec). */
+bool pt_model_head_is_own(const struct pt_model *m);
 
 /* The base prefix of the body's paths under the class of m->task, "model": "" of a bare body. */
 const char *pt_model_prefix(const struct pt_model *m);

@@ -311,6 +311,24 @@ struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct
 	return x;
 }
 
+bool pt_site_passes(const struct pt_site *site)
+{
+	for (int i = 0; site && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->pass)
+			return true;
+	}
+	return false;
+}
+
+struct pt_tensor *pt_site_pass(struct pt_run *run, struct pt_site *site, struct pt_tensor *x)
+{
+	for (int i = 0; x && site && i < site->nhooks; i++) {
+		if (active(site->hook[i]) && site->hook[i]->ops->pass)
+			x = pt_then(run, site->hook[i]->ops->pass(run, site->hook[i], x), x);
+	}
+	return x;
+}
+
 int pt_site_front(const struct pt_site *site)
 {
 	int n = 0;

@@ -24,6 +24,7 @@ enum pt_site_kind {
 	PT_SITE_KV,		/* keys and values of an attention: prefixes */
 	PT_SITE_BLOCK,		/* output of a sub-block, where it meets the residual stream */
 	PT_SITE_INPUT,		/* input embeddings of the whole model: virtual tokens */
+	PT_SITE_STREAM,		/* the residual stream outside blocks: what the first one reads, what words are written from */
 	PT_SITE_PARAM,		/* a parameter that is the weights of several linears, its pieces */
 	PT_SITE_KINDS
 };
@@ -115,6 +116,8 @@ struct pt_hook_ops {
 				   const struct pt_rows *rows, struct pt_tensor *y);
 	/* KV: the prefix of this attention of rows; pt_tensor_done() is said for its keys and values. */
 	int (*prefix)(struct pt_run *run, struct pt_hook *h, const struct pt_rows *rows, struct pt_prefix *out);
+	/* STREAM: from what goes by there to what goes on. */
+	struct pt_tensor *(*pass)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x);
 	/* INPUT: rows put before each sequence; *rows becomes the new packing. Where decoding, before the first ones alone. */
 	struct pt_tensor *(*prepend)(struct pt_run *run, struct pt_hook *h, struct pt_tensor *x,
 				     const struct pt_rows **rows);
@@ -163,6 +166,9 @@ bool pt_site_prefix(struct pt_run *run, struct pt_site *site, const struct pt_ro
 /* Input embeddings through the hooks; *rows becomes the packing of the result. */
 struct pt_tensor *pt_site_input(struct pt_run *run, struct pt_site *site, struct pt_tensor *x,
 				const struct pt_rows **rows);
+/* What goes by a site (NULL: there is none) through the hooks; whether there are any. */
+struct pt_tensor *pt_site_pass(struct pt_run *run, struct pt_site *site, struct pt_tensor *x);
+bool pt_site_passes(const struct pt_site *site);
 /* The positions that hooks take before each sequence: virtual tokens, a prefix. */
 int pt_site_front(const struct pt_site *site);
 /* The head as token_nll wants it: weight, bias, terms (PT_FAIL in run->err when a hook cannot be expressed as terms). */

@@ -36,6 +36,10 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 		return (struct shape){ PT_SITE_EMBEDDING, c->types, c->hidden, false };
 	case PT_ROLE_INPUT:
 		return (struct shape){ PT_SITE_INPUT, c->embed_width, c->embed_width, false };
+	case PT_ROLE_EMBEDDED:
+		return (struct shape){ PT_SITE_STREAM, c->hidden, c->hidden, false };
+	case PT_ROLE_HEAD_IN:
+		return (struct shape){ PT_SITE_STREAM, c->embed_width, c->embed_width, false };
 	case PT_ROLE_PROJ_IN:
 		return (struct shape){ PT_SITE_LINEAR, c->embed_width, c->hidden, false };
 	case PT_ROLE_PROJ_OUT:
@@ -92,6 +96,9 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	case PT_ROLE_Q_NORM:
 	case PT_ROLE_K_NORM:
 		return (struct shape){ PT_SITE_NORM, c->head_dim, c->head_dim, c->norm_bias };
+	case PT_ROLE_OWN_NORM:
+		return (struct shape){ PT_SITE_NORM, c->embed_width, c->embed_width, true };
+	case PT_ROLE_OWN_DENSE:
 	case PT_ROLE_HEAD_DENSE:
 		return (struct shape){ PT_SITE_LINEAR, c->embed_width, c->embed_width, true };
 	case PT_ROLE_HEAD_OUT:
@@ -103,7 +110,7 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 	}
 }
 
-static const char *module_class(const struct pt_model *m, enum pt_site_kind kind, bool transposed)
+static const char *module_class(const struct pt_model *m, enum pt_role role, enum pt_site_kind kind, bool transposed)
 {
 	switch (kind) {
 	case PT_SITE_LINEAR:
@@ -112,7 +119,7 @@ static const char *module_class(const struct pt_model *m, enum pt_site_kind kind
 	case PT_SITE_TABLE:
 		return "Embedding";
 	case PT_SITE_NORM:
-		return m->cfg.norm == PT_NORM_LAYER ? "LayerNorm" : "RMSNorm";
+		return m->cfg.norm == PT_NORM_LAYER || role == PT_ROLE_OWN_NORM ? "LayerNorm" : "RMSNorm";
 	default:
 		return "";
 	}
@@ -124,8 +131,7 @@ static char *site_path(const char *prefix, const char *path, int layer, int expe
 	struct pt_buf b = PT_BUF_INIT;
 	char *s = NULL;
 
-	if (*prefix)
-		pt_buf_printf(&b, "%s.", prefix);
+	pt_buf_printf(&b, "%s%s", prefix, *prefix && *path ? "." : "");
 	for (; *path && *path != ':'; path++) {
 		if (strchr("#@^", *path))
 			pt_buf_printf(&b, "%d", *path == '@' ? expert : layer);
@@ -179,7 +185,7 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 /* Of the task, not of the body: a pooler is the body's. */
 static bool is_head(const struct pt_model *m, enum pt_role role)
 {
-	return role == PT_ROLE_HEAD_OUT || role == PT_ROLE_HEAD_NORM ||
+	return role == PT_ROLE_HEAD_OUT || role == PT_ROLE_HEAD_NORM || role == PT_ROLE_OWN_DENSE || role == PT_ROLE_OWN_NORM ||
 	       (role == PT_ROLE_HEAD_DENSE && !m->body->head->dense_in_body);
 }
 
@@ -239,7 +245,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	m->nsites++;
 	s->kind = sh.kind;
 	s->transposed = sh.kind == PT_SITE_LINEAR && layer >= 0 && m->cfg.transposed;
-	s->module = module_class(m, sh.kind, s->transposed);
+	s->module = module_class(m, role, sh.kind, s->transposed);
 	s->layer = layer;
 	s->stack = stack ? (int)(stack - m->body->stack) : -1;
 	s->sub = sub_block(role);
@@ -265,7 +271,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 		s->param = strchr(path, ':') + 1;
 		set_pieces(m, &stack->layer[layer], role, s);
 	}
-	if ((sh.kind == PT_SITE_NORM && !m->cfg.norm_weight) ||
+	if ((sh.kind == PT_SITE_NORM && !m->cfg.norm_weight && role != PT_ROLE_OWN_NORM) ||
 	    (sh.kind != PT_SITE_LINEAR && sh.kind != PT_SITE_EMBEDDING && sh.kind != PT_SITE_NORM &&
 	     sh.kind != PT_SITE_TABLE))
 		return 0;
@@ -363,6 +369,8 @@ static int add_head(struct pt_model *m, const char *prefix, struct pt_error *err
 		return err->status;
 	if (h->out && add_site(m, NULL, PT_ROLE_HEAD_OUT, "", h->out, -1, -1, err))
 		return err->status;
+	if (pt_task_vocab(m->task) && add_site(m, NULL, PT_ROLE_HEAD_IN, "", h->out, -1, -1, err))
+		return err->status;
 	if (!h->file)
 		return 0;
 	w = m->body->part[PT_ROLE_HEAD_OUT]->weight;
@@ -403,38 +411,68 @@ const char *pt_model_prefix(const struct pt_model *m)
 	return h && h->prefix ? h->prefix : m->cfg.family->prefix;
 }
 
-/* The class's head with other linears. */
+bool pt_model_head_is_own(const struct pt_model *m)
+{
+	return m->body->head == &m->body->own_head;
+}
+
+/* The class's head with other linears; where the class has none, one that reads what such a head would. */
 static int set_head(struct pt_model *m, const struct pt_head_spec *spec, struct pt_error *err)
 {
+	static const char eps[] = "layer_norm_eps";
 	struct pt_body *b = m->body;
 	struct pt_head *h = &b->own_head;
+	const struct pt_config *c = &m->cfg;
 
-	b->head = pt_family_head(m->cfg.family, m->task);
+	b->head = pt_family_head(c->family, m->task);
 	if (!spec)
 		return 0;
-	if (!b->head || (spec->pooler && !b->head->dense_in_body))
-		return pt_error(err, PT_USAGE, "a model of type %s has no head with a pooler", m->cfg.family->model_type);
-	*h = *b->head;
-	b->own_path[0] = spec->dense ? pt_strdup(spec->dense, err) : NULL;
-	b->own_path[1] = pt_strdup(spec->out, err);
-	h->file = h->norm = h->bias_path = NULL;
+	if (spec->pooler && !(b->head && b->head->dense_in_body))
+		return pt_error(err, PT_USAGE, "a model of type %s has no head with a pooler", c->family->model_type);
+	*h = b->head ? *b->head : (struct pt_head){ .task = m->task, .pool = m->task != PT_TASK_SEQ_CLS ? PT_POOL_ROWS :
+						    c->family->causal ? PT_POOL_LAST : PT_POOL_FIRST };
+	h->file = h->norm = h->bias_path = h->drop_key = NULL;
 	if (!spec->pooler) {
-		h->dense = b->own_path[0];
-		h->dense_in_body = h->dense_idle = false;
-		h->act = spec->act;
-		h->dropout_dense = h->dense != NULL;
+		h->dense = NULL;
+		h->dense_in_body = h->dense_idle = h->dropout_dense = false;
 	}
-	h->dropout = true;
-	h->out = b->own_path[1];
+	h->dropout = spec->dropout;
+	h->out = b->own_out = pt_strdup(spec->out, err);
 	h->out_bias = spec->out_bias;
+	b->own_act = spec->act;
+	b->own_dropout = spec->dropout;
+	/* As the library asks for it: the model's where that key of it is called so. */
+	b->own_eps = c->family->keys->eps && !strcmp(c->family->keys->eps, eps) ? c->eps : 1e-12f;
+	b->own = pt_calloc((size_t)spec->nsteps, sizeof *b->own, err);
 	b->head = h;
 	return err->status;
+}
+
+/* What stands before the last linear of such a head. */
+static int add_steps(struct pt_model *m, const struct pt_head_spec *spec, struct pt_error *err)
+{
+	struct pt_body *b = m->body;
+
+	for (int i = 0; spec && i < spec->nsteps; i++) {
+		const struct pt_head_step *from = &spec->step[i];
+		struct pt_own_step *to = &b->own[b->nown];
+
+		if (add_site(m, NULL, PT_ROLE_OWN_DENSE, "", from->dense, -1, -1, err))
+			return err->status;
+		to->dense = b->part[PT_ROLE_OWN_DENSE];
+		to->rng = dropout_site(to->dense);
+		if (from->norm && add_site(m, NULL, PT_ROLE_OWN_NORM, "", from->norm, -1, -1, err))
+			return err->status;
+		to->norm = from->norm ? b->part[PT_ROLE_OWN_NORM] : NULL;
+		b->nown++;
+	}
+	return 0;
 }
 
 int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt_error *err)
 {
 	const struct pt_config *c = &m->cfg;
-	size_t sites = PT_ROLES;	/* of the head */
+	size_t sites = PT_ROLES + 2 * (size_t)(head ? head->nsteps : 0);	/* of the head */
 	size_t experts = (size_t)c->experts;
 
 	m->body = pt_calloc(1, sizeof *m->body, err);
@@ -472,7 +510,7 @@ int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt
 			return err->status;
 		set_stack(&m->body->stack[i]);
 	}
-	if (add_head(m, pt_model_prefix(m), err))
+	if (add_steps(m, head, err) || add_head(m, pt_model_prefix(m), err))
 		return err->status;
 	m->body->rng_dense = dropout_site(m->body->part[PT_ROLE_HEAD_DENSE]);
 	m->body->rng_head = dropout_site(m->body->part[PT_ROLE_HEAD_OUT]);
@@ -512,8 +550,8 @@ void pt_body_free(struct pt_model *m)
 			free(s->layer[k].expert_in);
 		free(s->layer);
 	}
-	free(m->body->own_path[0]);
-	free(m->body->own_path[1]);
+	free(m->body->own_out);
+	free(m->body->own);
 	pt_map_release(&m->body->names);
 	free(m->body->owned);
 	free(m->body);

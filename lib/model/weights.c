@@ -287,7 +287,7 @@ static int load_one(struct pt_model *m, struct pt_site *s, struct pt_weight *w,
 	const bool file = !o->random && !o->structure;
 	const struct pt_st_tensor *t = !file ? NULL : resolve(m, w), *other;
 	bool head = s->head || s == m->body->part[PT_ROLE_HEAD_DENSE] || s == m->body->part[PT_ROLE_HEAD_NORM] ||
-		    (s->output && w->bias);
+		    (s->output && w->bias) || (s->stack < 0 && pt_model_head_is_own(m));
 	int st = note_read(m, t, err);
 
 	/* Nor is the bias of a tied head shared where the file has another one. */

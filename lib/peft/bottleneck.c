@@ -24,6 +24,8 @@ static bool match(const struct pt_adapter *a, const struct pt_site *s)
 {
 	const struct pt_bottleneck *b = a->state;
 
+	if (pt_invert_match(a, s))
+		return true;
 	if (s->kind != PT_SITE_BLOCK || !b->at[s->sub])
 		return false;
 	for (const cJSON *v = b->leave_out ? b->leave_out->child : NULL; v; v = v->next) {
@@ -48,20 +50,24 @@ static size_t block_end(const char *path, int layer)
 	return strlen(path);
 }
 
-/* The module that the library has the adapters of a site in, without the prefix of the body. */
-static char *module_of(const struct pt_adapter *a, const struct pt_site *s, struct pt_error *err)
+/* How keys of a site begin, without the prefix of the body: "encoder.layer.0.output.adapters.NAME." */
+static char *start_of(const struct pt_adapter *a, const struct pt_site *s, struct pt_error *err)
 {
-	static const char *const name[] = { [PT_SUB_ATTENTION] = "attention_adapters", [PT_SUB_CROSS] = "attention_adapters",
-					    [PT_SUB_FFN] = "output_adapters" };
-	const char *prefix = pt_model_prefix(a->model), *path = s->path + strlen(prefix) + (*prefix != '\0');
+	static const char *const module[] = { [PT_SUB_ATTENTION] = "attention_adapters", [PT_SUB_CROSS] = "attention_adapters",
+					      [PT_SUB_FFN] = "output_adapters" };
+	const struct pt_bottleneck *b = a->state;
+	const char *path = s->path + strlen(pt_model_prefix(a->model));
 
+	path += *path == '.';
+	if (s->kind == PT_SITE_STREAM)
+		return pt_format(err, "%s%sinvertible_adapters.%s.", path, *path ? "." : "", b->name);
 	switch (a->model->cfg.family->hub) {
 	case PT_HUB_OUTPUT:
-		return pt_strdup(path, err);
+		return pt_format(err, "%s.adapters.%s.", path, b->name);
 	case PT_HUB_AROUND:
-		return pt_strndup(path, (size_t)(strrchr(path, '.') - path), err);
+		return pt_format(err, "%.*s.adapters.%s.", (int)(strrchr(path, '.') - path), path, b->name);
 	default:
-		return pt_format(err, "%.*s.%s", (int)block_end(path, s->layer), path, name[s->sub]);
+		return pt_format(err, "%.*s.%s.adapters.%s.", (int)block_end(path, s->layer), path, module[s->sub], b->name);
 	}
 }
 
@@ -80,21 +86,21 @@ static int find_prefix(struct pt_adapter *a, struct pt_error *err)
 {
 	struct pt_bottleneck *b = a->state;
 	const char *try[] = { pt_model_prefix(a->model), a->model->cfg.family->prefix, "" };
-	char *module = a->nsites ? module_of(a, a->site[0].site, err) : NULL;
+	char *start = a->nsites ? start_of(a, a->site[0].site, err) : NULL;
 
-	for (size_t i = 0; module && i < sizeof try / sizeof try[0]; i++) {
+	for (size_t i = 0; start && i < sizeof try / sizeof try[0]; i++) {
 		char *prefix = pt_format(err, "%s%s", try[i], *try[i] ? "." : "");
-		char *start = prefix ? pt_format(err, "%s%s.adapters.%s.", prefix, module, b->name) : NULL;
+		char *whole = prefix ? pt_format(err, "%s%s", prefix, start) : NULL;
+		bool found = whole && (a->fresh || has_keys(a->file[PT_IN_WEIGHTS], whole));
 
-		if (start && (a->fresh || has_keys(a->file[PT_IN_WEIGHTS], start))) {
+		free(whole);
+		if (found) {
 			b->prefix = prefix;
-			free(start);
 			break;
 		}
-		free(start);
 		free(prefix);
 	}
-	free(module);
+	free(start);
 	if (!b->prefix && !err->status)
 		b->prefix = pt_format(err, "%s%s", try[0], *try[0] ? "." : "");
 	return err->status;
@@ -140,11 +146,11 @@ static int prepare(struct pt_adapter *a, struct pt_error *err)
 	return b->gating || b->scaling == PT_SCALING_LEARNED ? make_ones(a, b, err) : 0;
 }
 
-static int add_shape(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int flags,
+static int add_shape(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, const char *name, int flags,
 		     int ndim, const int64_t *shape, struct pt_param **out, struct pt_error *err)
 {
 	const struct pt_bottleneck *b = a->state;
-	char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, name);
+	char *key = pt_format(err, "%s%s%s", b->prefix, start, name);
 	int st = key ? pt_adapter_tensor(a, key, flags, ndim, shape, out, err) : err->status;
 
 	free(key);
@@ -153,17 +159,17 @@ static int add_shape(struct pt_adapter *a, struct pt_adapter_site *s, const char
 	return st;
 }
 
-/* A tensor of the site under module.NAME. */
-static int add(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int64_t rows,
+/* A tensor of the site under startNAME. */
+static int add(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, const char *name, int64_t rows,
 	       int64_t cols, struct pt_param **out, struct pt_error *err)
 {
 	int64_t shape[2] = { rows, cols };
 
-	return add_shape(a, s, module, name, 0, cols ? 2 : 1, shape, out, err);
+	return add_shape(a, s, start, name, 0, cols ? 2 : 1, shape, out, err);
 }
 
 /* A linear of the Compacter, named so. */
-static int add_phm(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name, int64_t in,
+static int add_phm(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, const char *name, int64_t in,
 		   int64_t out, struct pt_phm *p, struct pt_error *err)
 {
 	const struct pt_bottleneck *b = a->state;
@@ -174,21 +180,21 @@ static int add_phm(struct pt_adapter *a, struct pt_adapter_site *s, const char *
 
 	*p = (struct pt_phm){ .rule = b->rule, .in = in, .out = out, .n = b->phm };
 	snprintf(key, sizeof key, "%s.%s", name, r ? "W_left" : "W");
-	st = add_shape(a, s, module, key, 0, 3, left, &p->left, err);
+	st = add_shape(a, s, start, key, 0, 3, left, &p->left, err);
 	snprintf(key, sizeof key, "%s.W_right", name);
 	if (!st && r)
-		st = add_shape(a, s, module, key, 0, 3, right, &p->right, err);
+		st = add_shape(a, s, start, key, 0, 3, right, &p->right, err);
 	snprintf(key, sizeof key, "%s.b", name);
 	if (!st && b->phm_bias)
-		st = add(a, s, module, key, out, 0, &p->bias, err);
+		st = add(a, s, start, key, out, 0, &p->bias, err);
 	snprintf(key, sizeof key, "%s.phm_rule", name);
 	if (!st && !b->phm_shared)
-		st = add_shape(a, s, module, key, b->phm_learn ? 0 : PT_TENSOR_FROZEN, 3, rule, &p->rule, err);
+		st = add_shape(a, s, start, key, b->phm_learn ? 0 : PT_TENSOR_FROZEN, 3, rule, &p->rule, err);
 	return st;
 }
 
 /* Down and up, of either kind. */
-static int add_linears(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+static int add_linears(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, struct pt_bottleneck_site *p,
 		       int64_t c, int64_t k, struct pt_error *err)
 {
 	const char *down = p->b->ln_before ? "adapter_down.1" : "adapter_down.0";
@@ -196,45 +202,45 @@ static int add_linears(struct pt_adapter *a, struct pt_adapter_site *s, const ch
 	int st;
 
 	if (p->b->phm) {
-		st = add_phm(a, s, module, down, c, k, &p->down_phm, err);
-		return st ? st : add_phm(a, s, module, "adapter_up", k, c, &p->up_phm, err);
+		st = add_phm(a, s, start, down, c, k, &p->down_phm, err);
+		return st ? st : add_phm(a, s, start, "adapter_up", k, c, &p->up_phm, err);
 	}
 	snprintf(key, sizeof key, "%s.weight", down);
-	st = add(a, s, module, key, k, c, &p->down, err);
+	st = add(a, s, start, key, k, c, &p->down, err);
 	snprintf(key, sizeof key, "%s.bias", down);
 	if (!st)
-		st = add(a, s, module, key, k, 0, &p->down_bias, err);
+		st = add(a, s, start, key, k, 0, &p->down_bias, err);
 	if (!st)
-		st = add(a, s, module, "adapter_up.weight", c, k, &p->up, err);
-	return st ? st : add(a, s, module, "adapter_up.bias", c, 0, &p->up_bias, err);
+		st = add(a, s, start, "adapter_up.weight", c, k, &p->up, err);
+	return st ? st : add(a, s, start, "adapter_up.bias", c, 0, &p->up_bias, err);
 }
 
 /* A layer norm of its own, whose weights never decay. */
-static int add_norm(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, const char *name,
+static int add_norm(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, const char *name,
 		    struct pt_param **w, struct pt_param **bias, struct pt_error *err)
 {
 	char key[40];
 	int st;
 
 	snprintf(key, sizeof key, "%s.weight", name);
-	st = add(a, s, module, key, s->site->in, 0, w, err);
+	st = add(a, s, start, key, s->site->in, 0, w, err);
 	if (st)
 		return st;
 	(*w)->decay = false;
 	snprintf(key, sizeof key, "%s.bias", name);
-	return add(a, s, module, key, s->site->in, 0, bias, err);
+	return add(a, s, start, key, s->site->in, 0, bias, err);
 }
 
 /* The norm before the bottleneck is the first module of adapter_down too. */
-static int add_before(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+static int add_before(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, struct pt_bottleneck_site *p,
 		      struct pt_error *err)
 {
 	const struct pt_bottleneck *b = a->state;
 	static const char *const second[2] = { "adapter_down.0.weight", "adapter_down.0.bias" };
-	int st = add_norm(a, s, module, "adapter_norm_before", &p->before, &p->before_bias, err);
+	int st = add_norm(a, s, start, "adapter_norm_before", &p->before, &p->before_bias, err);
 
 	for (int i = 0; i < 2 && !st; i++) {
-		char *key = pt_format(err, "%s%s.adapters.%s.%s", b->prefix, module, b->name, second[i]);
+		char *key = pt_format(err, "%s%s%s", b->prefix, start, second[i]);
 
 		st = key ? pt_adapter_twin(a, key, i ? p->before_bias : p->before, err) : err->status;
 		free(key);
@@ -242,7 +248,7 @@ static int add_before(struct pt_adapter *a, struct pt_adapter_site *s, const cha
 	return st;
 }
 
-static int add_tensors(struct pt_adapter *a, struct pt_adapter_site *s, const char *module, struct pt_bottleneck_site *p,
+static int add_tensors(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, struct pt_bottleneck_site *p,
 		       struct pt_error *err)
 {
 	const struct pt_bottleneck *b = p->b;
@@ -252,35 +258,41 @@ static int add_tensors(struct pt_adapter *a, struct pt_adapter_site *s, const ch
 	s->rank = (int)k;
 	s->scale = b->scale;
 	if (!st && b->ln_before)
-		st = add_before(a, s, module, p, err);
+		st = add_before(a, s, start, p, err);
 	if (!st)
-		st = add_linears(a, s, module, p, c, k, err);
+		st = add_linears(a, s, start, p, c, k, err);
 	if (!st && b->scaling != PT_SCALING_FIXED)
-		st = add(a, s, module, "scaling", b->scaling == PT_SCALING_LEARNED ? 1 : c, 0, &p->scaling, err);
+		st = add(a, s, start, "scaling", b->scaling == PT_SCALING_LEARNED ? 1 : c, 0, &p->scaling, err);
 	if (!st && b->ln_after)
-		st = add_norm(a, s, module, "adapter_norm_after", &p->after, &p->after_bias, err);
+		st = add_norm(a, s, start, "adapter_norm_after", &p->after, &p->after_bias, err);
 	if (!st && b->gating)
-		st = add(a, s, module, "gate.weight", 1, c, &p->gate, err);
+		st = add(a, s, start, "gate.weight", 1, c, &p->gate, err);
 	if (!st && b->gating)
-		st = add(a, s, module, "gate.bias", 1, 0, &p->gate_bias, err);
+		st = add(a, s, start, "gate.bias", 1, 0, &p->gate_bias, err);
 	return st;
 }
 
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
 	struct pt_bottleneck_site *p = pt_calloc(1, sizeof *p, err);
-	char *module;
+	char *start;
 	int st;
 
 	s->state = p;
-	module = p ? module_of(a, s->site, err) : NULL;
-	if (!module)
+	if (!p)
 		return err->status;
 	p->b = a->state;
+	start = s->site->stack < 0 ? pt_strdup("", err) : start_of(a, s->site, err);
+	if (!start)
+		return err->status;
 	p->rng = pt_rng_mix_str(s->rng, p->b->name);
-	s->hook.ops = &pt_bottleneck_hook;
-	st = add_tensors(a, s, module, p, err);
-	free(module);
+	if (s->site->kind == PT_SITE_STREAM) {
+		st = pt_invert_create(a, s, start, err);
+	} else {
+		s->hook.ops = &pt_bottleneck_hook;
+		st = add_tensors(a, s, start, p, err);
+	}
+	free(start);
 	return st;
 }
 
@@ -353,6 +365,7 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 	static const enum draw up[] = { [PT_INIT_BERT] = NORMAL, [PT_INIT_MAM] = ZEROS, [PT_INIT_HOULSBY] = TRUNCATED };
 	const struct pt_bottleneck_site *p = s->state;
 	enum pt_bottleneck_init how = p->b->init;
+	bool inv = s->site->kind == PT_SITE_STREAM && s->site->stack >= 0;
 	/* Houlsby's leaves the gate as torch makes linears. */
 	const struct {
 		struct pt_param *p;
@@ -365,6 +378,8 @@ static int init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, 
 		{ p->down_phm.rule != p->b->rule ? p->down_phm.rule : NULL, RULE },
 		{ p->up_phm.rule != p->b->rule ? p->up_phm.rule : NULL, RULE },
 		{ s == a->site ? p->b->rule : NULL, RULE },
+		{ inv ? p->b->couple[0][0] : NULL, NORMAL }, { inv ? p->b->couple[0][2] : NULL, NORMAL },
+		{ inv ? p->b->couple[1][0] : NULL, NORMAL }, { inv ? p->b->couple[1][2] : NULL, NORMAL },
 	};
 	int st = 0;
 
@@ -392,7 +407,7 @@ const struct pt_method pt_method_bottleneck = {
 	.name = "bottleneck",
 	.peft_type = "BOTTLENECK",
 	.paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning for NLP",
-	.kinds = 1u << PT_SITE_BLOCK,
+	.kinds = 1u << PT_SITE_BLOCK | 1u << PT_SITE_STREAM,
 	.stacks = true,
 	.prefix = "",
 	.layout = &pt_layout_hub,

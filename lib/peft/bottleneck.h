@@ -2,7 +2,7 @@
 /*
  * bottleneck.h - what the files of bottleneck adapters share: the
  * configuration (bottleneck_config.c), tensors and values (bottleneck.c), the
- * formulas (bottleneck_run.c).
+ * formulas (bottleneck_run.c), invertible ones (bottleneck_inv.c).
  */
 #ifndef PT_PEFT_BOTTLENECK_H
 #define PT_PEFT_BOTTLENECK_H
@@ -44,6 +44,10 @@ struct pt_bottleneck {
 	int phm;			/* phm_dim where phm_layer, else 0 */
 	int64_t phm_rank;		/* 0: not factorized_phm_W */
 	bool phm_bias, phm_learn, phm_shared;	/* phm_bias, learn_phm, shared_phm_rule */
+	bool invert;			/* inv_adapter */
+	int64_t half[2];		/* features of its halves */
+	int64_t middle[2];		/* of the middles of F and G */
+	struct pt_param *couple[2][4];	/* F and G: down [middle, other half], its bias, up [half, middle], its bias */
 	bool phm_uniform;		/* phm_c_init */
 	double phm_range;		/* phm_init_range */
 	struct pt_param *rule;		/* phm_shared: of all places */
@@ -75,6 +79,12 @@ int pt_bottleneck_layer(const struct pt_adapter *a, const struct pt_site *s);
 struct pt_tensor *pt_phm_linear(struct pt_run *run, const struct pt_phm *p, struct pt_tensor *x);
 /* Glorot's normal for each of the matrices [n,rows,cols], whatever hypercomplex_nonlinearity says, as in the library. */
 int pt_phm_init(struct pt_adapter *a, struct pt_param *p, uint64_t key, struct pt_error *err);
+
+/* bottleneck_inv.c: the key inv_adapter; the sites, and their tensors, whose keys begin so. */
+int pt_invert_parse(const struct pt_adapter *a, struct pt_bottleneck *b, struct pt_error *err);
+bool pt_invert_match(const struct pt_adapter *a, const struct pt_site *s);
+int pt_invert_create(struct pt_adapter *a, struct pt_adapter_site *s, const char *start, struct pt_error *err);
+extern const struct pt_hook_ops pt_invert_hook, pt_invert_back;
 
 /* bottleneck_run.c; h->state is the struct pt_adapter_site, whose state is a struct pt_bottleneck_site. */
 extern const struct pt_hook_ops pt_bottleneck_hook;

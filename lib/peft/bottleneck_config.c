@@ -27,6 +27,7 @@ const char pt_bottleneck_defaults[] =
 
 #define SEQ_BN "\"mh_adapter\":false,\"output_adapter\":true,\"original_ln_before\":true"
 #define DOUBLE_SEQ_BN "\"mh_adapter\":true,\"output_adapter\":true,\"original_ln_before\":false"
+#define INVERTED ",\"inv_adapter\":\"nice\",\"inv_adapter_reduction_factor\":2"
 #define PAR_BN \
 	"\"mh_adapter\":false,\"output_adapter\":true,\"non_linearity\":\"relu\",\"reduction_factor\":2," \
 	"\"init_weights\":\"mam_adapter\",\"is_parallel\":true"
@@ -37,7 +38,9 @@ static const struct {
 	const char *name, *keys;
 } presets[] = {
 	{ "seq_bn", "{" SEQ_BN ",\"non_linearity\":\"relu\",\"reduction_factor\":16}" },
+	{ "seq_bn_inv", "{" SEQ_BN ",\"non_linearity\":\"relu\",\"reduction_factor\":16" INVERTED "}" },
 	{ "double_seq_bn", "{" DOUBLE_SEQ_BN ",\"non_linearity\":\"swish\",\"reduction_factor\":16}" },
+	{ "double_seq_bn_inv", "{" DOUBLE_SEQ_BN ",\"non_linearity\":\"swish\",\"reduction_factor\":16" INVERTED "}" },
 	{ "compacter", "{" DOUBLE_SEQ_BN COMPACTER "}" }, { "compacter++", "{" SEQ_BN COMPACTER "}" },
 	{ "par_bn", "{" PAR_BN ",\"scaling\":4.0}" },
 	{ "scaled_par_bn", "{" PAR_BN ",\"scaling\":\"learned\"}" },
@@ -48,8 +51,9 @@ enum { NPRESETS = sizeof presets / sizeof presets[0] };
 const struct pt_option pt_bottleneck_options[] = {
 	{ .name = "preset", .key = "preset", .kind = PT_OPTION_WORD, .arg = "NAME", .passing = true, .preset = "seq_bn",
 	  .words = "seq_bn|pfeiffer=seq_bn|double_seq_bn|houlsby=double_seq_bn|par_bn|parallel=par_bn|scaled_par_bn|"
-		   "scaled_parallel=scaled_par_bn|compacter|compacter++",
-	  .help = "a configuration by AdapterHub's name, which other options change: seq_bn (pfeiffer), double_seq_bn (houlsby), par_bn (parallel), scaled_par_bn, compacter, compacter++ (seq_bn)" },
+		   "scaled_parallel=scaled_par_bn|compacter|compacter++|seq_bn_inv|pfeiffer+inv=seq_bn_inv|"
+		   "double_seq_bn_inv|houlsby+inv=double_seq_bn_inv",
+	  .help = "a configuration by AdapterHub's name, which other options change: seq_bn (pfeiffer), double_seq_bn (houlsby), par_bn (parallel), scaled_par_bn, compacter, compacter++, seq_bn_inv, double_seq_bn_inv (seq_bn)" },
 	{ .name = "adapter-name", .key = "adapter_name", .kind = PT_OPTION_TEXT, .arg = "NAME",
 	  .help = "the adapter's name in its files (default)" },
 	{ .name = "reduction-factor", .key = "reduction_factor", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1e-6, .max = 1e9,
@@ -82,6 +86,10 @@ const struct pt_option pt_bottleneck_options[] = {
 	{ .name = "residual-before-ln", .key = "residual_before_ln", .kind = PT_OPTION_WORD, .arg = "HOW",
 	  .words = "yes=true|no=false|post_add",
 	  .help = "where its own residual begins, with --original-ln-before: before the sum (yes), behind it (post_add) or behind the norm (no)" },
+	{ .name = "inv-adapter", .key = "inv_adapter", .kind = PT_OPTION_WORD, .arg = "KIND", .words = "nice|none=null",
+	  .help = "an invertible adapter of the embeddings: nice or none (by preset)" },
+	{ .name = "inv-reduction-factor", .key = "inv_adapter_reduction_factor", .kind = PT_OPTION_FLOAT, .arg = "X", .min = 1e-6,
+	  .max = 1e9, .help = "how many times narrower than half the model its middle is (by preset)" },
 	{ .name = "leave-out", .key = "leave_out", .kind = PT_OPTION_NUMBERS, .arg = "LIST", .help = "layers without adapters, as in 0-3,7" },
 	PT_OPTION_SAVE_MODULES,
 	{ 0 }
@@ -234,14 +242,10 @@ static int parse_flags(struct pt_bottleneck *b, const cJSON *config, struct pt_e
 /* What the library has, and this does not. */
 static int check_supported(const struct pt_adapter *a, struct pt_error *err)
 {
-	const char *inv;
 	double depth;
 
-	if (pt_json_str(a->config, "inv_adapter", NULL, &inv, err) ||
-	    pt_json_double(a->config, "stochastic_depth", 0, &depth, err))
+	if (pt_json_double(a->config, "stochastic_depth", 0, &depth, err))
 		return err->status;
-	if (inv)
-		return pt_error(err, PT_USAGE, "inv_adapter %s: invertible adapters are not supported", inv);
 	if (depth > 0 && a->trainable)
 		return pt_error(err, PT_USAGE, "stochastic_depth %g: not supported in training", depth);
 	return 0;
@@ -319,7 +323,7 @@ int pt_bottleneck_parse(struct pt_adapter *a, struct pt_error *err)
 		return pt_error(err, PT_USAGE, "reduction_factor: neither a number nor numbers by layer");
 	if (b->leave_out && !cJSON_IsArray(b->leave_out))
 		return pt_error(err, PT_USAGE, "leave_out: not a list of layers");
-	return check_supported(a, err) || parse_phm(b, a->config, err) ? err->status : check_model(a, b, err);
+	return check_supported(a, err) || parse_phm(b, a->config, err) || pt_invert_parse(a, b, err) ? err->status : check_model(a, b, err);
 }
 
 int pt_bottleneck_layer(const struct pt_adapter *a, const struct pt_site *s)

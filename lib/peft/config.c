@@ -196,7 +196,6 @@ void pt_adapter_info_release(struct pt_adapter_info *info)
 {
 	pt_labels_free(info->labels, info->nlabels);
 	free(info->base);
-	free(info->head.dense);
-	free(info->head.out);
+	pt_head_spec_release(&info->head);
 	*info = (struct pt_adapter_info){ .task = PT_TASK_NONE };
 }

@@ -40,7 +40,7 @@ struct pt_layout {
 	int (*write)(const struct pt_adapter *a, const char *dir, struct pt_error *err);
 	/* Class names of a decoded configuration, to be freed; NULL with *n > 0: without names. NULL: they are in labels.json. */
 	int (*labels)(const cJSON *config, char ***labels, int *n, struct pt_error *err);
-	/* The head that a decoded configuration describes: .out and .dense to be freed, both NULL where there is none. */
+	/* The head that a decoded configuration describes, to be released; .out NULL: there is none. */
 	int (*spec)(const cJSON *config, struct pt_head_spec *out, struct pt_error *err);
 };
 

@@ -88,7 +88,8 @@ static int set_task(cJSON *config, const cJSON *about, struct pt_error *err)
 		enum pt_task task;
 	} heads[] = {
 		{ "classification", PT_TASK_SEQ_CLS }, { "multilabel_classification", PT_TASK_SEQ_CLS },
-		{ "tagging", PT_TASK_TOKEN_CLS }, { "question_answering", PT_TASK_QA },
+		{ "tagging", PT_TASK_TOKEN_CLS }, { "question_answering", PT_TASK_QA }, { "causal_lm", PT_TASK_CAUSAL_LM },
+		{ "masked_lm", PT_TASK_MASKED_LM }, { "seq2seq_lm", PT_TASK_SEQ2SEQ_LM },
 	};
 	const char *cls, *type, *name;
 	int task = PT_TASK_NONE;
@@ -346,29 +347,56 @@ static int read_labels(const cJSON *config, char ***labels, int *n, struct pt_er
 	return 0;
 }
 
-/* A head that is described: dropout, linear, activation for each layer, the last without; linears by their place. */
+/* A linear, an activation, a norm before the last linear: numbered as modules are, one after the other. */
+static int add_step(struct pt_head_spec *out, const char *name, bool norm, int *at, struct pt_error *err)
+{
+	struct pt_head_step *s = &out->step[out->nsteps++];
+
+	*at += out->dropout;
+	s->dense = pt_format(err, "heads.%s.%d", name, *at);
+	*at += 1 + (out->act != PT_ACT_NONE);
+	if (norm)
+		s->norm = pt_format(err, "heads.%s.%d", name, (*at)++);
+	return err->status;
+}
+
+/*
+ * A head that is described: of classes a dropout, a linear, an activation for each layer, of a vocabulary a linear, an
+ * activation, a norm; the last is a linear. Where nothing says so, it has a bias unless it writes words.
+ */
 static int read_spec(const cJSON *config, struct pt_head_spec *out, struct pt_error *err)
 {
 	const cJSON *head = pt_json_get(config, "head_config"), *own = pt_json_get(head, "config");
 	const char *name, *act;
-	int64_t layers;
-	int kind;
+	int64_t layers, width, full;
+	bool norm, words = pt_json_get(own, "vocab_size") != NULL;
+	int kind, at = 0;
 
 	if (!own)
 		return 0;
 	if (pt_json_str(head, "name", "", &name, err) || pt_json_int(own, "layers", 1, 64, 1, &layers, err) ||
 	    pt_json_str(own, "activation_function", NULL, &act, err) ||
-	    pt_json_bool(own, "use_pooler", false, &out->pooler, err) || pt_json_bool(own, "bias", true, &out->out_bias, err) ||
-	    pt_json_double(own, "dropout_prob", -1, &out->drop, err))
+	    pt_json_bool(own, "use_pooler", false, &out->pooler, err) || pt_json_bool(own, "bias", !words, &out->out_bias, err) ||
+	    pt_json_bool(own, "layer_norm", false, &norm, err) || pt_json_double(own, "dropout_prob", -1, &out->drop, err) ||
+	    pt_json_int(head, "hidden_size", 1, INT32_MAX, 1, &full, err) ||
+	    pt_json_int(own, "embedding_size", 1, INT32_MAX, full, &width, err))
 		return pt_error_prefix(err, HEAD_CONFIG);
 	kind = act && layers > 1 ? pt_act_parse(act) : (int)PT_ACT_NONE;
-	if (layers > 2 || (layers > 1 && (kind <= 0 || out->pooler)))
-		return pt_error(err, PT_DATA, HEAD_CONFIG ": heads of one layer, or of two with an activation that is known and without the pooler, are supported");
+	if (kind < 0)
+		return pt_error(err, PT_DATA, HEAD_CONFIG ": activation_function '%s' is not supported", act);
+	if (words && width != full)
+		return pt_error(err, PT_DATA, HEAD_CONFIG ": embedding_size %lld is not the model's %lld", (long long)width,
+				(long long)full);
 	if (out->drop >= 1)
 		return pt_error(err, PT_DATA, HEAD_CONFIG ": dropout_prob %g is no probability below 1", out->drop);
 	out->act = (enum pt_act)kind;
-	out->dense = layers > 1 ? pt_format(err, "heads.%s.1", name) : NULL;
-	out->out = pt_format(err, "heads.%s.%d", name, layers > 1 ? 4 : 1);
+	out->dropout = !words;
+	out->step = pt_calloc((size_t)layers - 1, sizeof *out->step, err);
+	while (out->step && out->nsteps < layers - 1)
+		if (add_step(out, name, norm, &at, err))
+			return err->status;
+	if (out->step)
+		out->out = pt_format(err, "heads.%s.%d", name, at + out->dropout);
 	return err->status;
 }
 

@@ -187,10 +187,17 @@ static int replace_biases(struct pt_adapter *a, struct pt_error *err)
 	return st;
 }
 
-/*
- * What the file of a head holds trains along, as in the library; not what the body has too, which stands still there
- * like all of it.
- */
+/* Of the linear that writes words, which is an end of the embeddings even where it is not tied to them. */
+static bool writes_words(const struct pt_model *m, const struct pt_weight *w)
+{
+	for (int i = 0; i < m->nsites; i++) {
+		if (m->site[i].output && (m->site[i].weight == w || m->site[i].bias == w))
+			return true;
+	}
+	return false;
+}
+
+/* What the file of a head holds trains along, as in the library, whose embeddings stand still at either end. */
 static int replace_head(struct pt_adapter *a, struct pt_error *err)
 {
 	const struct pt_st *file = a->file[PT_IN_HEAD];
@@ -200,7 +207,7 @@ static int replace_head(struct pt_adapter *a, struct pt_error *err)
 		struct pt_weight *w = pt_model_weight(a->model, file->tensor[i].name);
 
 		if (w && !pt_adapter_replaced(a, w))
-			st = pt_adapter_replace(a, w, file->tensor[i].name, w->tied ? PT_TENSOR_FROZEN : 0, err);
+			st = pt_adapter_replace(a, w, file->tensor[i].name, writes_words(a->model, w) ? PT_TENSOR_FROZEN : 0, err);
 	}
 	return st;
 }

@@ -5,6 +5,7 @@
  *
  *     adapter MODEL ADAPTER IN.safetensors OUT.safetensors SAVE
  *
+ * ADAPTER may be BELOW:...:ADAPTER, a stack, of which the last is written.
  * IN holds ids [N] (I32) and cu [B+1] (I32) of packed sequences; OUT gets
  * logits of all rows, or of the sequences where the task is classification.
  */
@@ -25,20 +26,33 @@ struct job {
 	struct pt_st in;
 };
 
+/* The directories of a stack. */
+static int split(char *text, const char *dir[8])
+{
+	int n = 0;
+
+	for (char *part = strtok(text, ":"); part && n < 8; part = strtok(NULL, ":"))
+		dir[n++] = part;
+	return n;
+}
+
 static int open_all(struct job *j, char **arg, struct pt_error *err)
 {
 	struct pt_model_options o = { .head_may_lack = true };
-	int st;
+	const char *dir[8];
+	int st, n = split(arg[2], dir);
 
-	if ((st = pt_adapter_peek(arg[2], &j->info, err)) ||
-	    (st = pt_modeldir_open(&j->base, j->info.full ? arg[2] : arg[1], 0, err)) ||
+	if (!n)
+		return pt_error(err, PT_USAGE, "no adapter");
+	if ((st = pt_adapter_peek(dir[n - 1], &j->info, err)) ||
+	    (st = pt_modeldir_open(&j->base, j->info.full ? dir[n - 1] : arg[1], 0, err)) ||
 	    (st = pt_device_open(&j->dev, "cpu", &(struct pt_device_options){ .threads = 1 }, err)))
 		return st;
 	o.task = j->info.task;
 	o.num_labels = j->info.nlabels;
 	o.head = j->info.head.out ? &j->info.head : NULL;
 	if ((st = pt_model_open(&j->model, j->dev, &j->base, &o, err)) ||
-	    (st = pt_adapter_open(&j->adapter, j->model, arg[2], true, err)) ||
+	    (st = pt_adapter_open_stack(&j->adapter, j->model, dir, n, true, err)) ||
 	    (st = pt_run_init(&j->run, j->dev, (size_t)256 << 20, err)))
 		return st;
 	return pt_st_open(&j->in, arg[3], err);

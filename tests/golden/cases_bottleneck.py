@@ -53,20 +53,48 @@ BOTTLENECK = {
     "bn-bert-compacter": (dict(ENCODER, hidden_size=36), RAGGED, BERT,
                           ("compacter++", dict(reduction_factor=4, phm_dim=3, factorized_phm_W=False,
                                                shared_phm_rule=False, learn_phm=False)), {}),
+    "bn-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
+              ("double_seq_bn", dict(reduction_factor=4, cross_adapter=True, leave_out=[1])), dict(lr=0.03)),
+    # In bfloat16 too, on weights that are stored so.
+    "bn-llama-bf16": (LLAMA, RAGGED, dict(store="BF16"), ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
+}
+
+# What the library puts beside: heads, stacks, invertible adapters.
+HUB = {
     # Heads that the library puts on a bare body.
     "bn-bert-flex": (dict(ENCODER, architectures=["BertAdapterModel"]), RAGGED, dict(task="class", types=True, flex={}),
                      ("seq_bn", dict(reduction_factor=4, non_linearity="gelu")), {}),
     "bn-llama-flex": (dict(CLASS, architectures=["LlamaAdapterModel"]), RAGGED,
                       dict(task="class", flex=dict(layers=1)),
                       ("double_seq_bn", dict(reduction_factor=5)), dict(lr=0.02)),
-    "bn-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
-              ("double_seq_bn", dict(reduction_factor=4, cross_adapter=True, leave_out=[1])), dict(lr=0.03)),
     # MAD-X: a language's adapter below, which stands still.
-    "bn-bert-stack": (ENCODER, RAGGED, dict(BERT, below=[("seq_bn", dict(reduction_factor=3, non_linearity="tanh")),
+    "bn-bert-stack": (ENCODER, RAGGED, dict(BERT, below=[("seq_bn_inv", dict(reduction_factor=3, non_linearity="tanh")),
                                                          ("double_seq_bn", dict(reduction_factor=6, leave_out=[1]))]),
                       ("seq_bn", dict(reduction_factor=4, non_linearity="gelu", mh_adapter=True)), {}),
     "bn-llama-stack": (LLAMA, RAGGED, dict(below=[("double_seq_bn", dict(reduction_factor=5, use_gating=True))]),
                        ("seq_bn", dict(reduction_factor=4, non_linearity="swish")), dict(lr=0.02)),
-    # In bfloat16 too, on weights that are stored so.
-    "bn-llama-bf16": (LLAMA, RAGGED, dict(store="BF16"), ("double_seq_bn", dict(reduction_factor=4)), dict(lr=0.02)),
+    # Invertible ones of the embeddings: in classes of the library's own, hooked in with the inverse before the head, and
+    # of an encoder alone.
+    "bn-bert-inv": (ENCODER, RAGGED, BERT, ("seq_bn_inv", dict(reduction_factor=4, non_linearity="gelu")), {}),
+    "bn-llama-inv": (LLAMA, RAGGED, {}, ("double_seq_bn_inv", dict(reduction_factor=4, inv_adapter_reduction_factor=2.5)),
+                     dict(lr=0.02)),
+    "bn-qwen2-inv": (QWEN2, RAGGED, {}, ("seq_bn_inv", dict(reduction_factor=4, non_linearity="swish")), dict(lr=0.02)),
+    "bn-t5-inv": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
+                  ("seq_bn_inv", dict(reduction_factor=4, non_linearity="tanh")), dict(lr=0.03)),
+    # Other heads, of classes and of the library's own; that of a language model has the inverse before its last linear.
+    "bn-roberta-qa": (cls(ROBERTA, "Roberta", "ForQuestionAnswering"), RAGGED, dict(task="qa"),
+                      ("seq_bn", dict(reduction_factor=4)), {}),
+    "bn-bert-tags-flex": (dict(ENCODER, architectures=["BertAdapterModel"]), RAGGED,
+                          dict(task="token-class", types=True, flex=dict(kind="tagging", layers=2)),
+                          ("seq_bn", dict(reduction_factor=4)), {}),
+    "bn-bert-qa-flex": (dict(ENCODER, architectures=["BertAdapterModel"]), RAGGED,
+                        dict(task="qa", types=True, flex=dict(kind="qa", layers=3, activation_function="gelu")),
+                        ("seq_bn", dict(reduction_factor=4)), {}),
+    "bn-bert-mlm-flex": (dict(ENCODER, architectures=["BertAdapterModel"], tie_word_embeddings=False), RAGGED,
+                         dict(task="mlm", types=True, flex=dict(kind="masked_lm")), ("seq_bn", dict(reduction_factor=4)), {}),
+    "bn-llama-lm-flex": (dict(LLAMA, architectures=["LlamaAdapterModel"], tie_word_embeddings=False), RAGGED,
+                         dict(flex=dict(kind="causal_lm", layers=3, activation_function="tanh")),
+                         ("double_seq_bn_inv", dict(reduction_factor=4)), dict(lr=0.02)),
 }
+
+CASES = {**BOTTLENECK, **HUB}

@@ -22,7 +22,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from cases_bottleneck import BOTTLENECK
+from cases_bottleneck import CASES
+from make_bottleneck import open_model
+from make_models import OUTPUT
 
 LENGTHS = [7, 1, 12, 4]
 FILES = ["adapter.safetensors", "model_head.safetensors", "adapter_config.json", "head_config.json"]
@@ -40,13 +42,13 @@ def make(config, more, base):
     return cls
 
 
-def logits(model, ids):
+def logits(model, ids, task):
     out, at = [], 0
     with torch.no_grad():
         for n in LENGTHS:
             x = ids[None, at:at + n]
             more = dict(decoder_input_ids=model._shift_right(x)) if model.config.is_encoder_decoder else {}
-            y, at = model(input_ids=x, **more).logits, at + n
+            y, at = OUTPUT.get(task, lambda o: o.logits)(model(input_ids=x, **more)), at + n
             out.append(y[0] if y.dim() == 3 else y)
     return torch.cat(out)
 
@@ -70,32 +72,32 @@ def exchange(build, top, name, config, more, preset, keys):
     torch.manual_seed(len(name))
     cls = make(config, more, base)
     model = cls.from_pretrained(base).eval()
-    if "flex" in more:
-        model.add_classification_head("x", num_labels=config["num_labels"], **more["flex"])
-    else:
-        adapters.init(model)
-    model.add_adapter("x", config=adapters.AdapterConfig.load(preset, **json.loads(json.dumps(keys))))
-    model.set_active_adapters("x")
+    below = open_model(model, config, more, preset, keys)
     with torch.no_grad():
         for n, p in model.named_parameters():
-            if ".x." in n:
+            if any(f".{own}." in n for own in ("x", *below)):
                 p.copy_(torch.randn_like(p) * 0.3)
     model.eval()
     model.save_adapter(theirs, "x", use_safetensors=True)
+    for b in below:
+        model.save_adapter(os.path.join(top, name + "." + b), b, use_safetensors=True, with_head=False)
     ids = torch.randint(4, 53, (sum(LENGTHS),))
-    want = logits(model, ids)
+    want = logits(model, ids, more.get("task"))
     cu = torch.tensor([0] + torch.tensor(LENGTHS).cumsum(0).tolist()).int()
     save_file({"ids": ids.int(), "cu": cu}, os.path.join(top, "in"))
-    subprocess.run([os.path.join(build, "tests/aux/adapter"), base, theirs, os.path.join(top, "in"),
+    stack = [os.path.join(top, name + "." + b) for b in below]
+    subprocess.run([os.path.join(build, "tests/aux/adapter"), base, ":".join([*stack, theirs]), os.path.join(top, "in"),
                     os.path.join(top, "out"), ours], check=True)
     for f in FILES:
         assert read(theirs, f) == read(ours, f), f
     again = cls.from_pretrained(base).eval()
     if "flex" not in more:
         adapters.init(again)
-    again.load_adapter(ours, use_safetensors=True, set_active=True)
+    for d in [*stack, ours]:
+        again.load_adapter(d, use_safetensors=True)
+    again.set_active_adapters(adapters.Stack(*below, "x") if below else "x")
     again.eval()
-    far = near(load_file(os.path.join(top, "out"))["logits"], want), near(logits(again, ids), want)
+    far = near(load_file(os.path.join(top, "out"))["logits"], want), near(logits(again, ids, more.get("task")), want)
     assert max(far) < 2e-5, far
     print(f"{name}: ours {far[0]:.1e}, back {far[1]:.1e}", flush=True)
 
@@ -106,7 +108,7 @@ def main():
     torch.set_num_threads(1)
     failed = 0
     with tempfile.TemporaryDirectory() as top:
-        for name, (config, _, more, (preset, keys), _) in BOTTLENECK.items():
+        for name, (config, _, more, (preset, keys), _) in CASES.items():
             # Two names of one tensor, which safetensors refuses.
             if keys.get("ln_before") or (sys.argv[2:] and name not in sys.argv[2:]):
                 continue

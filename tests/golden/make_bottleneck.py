@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Golden values of bottleneck adapters: logits, loss, gradients, and ten steps of AdamW.
 
-    make_bottleneck.py [-o DIR] [NAME ...]      writes DIR/NAME.safetensors (default tests/data/lora/bottleneck)
+    make_bottleneck.py [-o DIR] [NAME ...]      writes DIR/KIN/NAME.safetensors (default tests/data/lora)
 
 To be run where AdapterHub's library `adapters` 1.3.0 is installed, with the transformers that
 it asks for. The cases stand in cases_bottleneck.py; all else is as in make_lora.py.
@@ -16,8 +16,9 @@ import warnings
 import adapters
 import torch
 import transformers
+from transformers.loss.loss_utils import ForCausalLMLoss
 
-from cases_bottleneck import BOTTLENECK
+from cases_bottleneck import BOTTLENECK, HUB
 from golden import Golden, each_way, in_type, weight
 from make_lora import HYPER, train
 from make_models import forward, join, make_inputs, make_model, parameters, to_torch
@@ -51,6 +52,7 @@ def open_model(model, config, more, preset, keys):
     """The adapter x on the model, with the head and those below it; active."""
     if "flex" in more:
         add_head(model, config, more["flex"])
+        model.loss_function = ForCausalLMLoss
     else:
         adapters.init(model)
     below = [f"b{i}" for i in range(len(more.get("below", [])))]
@@ -76,8 +78,8 @@ def saved(model, name, with_head):
 
 def trains(model, name, more):
     """As the library has it: what writes words stands still."""
-    words = model.get_output_embeddings() if "flex" in more else None
-    if words is not None and any(p is q for q in words.parameters() for k, p in model.named_parameters() if k == name):
+    words = model.get_output_embeddings() if has_head(more) else None
+    if words is not None and any(model.get_parameter(name) is p for p in words.parameters()):
         return False
     return is_own(name) or (has_head(more) and not name.startswith(model.base_model_prefix))
 
@@ -162,20 +164,22 @@ def make(name, config, lengths, more, bottleneck, changed, directory, others):
 
 def main():
     a = argparse.ArgumentParser()
-    a.add_argument("-o", default="tests/data/lora/bottleneck")
+    a.add_argument("-o", default="tests/data/lora")
     a.add_argument("--rounded", metavar="DIR", help="float32 alone, for the process that asks (each_way)")
     a.add_argument("case", nargs="*")
     a = a.parse_args()
     torch.set_num_threads(1)
-    cases = [(name, case) for name, case in BOTTLENECK.items() if not a.case or name in a.case]
+    cases = [(kin, name, case) for kin, table in (("bottleneck", BOTTLENECK), ("hub", HUB)) for name, case in table.items()
+             if not a.case or name in a.case]
     if a.rounded:
-        for name, case in cases:
+        for kin, name, case in cases:
             torch.save(rounded(name, *case), os.path.join(a.rounded, name + ".pt"))
         return
-    os.makedirs(a.o, exist_ok=True)
-    with each_way([name for name, _ in cases]) as others:
-        for name, case in cases:
-            make(name, *case, a.o, others(name))
+    with each_way([name for kin, name, case in cases]) as others:
+        for kin, name, case in cases:
+            directory = os.path.join(a.o, kin)
+            os.makedirs(directory, exist_ok=True)
+            make(name, *case, directory, others(name))
 
 
 if __name__ == "__main__":

@@ -135,8 +135,7 @@ static void lfix_open_model(struct lfix *l, const char *device)
 	l->x.o.head = spec.out ? &spec : NULL;
 	mfix_open(&l->x, device);
 	l->x.o.head = NULL;
-	free(spec.dense);
-	free(spec.out);
+	pt_head_spec_release(&spec);
 	cJSON_Delete(c);
 }
 

@@ -20,7 +20,7 @@ static void rows_of(const struct pt_method *m, char acts[200], char begin[200], 
 	} words[] = {
 		{ PT_SITE_LINEAR, "linear" }, { PT_SITE_EMBEDDING, "embedding" }, { PT_SITE_NORM, "norm" },
 		{ PT_SITE_PARAM, "parameter" }, { PT_SITE_KV, "keys and values" }, { PT_SITE_BLOCK, "block" },
-		{ PT_SITE_INPUT, "input" },
+		{ PT_SITE_INPUT, "input" }, { PT_SITE_STREAM, "stream" },
 	};
 	int n = snprintf(acts, 200, "\n.It %s Ta ", m->name), at = n;
 
