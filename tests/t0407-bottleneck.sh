@@ -32,6 +32,21 @@ test_that 'the Compacter: few parameters, which learn' '
 	grep "^model.layers.1.attention_adapters.adapters.default.adapter_down.0.W_left.F32\[4,4,1\]" list
 	peft-step -q -m base -a cc --lr 3e-2 -o dd lm.pts >/dev/null
 	exits 1 peft-cmp -q cc dd'
+test_that 'on a base that has read such texts it learns their classes, and tells those of others' '
+	sed -n "s/.*\"text\": \"\(.*\)\", \"label.*/\1/p" train.jsonl >txt
+	peft-init -q -m base -t full -o f0
+	peft-tokenize -q -m base txt notes.txt | peft-batch -q -b 4 -e 60 -s 1 -o pre.pts
+	peft-step -q -m base -a f0 --lr 1e-2 -o pre pre.pts >/dev/null
+	peft-batch -q -b 8 -e 40 -s 1 -o many.pts ex.pts
+	peft-tokenize -q -m base --task class --labels bad,good test.jsonl | peft-batch -q -b 8 -o new.pts
+	for p in seq_bn double_seq_bn par_bn; do
+		rm -rf i o
+		peft-init -q -m pre -t bottleneck --preset $p --reduction-factor 1 --labels bad,good -o i
+		peft-step -q -m pre -a i --lr 3e-2 -o o many.pts >/dev/null
+		peft-eval -m pre -a o new.pts >x
+		less "$(sed -n "s/^loss.//p" x)" 0.3
+		grep "^accuracy.1.0.625" x
+	done'
 test_that 'an invertible one of the embeddings learns too' '
 	peft-init -q -m base -t bottleneck --inv-adapter nice --inv-reduction-factor 4 -o inv
 	peft-view --tsv inv >list
