@@ -162,6 +162,8 @@ int trial_step(struct pt_step *s, struct pt_reader *in, const struct load *l, si
 	if (!status)
 		status = pt_step_micro(s, &x, err);
 	if (!status)
+		status = pt_step_settle(s, err);
+	if (!status)
 		status = pt_optimizer_norm(&s->opt, &norm, &bad, err);
 	if (status)
 		return status;

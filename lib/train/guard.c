@@ -127,6 +127,8 @@ static int try_one(struct pt_step *s, const struct pt_examples *x, bool *bad, st
 		return err->status;
 	status = pt_step_micro(s, x, &e);
 	if (!status)
+		status = pt_step_settle(s, &e);
+	if (!status)
 		status = pt_optimizer_norm(&s->opt, &norm, &first, &e);
 	if (status && status != PT_NUMERIC) {
 		*err = e;

@@ -37,42 +37,100 @@ void pt_step_release(struct pt_step *s)
 {
 	if (s->run.dev)
 		pt_run_release(&s->run);
+	if (s->pinned)
+		s->dev->unpin(s->dev, s->pinned, s->cap_losses * sizeof *s->pinned);
 	pt_optimizer_release(&s->opt);
 	pt_feed_release(&s->feed);
-	free(s->value);
+	free(s->part);
+	free(s->weight);
 	memset(s, 0, sizeof *s);
 }
 
-/* The losses of the micro-batch to the host, into the step's mean. */
-static int take_loss(struct pt_step *s, const struct pt_loss *l, struct pt_error *err)
+/* Room for n more losses on their way: what is there is settled before it moves. */
+static int more_losses(struct pt_step *s, size_t n, struct pt_error *err)
 {
-	size_t n = (size_t)s->feed.rows;
+	size_t cap = 2 * (s->losses + n);
+	float *weight;
+	void *p;
 
-	if (!l->value)
+	if (s->losses + n <= s->cap_losses)
 		return 0;
-	if (pt_grow(&s->value, &s->cap_value, n, sizeof *s->value, err) ||
-	    pt_tensor_read(&s->run, l->value, s->value, err))
+	if (pt_step_settle(s, err) || s->dev->pin(s->dev, cap * sizeof *s->pinned, &p, err))
 		return err->status;
-	for (size_t i = 0; i < n; i++) {
-		if (!isfinite(s->value[i]) && s->bad < 0)
-			s->bad = (int64_t)i;
-		s->loss += (double)s->feed.weight[i] * (double)s->value[i];
-	}
-	return s->bad < 0 ? 0 : pt_error(err, PT_NUMERIC, "the loss is %g", (double)s->value[s->bad]);
+	if (s->pinned)
+		s->dev->unpin(s->dev, s->pinned, s->cap_losses * sizeof *s->pinned);
+	s->pinned = p;
+	s->cap_losses = cap;
+	weight = pt_realloc(s->weight, cap, sizeof *weight, err);
+	if (!weight)
+		return err->status;
+	s->weight = weight;
+	return 0;
 }
 
-/* What the routers of the micro-batch add to that. */
-static int take_router(struct pt_step *s, const struct pt_loss *l, struct pt_error *err)
+/* n of them from a tensor that backward will drop. */
+static int send(struct pt_step *s, const struct pt_tensor *t, size_t n, struct pt_error *err)
 {
-	float value;
+	uint64_t ticket;
 
-	if (!l->router)
-		return 0;
-	if (pt_tensor_read(&s->run, l->router, &value, err))
+	if (s->dev->store(s->dev, s->pinned + s->losses, t->data, n * sizeof *s->pinned, &ticket, err) ||
+	    s->dev->wait(s->dev, ticket, err))
 		return err->status;
-	s->router += s->feed.share * (double)value;
-	s->loss += (double)l->router_weight * (double)value;
-	return isfinite(value) ? 0 : pt_error(err, PT_NUMERIC, "the loss of the routers is %g", (double)value);
+	s->losses += n;
+	return 0;
+}
+
+/* The losses of the micro-batch, and what its routers add, begin their way to the host. */
+static int send_losses(struct pt_step *s, const struct pt_loss *l, struct pt_error *err)
+{
+	size_t n = l->value ? (size_t)s->feed.rows : 0;
+
+	if (!l->value && !l->router)
+		return 0;
+	if (more_losses(s, n + 1, err) || pt_grow(&s->part, &s->cap_parts, s->parts + 1, sizeof *s->part, err))
+		return err->status;
+	s->part[s->parts++] = (struct pt_step_part){ .at = s->losses, .n = n, .share = s->feed.share,
+						      .router_weight = l->router_weight, .router = l->router != NULL };
+	if (n)
+		memcpy(s->weight + s->losses, s->feed.weight, n * sizeof *s->weight);
+	return (n && send(s, l->value, n, err)) || (l->router && send(s, l->router, 1, err)) ? err->status : 0;
+}
+
+/* What came of one micro-batch, into the step's mean. */
+static int take(struct pt_step *s, const struct pt_step_part *p, struct pt_error *err)
+{
+	s->value = s->pinned + p->at;
+	for (size_t i = 0; i < p->n; i++) {
+		if (!isfinite(s->value[i]) && s->bad < 0)
+			s->bad = (int64_t)i;
+		s->loss += (double)s->weight[p->at + i] * (double)s->value[i];
+	}
+	if (s->bad >= 0)
+		return pt_error(err, PT_NUMERIC, "the loss is %g", (double)s->value[s->bad]);
+	if (!p->router)
+		return 0;
+	s->router += p->share * (double)s->value[p->n];
+	s->loss += (double)p->router_weight * (double)s->value[p->n];
+	if (!isfinite(s->value[p->n]))
+		return pt_error(err, PT_NUMERIC, "the loss of the routers is %g", (double)s->value[p->n]);
+	return 0;
+}
+
+int pt_step_settle(struct pt_step *s, struct pt_error *err)
+{
+	size_t n = s->parts;
+	float any;
+
+	if (!n)
+		return 0;
+	s->parts = s->losses = 0;
+	/* Whatever is asked for comes after them. */
+	if (s->dev->download(s->dev, &any, s->opt.gscale, sizeof any, err))
+		return err->status;
+	for (size_t i = 0; i < n; i++)
+		if (take(s, &s->part[i], err))
+			return err->status;
+	return 0;
 }
 
 int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err)
@@ -86,8 +144,8 @@ int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_erro
 	s->bad = -1;
 	s->clear = false;
 	if (pt_feed_fill(&s->feed, &s->run, x, err) ||
-	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || take_loss(s, &l, err) ||
-	    take_router(s, &l, err) || pt_loss_backward(&s->run, &l, err))
+	    pt_loss_forward(&s->run, s->model, &s->feed, false, &l, err) || send_losses(s, &l, err) ||
+	    (!s->dev->copies && pt_step_settle(s, err)) || pt_loss_backward(&s->run, &l, err))
 		return err->status;
 	s->tokens += x->tokens + x->decoder_tokens;
 	s->examples += x->n;
@@ -102,6 +160,8 @@ static int method_loss(struct pt_step *s, struct pt_error *err)
 
 	if (!s->adapter || !s->adapter->method || !s->adapter->method->loss)
 		return 0;
+	if (pt_step_settle(s, err))
+		return err->status;
 	pt_run_reset(&s->run);
 	s->run.record = true;
 	t = pt_adapter_loss(&s->run, s->adapter);
@@ -119,6 +179,7 @@ static int method_loss(struct pt_step *s, struct pt_error *err)
 
 int pt_step_clear(struct pt_step *s, struct pt_error *err)
 {
+	s->parts = s->losses = 0;
 	s->loss = s->router = 0;
 	s->tokens = s->examples = 0;
 	if (!s->clear && pt_params_zero_grad(s->opt.params, err))
@@ -134,7 +195,7 @@ int pt_step_update(struct pt_step *s, double lr, int64_t t, int64_t total, doubl
 
 	*bad = NULL;
 	if (method_loss(s, err) || (s->adapter && pt_adapter_gradient(s->adapter, &at, err)) ||
-	    pt_optimizer_norm(&s->opt, norm, bad, err))
+	    pt_optimizer_norm(&s->opt, norm, bad, err) || pt_step_settle(s, err))
 		return err->status;
 	if (*bad)
 		return pt_error(err, PT_NUMERIC, "the gradient is not finite");

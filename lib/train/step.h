@@ -16,6 +16,14 @@
 #include "train/feed.h"
 #include "train/optimizer.h"
 
+/* Losses of a micro-batch, on their way from the device. */
+struct pt_step_part {
+	size_t at, n;			/* floats of pt_step.pinned: of the targets, and behind them the routers', if any */
+	double share;			/* of the routers' loss in the step's */
+	float router_weight;
+	bool router;
+};
+
 struct pt_step {
 	struct pt_model *model;		/* borrowed */
 	struct pt_adapter *adapter;	/* borrowed; NULL: params alone (tests) */
@@ -30,14 +38,17 @@ struct pt_step {
 
 	bool torn;			/* an update was begun, and whoever counts steps has not seen its end */
 	bool clear;			/* all gradients are known to be zero */
-	/* the step so far */
+	/* the step so far; losses count from pt_step_settle() on */
 	double loss;			/* what is learned: mean over the step's targets, and what is added to it, once all
 					 * micro-batches were added */
 	double router;			/* the routers' part of it, before its factor */
 	int64_t tokens, examples;
-	float *value;			/* [feed.rows] losses of the last micro-batch */
-	size_t cap_value;
+	const float *value;		/* losses of the micro-batch that was settled last */
 	int64_t bad;			/* first target of it whose loss is not finite, -1: none */
+	struct pt_step_part *part;	/* [parts] micro-batches that are not settled yet */
+	size_t parts, cap_parts;
+	float *pinned, *weight;		/* [cap_losses] losses; what each counts */
+	size_t losses, cap_losses;
 };
 
 int pt_step_init(struct pt_step *s, struct pt_model *model, struct pt_adapter *adapter, struct pt_params *params,
@@ -91,15 +102,23 @@ int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, 
 size_t pt_step_state_bytes(const struct pt_step *s);
 
 /*
- * Add a micro-batch to the step: its loss, and its gradients to those there.
- * PT_NUMERIC when a loss is not finite; s->bad and s->value tell which.
+ * Add a micro-batch to the step: its gradients to those there, and its loss.
+ * On a device that is apart from the host the host does not wait for it:
+ * pt_step_settle() learns of it. Else that is a part of this.
  */
 int pt_step_micro(struct pt_step *s, const struct pt_examples *x, struct pt_error *err);
 
 /*
- * All micro-batches are in: *norm of the gradient, then the update at rate
- * lr, step t of total (0: unknown). PT_NUMERIC, and nothing was changed, when
- * the gradient is not finite; *bad is the first such tensor. s->torn stays set
+ * Wait for the losses of the micro-batches so far. PT_NUMERIC when one is not
+ * finite: s->bad and s->value tell which, of the first such micro-batch.
+ */
+int pt_step_settle(struct pt_step *s, struct pt_error *err);
+
+/*
+ * All micro-batches are in: they are settled, *norm of the gradient, then the
+ * update at rate lr, step t of total (0: unknown). PT_NUMERIC, and nothing was
+ * changed, when a loss or the gradient is not finite; *bad is the first such
+ * tensor. s->torn stays set
  * until the caller has counted the step: values that lie between two steps are
  * not to be saved.
  */

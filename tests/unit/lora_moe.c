@@ -148,6 +148,7 @@ static float *add_micro(struct pt_step *s, struct lfix *l, const struct micro *b
 	size_t at = 0;
 
 	assert_ok(pt_step_micro(s, &b->x, &l->x.f.err), &l->x.f.err);
+	assert_ok(pt_step_settle(s, &l->x.f.err), &l->x.f.err);
 	for (int i = 0; i < l->a->params.n; i++) {
 		struct pt_param *p = l->a->params.item[i];
 		float *g = fix_grad(&l->x.f, p);

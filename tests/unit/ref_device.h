@@ -57,6 +57,32 @@ static int ref_move(struct pt_device *dev, void *dst, const void *src, size_t n,
 	return 0;
 }
 
+static int ref_pin(struct pt_device *dev, size_t n, void **out, struct pt_error *err)
+{
+	(void)dev, (void)err;
+	*out = malloc(n);
+	return 0;
+}
+
+static void ref_unpin(struct pt_device *dev, void *p, size_t n)
+{
+	(void)dev, (void)n;
+	free(p);
+}
+
+static int ref_copy_now(struct pt_device *dev, void *dst, const void *src, size_t n, uint64_t *ticket,
+			struct pt_error *err)
+{
+	*ticket = 0;
+	return ref_move(dev, dst, src, n, err);
+}
+
+static int ref_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *err)
+{
+	(void)dev, (void)ticket, (void)err;
+	return 0;
+}
+
 static void ref_close(struct pt_device *dev)
 {
 	free(dev);
@@ -501,6 +527,10 @@ static struct pt_device *ref_device_new(void)
 	d->memory = ref_memory;
 	d->upload = ref_move;
 	d->download = ref_move;
+	d->pin = ref_pin;
+	d->unpin = ref_unpin;
+	d->fetch = d->store = ref_copy_now;
+	d->wait = ref_wait;
 	d->close = ref_close;
 	return d;
 }
