@@ -92,7 +92,7 @@ test_that 'TERM: saved, 75, and the same end; INT: saved, 130' '
 	. ./fixture.sh
 	for sig in TERM INT; do
 		"$sample" -n 200 --per 6 --length 30 --total 17 batch >slow.pts
-		rm -rf one two
+		rm -rf one two two.pts err
 		step -o one slow.pts >one.pts
 		head -c 30000 slow.pts >part.pts
 		mkfifo fifo 2>/dev/null || :
