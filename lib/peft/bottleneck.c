@@ -71,38 +71,23 @@ static char *start_of(const struct pt_adapter *a, const struct pt_site *s, struc
 	}
 }
 
-/* Whether the file has keys that begin so. */
-static bool has_keys(const struct pt_st *file, const char *start)
-{
-	for (size_t i = 0; i < file->ntensors; i++) {
-		if (!strncmp(file->tensor[i].name, start, strlen(start)))
-			return true;
-	}
-	return false;
-}
-
 /* The body has the prefix of this task's class; an adapter may come from a class where it has another, or none. */
 static int find_prefix(struct pt_adapter *a, struct pt_error *err)
 {
+	const struct pt_st *file = a->file[PT_IN_WEIGHTS];
+	const char *own = pt_model_prefix(a->model);
 	struct pt_bottleneck *b = a->state;
-	const char *try[] = { pt_model_prefix(a->model), a->model->cfg.family->prefix, "" };
-	char *start = a->nsites ? start_of(a, a->site[0].site, err) : NULL;
+	char *start = start_of(a, a->site[0].site, err);
 
-	for (size_t i = 0; start && i < sizeof try / sizeof try[0]; i++) {
-		char *prefix = pt_format(err, "%s%s", try[i], *try[i] ? "." : "");
-		char *whole = prefix ? pt_format(err, "%s%s", prefix, start) : NULL;
-		bool found = whole && (a->fresh || has_keys(a->file[PT_IN_WEIGHTS], whole));
+	for (size_t i = 0; start && file && i < file->ntensors && !b->prefix; i++) {
+		const char *name = file->tensor[i].name, *at = strstr(name, start);
 
-		free(whole);
-		if (found) {
-			b->prefix = prefix;
-			break;
-		}
-		free(prefix);
+		if (at && (at == name || at[-1] == '.'))
+			b->prefix = pt_strndup(name, (size_t)(at - name), err);
 	}
 	free(start);
 	if (!b->prefix && !err->status)
-		b->prefix = pt_format(err, "%s%s", try[0], *try[0] ? "." : "");
+		b->prefix = pt_format(err, "%s%s", own, *own ? "." : "");
 	return err->status;
 }
 

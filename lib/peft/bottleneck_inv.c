@@ -47,6 +47,10 @@ int pt_invert_parse(const struct pt_adapter *a, struct pt_bottleneck *b, struct 
 				c->family->model_type);
 	if (c->embed_scale != 1)
 		return pt_error(err, PT_USAGE, "inv_adapter: models of type %s scale their embeddings", c->family->model_type);
+	/* That scale stands before the inverse there, and elsewhere behind it. */
+	if (pt_task_vocab(a->task) && pt_model_head_is_own(a->model) && c->family->hub != PT_HUB_HOOKED && c->logit_scale != 1)
+		return pt_error(err, PT_USAGE, "inv_adapter with a head of its own: models of type %s scale what that reads",
+				c->family->model_type);
 	if (!(factor > 0) || (double)c->hidden / 2 / factor > INT32_MAX)
 		return pt_error(err, PT_USAGE, "inv_adapter_reduction_factor is no number above 0");
 	b->invert = true;

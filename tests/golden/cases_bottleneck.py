@@ -11,7 +11,7 @@ from cases import labels
 from cases_gemma import GEMMA2
 from cases_gpt import GPT2, PHI
 from cases_llama import CLASS, LLAMA
-from cases_t5 import T5
+from cases_t5 import MT5, T5
 
 QWEN2 = dict(LLAMA, model_type="qwen2", architectures=["Qwen2ForCausalLM"], num_key_value_heads=1)
 BERT = dict(task="class", types=True)
@@ -95,6 +95,11 @@ HUB = {
     "bn-llama-lm-flex": (dict(LLAMA, architectures=["LlamaAdapterModel"], tie_word_embeddings=False), RAGGED,
                          dict(flex=dict(kind="causal_lm", layers=3, activation_function="tanh")),
                          ("double_seq_bn_inv", dict(reduction_factor=4)), dict(lr=0.02)),
+    "bn-t5-lm-flex": (dict(T5, architectures=["T5AdapterModel"], feed_forward_proj="gelu_new"), [9, 3, 12],
+                      dict(task="seq2seq", targets=[6, 2, 5], flex=dict(kind="seq2seq_lm")),
+                      ("seq_bn", dict(reduction_factor=4, non_linearity="tanh", mh_adapter=True)), dict(lr=0.06)),
+    "bn-mt5": (MT5, [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5]),
+               ("double_seq_bn_inv", dict(reduction_factor=4, cross_adapter=True)), dict(lr=0.04)),
 }
 
 CASES = {**BOTTLENECK, **HUB}

@@ -30,7 +30,7 @@ static void test_packed(void **state)
 		l.x.packed = true;
 		lfix_open(&l, "cpu");
 		assert_non_null(pt_modeldir_find(&l.x.md, "model.layers.0.mlp.experts.down_proj"));
-		lwalk_case(&l);
+		lwalk_case(&l, true);
 		lfix_close(&l);
 		lfix_release(&l);
 	}

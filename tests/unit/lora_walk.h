@@ -273,7 +273,8 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 	pt_optimizer_release(&o);
 }
 
-static void lwalk_case(struct lfix *l)
+/* steps: the ten of AdamW too. */
+static void lwalk_case(struct lfix *l, bool steps)
 {
 	float *y, loss, losses[16];
 	size_t n;
@@ -290,7 +291,7 @@ static void lwalk_case(struct lfix *l)
 
 		assert_int_equal(p->decay, cJSON_IsTrue(pt_json_get(pt_json_get(l->x.g.about, "decays"), lwalk_key(l->a, p))));
 	}
-	if (l->x.type)
+	if (!steps)
 		return;
 	lwalk_train(l, losses, 0);
 	lwalk_right(l, "losses", golden_result(&l->x.g, "losses", losses, 10, 0));
@@ -313,7 +314,8 @@ static void lwalk_cases(const char *kin)
 					continue;
 				l.x.g.worst = 0;
 				lfix_open(&l, lwalk_devices[d]);
-				lwalk_case(&l);
+				/* In bf16 they are nobody's; on the guard device, which is slow, one case shows what all would. */
+				lwalk_case(&l, !l.x.type && (i == 0 || strcmp(lwalk_devices[d], "guard") != 0));
 				print_message("# %s, %s, %s: worst %.2f of what is allowed (%s)\n", cases[i], lwalk_devices[d],
 					      golden_type[l.x.type], l.x.g.worst, l.x.g.worst_of);
 				lfix_close(&l);
