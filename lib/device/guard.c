@@ -109,8 +109,9 @@ static int guard_wait(struct pt_device *dev, uint64_t ticket, struct pt_error *e
 	for (size_t i = 0; i < n; i++)
 		if (guard_move(dev, g->copy[i].dst, g->copy[i].src, g->copy[i].n, err))
 			return err->status;
-	memmove(g->copy, g->copy + n, (size_t)(g->copies - g->done - n) * sizeof *g->copy);
 	g->done += n;
+	if (n)
+		memmove(g->copy, g->copy + n, (size_t)(g->copies - g->done) * sizeof *g->copy);
 	return 0;
 }
 

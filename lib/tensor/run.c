@@ -64,15 +64,15 @@ void pt_run_release(struct pt_run *run)
 
 void pt_run_reset(struct pt_run *run)
 {
+	run->err.status = 0;
+	run->err.msg[0] = '\0';
+	pt_away_reset(run);
 	pt_tape_reset(run->tape);
 	pt_arena_reset(&run->arena);
 	pt_pool_rewind(&run->pool, (struct pt_pool_mark){ 0, 0 });
 	run->nuploads = 0;
 	run->depth = 0;
 	run->trace = false;
-	run->err.status = 0;
-	run->err.msg[0] = '\0';
-	pt_away_reset(run);
 }
 
 int pt_run_check(struct pt_run *run, struct pt_error *err)
