@@ -36,12 +36,7 @@ if ! "$BUILD/tests/aux/device" cuda >gpu 2>why; then
 	test_done
 	exit
 fi
-units="device_cuda device_cuda_memory tensor_ops tensor_golden tensor_select tensor_tape tensor_experts tensor_pairs model_decode model_train
-	train_step train_loop train_memory"
-for f in "$SRC"/tests/unit/model_*.c "$SRC"/tests/unit/lora_*.c; do
-	if grep -q 'walk_' "$f"; then units="$units $(basename "$f" .c)"; fi
-done
-for unit in $units; do
+for unit in ${GPU_UNITS-$(sh "$SRC/.ci/gpu-units" "$BUILD")}; do
 	test_that "$unit on the GPU" "
 		cd '$SRC'
 		PEFT_TEST_DEVICE=cuda '$BUILD/tests/unit/$unit'"

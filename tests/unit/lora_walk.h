@@ -13,7 +13,7 @@
 #define PT_LORA_WALK_H
 
 #define FIX_REAL_DEVICES
-#include "model_fix.h"
+#include "merge_fix.h"
 
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
@@ -419,45 +419,19 @@ static void lwalk_merge(const char *kin)
 	char **cases = golden_names("lora", kin, &ncases);
 
 	for (int i = 0; i < ncases; i++) {
-		struct pt_device *dev;
 		struct lfix l;
-		struct pt_tensor old[256];
+		struct pt_tensor *old;
 		float *y;
 		size_t n;
 
 		lfix_golden(&l, cases[i]);
 		lfix_open(&l, "cpu");
-		assert_true(l.x.m->nweights < 256);
-		dev = l.x.f.dev;
-		for (int k = 0; k < l.x.m->nweights; k++) {
-			struct pt_weight *w = &l.x.m->weight[k];
-			size_t count = (size_t)pt_tensor_count(&w->t), bytes = count * sizeof(float);
-			float *v = malloc(bytes), *was = malloc(bytes);
-			bool changed;
-
-			assert_ok(dev->download(dev, was, w->t.data, count * pt_dtype_size(w->t.type), &l.x.f.err),
-				  &l.x.f.err);
-			pt_to_f32(v, was, w->t.type, count);
-			memcpy(was, v, bytes);
-			assert_ok(pt_adapter_merge(l.a, w, v, &changed, &l.x.f.err), &l.x.f.err);
-			assert_true(changed || !memcmp(v, was, bytes));
-			old[k] = w->t;
-			w->t.type = PT_F32;
-			assert_ok(dev->alloc(dev, bytes, &w->t.data, &l.x.f.err), &l.x.f.err);
-			assert_ok(dev->upload(dev, w->t.data, v, bytes, &l.x.f.err), &l.x.f.err);
-			free(v);
-			free(was);
-		}
+		old = merge_all(&l.x, l.a);
 		pt_adapter_enable(l.a, false);
 		y = mfix_out(&l.x, &n);
 		if (golden_result(&l.x.g, "out", y, n, 0) > 2)
 			fail_msg("%s: merged, the logits are off by %.3g", cases[i], l.x.g.worst);
-		for (int k = 0; k < l.x.m->nweights; k++) {
-			struct pt_tensor *t = &l.x.m->weight[k].t;
-
-			dev->free(dev, t->data, (size_t)pt_tensor_count(t) * sizeof(float));
-			*t = old[k];
-		}
+		merge_back(&l.x, old);
 		free(y);
 		lfix_close(&l);
 		lfix_release(&l);

@@ -8,10 +8,9 @@
  * no test of its own for that; whether its formula is right the goldens tell.
  */
 #define FIX_REAL_DEVICES
-#include "model_fix.h"
+#include "merge_fix.h"
 
 #include "model/save.h"
-#include "peft/adapter.h"
 
 enum { VOCAB = 53 };
 
@@ -296,29 +295,11 @@ static void check_saved(struct reg *r, const float *want)
 /* The largest difference of the outputs with everything merged, as a share of the largest output. */
 static double merged(struct reg *r, struct pt_adapter *a, const float *want)
 {
-	struct pt_model *m = r->x.m;
-	void **old = calloc((size_t)m->nweights, sizeof *old);
+	struct pt_tensor *old = merge_all(&r->x, a);
 	double diff = 0, top = 0;
 	float *y;
 	size_t n;
 
-	for (int k = 0; k < m->nweights; k++) {
-		struct pt_weight *w = &m->weight[k];
-		float *v;
-		bool changed;
-
-		if (w->tied)
-			continue;
-		v = malloc((size_t)pt_tensor_count(&w->t) * sizeof *v);
-		memcpy(v, w->t.data, (size_t)pt_tensor_count(&w->t) * sizeof *v);
-		assert_ok(pt_adapter_merge(a, w, v, &changed, &r->x.f.err), &r->x.f.err);
-		old[k] = w->t.data;
-		w->t.data = v;
-	}
-	for (int k = 0; k < m->nweights; k++) {
-		if (m->weight[k].tied)
-			m->weight[k].t.data = m->weight[k].tied->t.data;
-	}
 	pt_adapter_enable(a, false);
 	y = reg_out(r, &n);
 	pt_adapter_enable(a, true);
@@ -326,17 +307,7 @@ static double merged(struct reg *r, struct pt_adapter *a, const float *want)
 		diff = fmax(diff, fabs((double)y[i] - want[i]));
 		top = fmax(top, fabs((double)want[i]));
 	}
-	for (int k = 0; k < m->nweights; k++) {
-		if (!old[k])
-			continue;
-		free(m->weight[k].t.data);
-		m->weight[k].t.data = old[k];
-	}
-	for (int k = 0; k < m->nweights; k++) {
-		if (m->weight[k].tied)
-			m->weight[k].t.data = m->weight[k].tied->t.data;
-	}
-	free(old);
+	merge_back(&r->x, old);
 	free(y);
 	return diff / top;
 }

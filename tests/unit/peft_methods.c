@@ -6,10 +6,9 @@
  * what trains, and one that scales outputs and biases.
  */
 #define FIX_REAL_DEVICES
-#include "model_fix.h"
+#include "merge_fix.h"
 
 #include "base/mem.h"
-#include "peft/adapter.h"
 #include "peft/adapter_priv.h"
 
 static struct pt_error err;
@@ -472,7 +471,7 @@ static void test_gain(void **state)
 	struct pt_adapter *a;
 	struct mfix x;
 	float *y, *merged;
-	void *old[64];
+	struct pt_tensor *old;
 	size_t n;
 
 	(void)state;
@@ -483,24 +482,12 @@ static void test_gain(void **state)
 	for (int i = 0; i < a->params.n; i++)
 		assert_true(norm_of_grad(&x, a->params.item[i]) > 1e-6);
 	y = mfix_out(&x, &n);
-	for (int i = 0; i < x.m->nweights; i++) {
-		struct pt_weight *w = &x.m->weight[i];
-		size_t bytes = (size_t)pt_tensor_count(&w->t) * sizeof(float);
-		bool changed;
-
-		old[i] = w->t.data;
-		w->t.data = malloc(bytes);
-		memcpy(w->t.data, old[i], bytes);
-		assert_ok(pt_adapter_merge(a, w, w->t.data, &changed, &err), &err);
-	}
+	old = merge_all(&x, a);
 	pt_adapter_enable(a, false);
 	merged = mfix_out(&x, &n);
 	for (size_t i = 0; i < n; i++)
 		assert_true(fabsf(merged[i] - y[i]) <= 1e-4f * (1 + fabsf(y[i])));
-	for (int i = 0; i < x.m->nweights; i++) {
-		free(x.m->weight[i].t.data);
-		x.m->weight[i].t.data = old[i];
-	}
+	merge_back(&x, old);
 	pt_adapter_close(a);
 	free(y);
 	free(merged);
