@@ -400,12 +400,12 @@ struct pt_kernels {
 			  struct pt_error *);
 	/*
 	 * y[i] = x[idx[i]], rows of any contents, bytes long (a multiple of 2);
-	 * backward: dx[idx[i],:] += dy[i,:], rows of c elements (indices distinct)
+	 * backward: dx[idx[i],:] += dy[i,:], rows of c elements, in the order of i where indices are not distinct
 	 */
 	int (*gather_fwd)(struct pt_device *, int64_t n, size_t bytes, const void *x, const int32_t *idx,
 			  void *y, struct pt_error *);
 	int (*gather_bwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-			  const int32_t *idx, void *dx, struct pt_error *);
+			  const int32_t *idx, bool distinct, void *dx, struct pt_error *);
 	/* y[b,:] = mean of x[cu[b]..cu[b+1]) */
 	int (*mean_fwd)(struct pt_device *, enum pt_dtype type, int batch, int64_t c, const void *x,
 			const int32_t *cu, void *y, struct pt_error *);

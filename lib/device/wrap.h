@@ -60,8 +60,8 @@ static inline size_t pt_wrap_nll_scratch(struct pt_device *dev, const struct pt_
 	X(gather_fwd, PT_WRAP_LIST(int64_t n, size_t bytes, const void *x, const int32_t *idx, void *y), \
 	  PT_WRAP_LIST(n, bytes, x, idx, y)) \
 	X(gather_bwd, PT_WRAP_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *dy, const int32_t *idx, \
-				   void *dx), \
-	  PT_WRAP_LIST(type, n, c, dy, idx, dx)) \
+				   bool distinct, void *dx), \
+	  PT_WRAP_LIST(type, n, c, dy, idx, distinct, dx)) \
 	X(mean_fwd, PT_WRAP_LIST(enum pt_dtype type, int batch, int64_t c, const void *x, const int32_t *cu, \
 				 void *y), \
 	  PT_WRAP_LIST(type, batch, c, x, cu, y)) \

@@ -128,7 +128,7 @@ struct pt_attn {
 struct pt_tensor *pt_op_attn(struct pt_run *run, struct pt_tensor *q, struct pt_tensor *k,
 			     struct pt_tensor *v, const struct pt_attn *attn);
 
-/* Rows idx[n] of x; rows describes the result (may be NULL). */
+/* Rows idx[n] of x, each as often as it is named; rows describes the result (may be NULL). */
 struct pt_tensor *pt_op_gather(struct pt_run *run, struct pt_tensor *x, const int32_t *idx, int64_t n,
 			       const struct pt_rows *rows);
 /*

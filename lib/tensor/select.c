@@ -57,7 +57,7 @@ static int gather_backward(struct pt_run *run, struct pt_node *node)
 	const struct pt_tensor *y = node->out[0];
 	void *dx = pt_tape_grad_add(run, node->in[0]);
 
-	return dx ? run->dev->k->gather_bwd(run->dev, y->type, y->shape[0], y->shape[1], y->grad, c->idx, dx,
+	return dx ? run->dev->k->gather_bwd(run->dev, y->type, y->shape[0], y->shape[1], y->grad, c->idx, false, dx,
 					    &run->err) : run->err.status;
 }
 
@@ -117,7 +117,7 @@ static int pieces_backward(struct pt_run *run, struct pt_node *node)
 	void *dx = pt_tape_grad_add(run, node->in[0]);
 
 	return dx ? run->dev->k->gather_bwd(run->dev, node->out[0]->type, c->n, c->width,
-					    node->out[0]->grad, c->idx, dx, &run->err) : run->err.status;
+					    node->out[0]->grad, c->idx, true, dx, &run->err) : run->err.status;
 }
 
 /* A row of x is as many rows of pieces, so this is a gather of those. */

@@ -244,7 +244,10 @@ static void rows(struct pt_device *dev, struct elem_case *c)
 	for (int64_t i = 0; i < n; i++)
 		idx[i] = (int32_t)(n - 1 - i);
 	assert_ok(dev->k->gather_fwd(dev, n, (size_t)c->c * sizeof *x, x, idx, out(c, m), &err), &err);
-	assert_ok(dev->k->gather_bwd(dev, PT_F32, n, c->c, dy, idx, c->out[0], &err), &err);
+	assert_ok(dev->k->gather_bwd(dev, PT_F32, n, c->c, dy, idx, true, c->out[0], &err), &err);
+	for (int64_t i = 0; i < n; i++)
+		idx[i] = (int32_t)(i / 3);
+	assert_ok(dev->k->gather_bwd(dev, PT_F32, n, c->c, dy, idx, false, c->out[0], &err), &err);
 	for (int j = 0; j < 4; j++)
 		cu[j + 1] = cu[j] + (int32_t)fix_pick(&c->r, n - cu[j] + 1);
 	assert_ok(dev->k->mean_fwd(dev, PT_F32, 4, c->c, x, cu, out(c, 4 * c->c), &err), &err);

@@ -362,7 +362,7 @@ static struct pt_tensor *points(struct side *s)
 		return pt_op_mean(&s->run, pt_op_add(&s->run, x, u), &s->rows);
 	default:
 		for (int i = 0; i < 4; i++)
-			idx[i] = 7 - 2 * i;
+			idx[i] = i == 2 ? 7 : 7 - 2 * i;
 		return pt_op_gather(&s->run, x, pt_run_upload(&s->run, idx, sizeof idx), 4, NULL);
 	}
 }

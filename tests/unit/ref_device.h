@@ -191,12 +191,12 @@ static int ref_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const 
 }
 
 static int ref_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *back,
-			  const int32_t *idx, void *to, struct pt_error *err)
+			  const int32_t *idx, bool distinct, void *to, struct pt_error *err)
 {
 	const float *dy = back;
 	float *dx = to;
 
-	(void)dev, (void)type, (void)err;
+	(void)dev, (void)type, (void)distinct, (void)err;
 	for (int64_t i = 0; i < n * c; i++)
 		dx[idx[i / c] * c + i % c] += dy[i];
 	return 0;

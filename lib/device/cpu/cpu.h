@@ -142,7 +142,7 @@ int pt_cpu_affine_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int6
 int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void *x, const int32_t *idx,
 		      void *y, struct pt_error *err);
 int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-		      const int32_t *idx, void *dx, struct pt_error *err);
+		      const int32_t *idx, bool distinct, void *dx, struct pt_error *err);
 int pt_cpu_mean_fwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *x,
 		    const int32_t *cu, void *y, struct pt_error *err);
 int pt_cpu_mean_bwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *dy,

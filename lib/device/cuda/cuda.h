@@ -265,7 +265,8 @@ PT_CUDA_DECLARE(affine_fwd, enum pt_dtype type, int64_t n, int64_t c, const void
 PT_CUDA_DECLARE(affine_bwd, enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, const void *dy,
 		void *dx, bool acc_dx, float *dw, float *db);
 PT_CUDA_DECLARE(gather_fwd, int64_t n, size_t bytes, const void *x, const int32_t *idx, void *y);
-PT_CUDA_DECLARE(gather_bwd, enum pt_dtype type, int64_t n, int64_t c, const void *dy, const int32_t *idx, void *dx);
+PT_CUDA_DECLARE(gather_bwd, enum pt_dtype type, int64_t n, int64_t c, const void *dy, const int32_t *idx,
+		bool distinct, void *dx);
 PT_CUDA_DECLARE(mean_fwd, enum pt_dtype type, int batch, int64_t c, const void *x, const int32_t *cu, void *y);
 PT_CUDA_DECLARE(mean_bwd, enum pt_dtype type, int batch, int64_t c, const void *dy, const int32_t *cu, void *dx,
 		bool acc_dx);

@@ -184,13 +184,39 @@ template <typename T> __global__ static void scatter_add(int64_t c, const T *dy,
 		to[j] = pt_t<T>(pt_f(to[j]) + pt_f(dy[blockIdx.x * c + j]));
 }
 
+/* The block of an index's first row adds up all rows of that index, in their order. */
+template <typename T> __global__ static void scatter_sum(int64_t n, int64_t c, const T *dy, const int32_t *idx, T *dx)
+{
+	int32_t own = idx[blockIdx.x];
+	bool earlier = false;
+
+	for (int64_t i = threadIdx.x; i < blockIdx.x; i += BLOCK)
+		earlier |= idx[i] == own;
+	if (__syncthreads_or(earlier))
+		return;
+	for (int64_t j0 = 0; j0 < c; j0 += BLOCK) {
+		int64_t j = j0 + threadIdx.x;
+		float sum = j < c ? pt_f(dx[own * c + j]) : 0;
+
+		for (int64_t i = blockIdx.x; i < n && j < c; i++)
+			if (idx[i] == own)
+				sum += pt_f(dy[i * c + j]);
+		if (j < c)
+			dx[own * c + j] = pt_t<T>(sum);
+	}
+}
+
 int pt_cuda_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-		       const int32_t *idx, void *dx, struct pt_error *err)
+		       const int32_t *idx, bool distinct, void *dx, struct pt_error *err)
 {
 	if (!n)
 		return 0;
-	PT_ACT_TYPE(type, (scatter_add<T><<<(unsigned)n, BLOCK, 0, pt_cuda_stream(dev)>>>(c, (const T *)dy, idx,
-											  (T *)dx)));
+	if (distinct)
+		PT_ACT_TYPE(type, (scatter_add<T><<<(unsigned)n, BLOCK, 0, pt_cuda_stream(dev)>>>(c, (const T *)dy, idx,
+												  (T *)dx)));
+	else
+		PT_ACT_TYPE(type, (scatter_sum<T><<<(unsigned)n, BLOCK, 0, pt_cuda_stream(dev)>>>(n, c, (const T *)dy, idx,
+												  (T *)dx)));
 	return pt_cuda_launched(err, "gather");
 }
 

@@ -142,18 +142,35 @@ int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void
 	return 0;
 }
 
-int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-		      const int32_t *idx, void *dx, struct pt_error *err)
-{
-	(void)type, (void)err;
-	PT_PARALLEL(dev, n > some_rows(c))
-	for (int64_t i = 0; i < n; i++) {
-		const float *from = (const float *)dy + i * c;
-		float *to = (float *)dx + idx[i] * c;
+/* Shares of a scattered sum, by the row that is added to. */
+#define SCATTERS 16
 
+static void scatter(int64_t n, int64_t c, const float *dy, const int32_t *idx, float *dx, int share, int shares)
+{
+	for (int64_t i = 0; i < n; i++) {
+		const float *from = dy + i * c;
+		float *to = dx + idx[i] * c;
+
+		if (idx[i] % shares != share)
+			continue;
 		for (int64_t j = 0; j < c; j++)
 			to[j] += from[j];
 	}
+}
+
+int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
+		      const int32_t *idx, bool distinct, void *dx, struct pt_error *err)
+{
+	(void)type, (void)err;
+	if (!distinct) {
+		PT_PARALLEL(dev, n > some_rows(c))
+		for (int t = 0; t < SCATTERS; t++)
+			scatter(n, c, dy, idx, dx, t, SCATTERS);
+		return 0;
+	}
+	PT_PARALLEL(dev, n > some_rows(c))
+	for (int64_t i = 0; i < n; i++)
+		scatter(1, c, (const float *)dy + i * c, idx + i, dx, 0, 1);
 	return 0;
 }
 
