@@ -6,14 +6,11 @@
  * first stand with keys in rows, so that powers and their gradients go from
  * registers into the next products in both.
  */
-#include "device/cuda/attn.h"
-#include "device/cuda/hopper.h"
-#include "device/cuda/mma.h"
+#include "device/cuda/attn_hopper.h"
 
 #include <math.h>
 
 #define LOG2E 1.4426950408889634f
-#define STAGES 2
 #define DELTAS 256			/* threads of a block */
 
 /*
@@ -23,10 +20,9 @@
 template <int D, int W, int N> struct area {
 	static const int rows = 64 * W, threads = 128 * (W + 1);
 	static const int own = rows * D * 2, tile = N * D * 2;
-	static const int stat = 2 * own + 2 * STAGES * tile;	/* [stages][lse, delta][N] */
-	static const int bars = stat + STAGES * 2 * N * 4;
+	static const int stat = 2 * own + 2 * PT_ATTN_STAGES * tile;	/* [stages][lse, delta][N] */
+	static const int bars = stat + PT_ATTN_STAGES * 2 * N * 4;
 	static const int bytes = bars + 128 + 1024;		/* barriers; what aligning takes */
-	static const int regs = W == 2 ? 240 : 160, regs_fetch = W == 2 ? 24 : 32;
 };
 
 /* delta = sum of do * o, and lse to the base of 2 in its place: D/8 threads for each row and head. */
@@ -53,67 +49,6 @@ template <int D> __global__ static void deltas(const __grid_constant__ struct pt
 }
 
 #ifdef PT_HOPPER
-
-/* Barriers: own rows, then the two tiles of a stage full and free. */
-struct bars {
-	uint32_t own, a, b, a_free, b_free;
-};
-
-static __device__ inline struct bars bars_at(uint32_t at)
-{
-	return { at, at + 8, at + 8 + 8 * STAGES, at + 8 + 16 * STAGES, at + 8 + 24 * STAGES };
-}
-
-static __device__ inline void bars_make(const struct bars &b, int groups)
-{
-	if (threadIdx.x == 0) {
-		pt_bar_init(b.own, 1);
-		for (int st = 0; st < STAGES; st++) {
-			pt_bar_init(b.a + 8 * st, 1);
-			pt_bar_init(b.b + 8 * st, 1);
-			pt_bar_init(b.a_free + 8 * st, 4 * groups);
-			pt_bar_init(b.b_free + 8 * st, 4 * groups);
-		}
-		pt_bar_ready();
-	}
-	__syncthreads();
-}
-
-template <int D, int R> static __device__ inline void load(uint32_t to, const CUtensorMap *map, int col, int row,
-							   uint32_t bar)
-{
-	for (int p = 0; p < D / 64; p++)
-		pt_tile_load(to + p * R * 128, map, col + p * 64, row, bar);
-}
-
-/* x [64,N] = own rows (panels of R rows) times the tile's */
-template <int D, int N, int R> static __device__ inline void rows_by_rows(float (&x)[N / 2], uint32_t own, uint32_t tile)
-{
-#pragma unroll
-	for (int ks = 0; ks < D / 16; ks++)
-		pt_wgmma<0>(x, pt_operand(own + ks / 4 * R * 128 + ks % 4 * 32),
-			    pt_operand(tile + ks / 4 * N * 128 + ks % 4 * 32), ks > 0);
-	pt_wgmma_commit();
-}
-
-/* d [64,D] += p [64,N] tile */
-template <int D, int N> static __device__ inline void add_rows(float (&d)[D / 2], const uint32_t (&p)[N / 16][4],
-							       uint32_t tile)
-{
-#pragma unroll
-	for (int ks = 0; ks < N / 16; ks++)
-		pt_wgmma_r<1>(d, p[ks], pt_operand_across(tile + ks * 2048, N * 128));
-	pt_wgmma_commit();
-}
-
-template <int N> static __device__ inline void pack(uint32_t (&p)[N / 16][4], const float (&x)[N / 2])
-{
-#pragma unroll
-	for (int ks = 0; ks < N / 16; ks++)
-#pragma unroll
-		for (int e = 0; e < 4; e++)
-			p[ks][e] = pt_pack(x[ks * 8 + 2 * e], x[ks * 8 + 2 * e + 1]);
-}
 
 static __device__ inline bool at_edge(const int *lo, const int *hi, int from, int n)
 {
@@ -172,9 +107,9 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	using A = area<D, W, N>;
 	extern __shared__ char shared[];
 	uint32_t pad = -pt_shared(shared) & 1023, base = pt_shared(shared) + pad;
-	uint32_t sk = base, sv = sk + A::own, sq = sv + A::own, sg = sq + STAGES * A::tile;
+	uint32_t sk = base, sv = sk + A::own, sq = sv + A::own, sg = sq + PT_ATTN_STAGES * A::tile;
 	float *stat = (float *)(shared + pad + A::stat);
-	struct bars b = bars_at(base + A::bars);
+	struct pt_attn_bars b = pt_attn_bars_at(base + A::bars);
 	const struct pt_k_attn &k = c.k;
 	int g = blockIdx.x, group = k.heads / k.kv_heads, j0 = blockIdx.z * A::rows, lo, hi, unused, first, per, total;
 	struct pt_attn_seq s = pt_attn_seq_of(k, blockIdx.y);
@@ -186,18 +121,18 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	first = lo / N * N;
 	per = hi > first ? (hi - first + N - 1) / N : 0;
 	total = per * group;
-	bars_make(b, W);
+	pt_attn_bars_make(b, W);
 	if (threadIdx.x < 128) {
-		pt_regs_less<A::regs_fetch>();
+		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x >= 32)
 			return;
 		if (threadIdx.x == 0) {
 			pt_bar_expect(b.own, 2 * A::own);
-			load<D, A::rows>(sk, &mk, g * D, s.k0 + j0, b.own);
-			load<D, A::rows>(sv, &mv, g * D, s.k0 + j0, b.own);
+			pt_attn_load<D, A::rows>(sk, &mk, g * D, s.k0 + j0, b.own);
+			pt_attn_load<D, A::rows>(sv, &mv, g * D, s.k0 + j0, b.own);
 		}
 		for (int t = 0; t < total; t++) {
-			int h = g * group + t / per, i0 = first + t % per * N, st = t % STAGES;
+			int h = g * group + t / per, i0 = first + t % per * N, st = t % PT_ATTN_STAGES;
 			float lse[N / 32], delta[N / 32];
 
 #pragma unroll
@@ -208,8 +143,8 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 				lse[e] = in ? k.lse[h * k.nq + s.q0 + i] * LOG2E : 0;
 				delta[e] = in ? c.delta[h * k.nq + s.q0 + i] : 0;
 			}
-			if (t >= STAGES)
-				pt_bar_wait(b.a_free + 8 * st, (t / STAGES - 1) & 1);
+			if (t >= PT_ATTN_STAGES)
+				pt_bar_wait(b.a_free + 8 * st, (t / PT_ATTN_STAGES - 1) & 1);
 #pragma unroll
 			for (int e = 0; e < N / 32; e++) {
 				stat[st * 2 * N + e * 32 + threadIdx.x] = lse[e];
@@ -219,11 +154,11 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			if (threadIdx.x)
 				continue;
 			pt_bar_expect(b.a + 8 * st, 2 * A::tile);
-			load<D, N>(sq + st * A::tile, &mq, h * D, s.q0 + i0, b.a + 8 * st);
-			load<D, N>(sg + st * A::tile, &mg, h * D, s.q0 + i0, b.a + 8 * st);
+			pt_attn_load<D, N>(sq + st * A::tile, &mq, h * D, s.q0 + i0, b.a + 8 * st);
+			pt_attn_load<D, N>(sg + st * A::tile, &mg, h * D, s.q0 + i0, b.a + 8 * st);
 		}
 	} else {
-		pt_regs_more<A::regs>();
+		pt_regs_more<pt_attn_regs<W>::own>();
 		int w = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, own = j0 + w * 64, own_lo[2], own_hi[2];
 		uint32_t ok = sk + w * 64 * 128, ov = sv + w * 64 * 128;
 		float dk[D / 2], dv[D / 2], x[N / 2], y[N / 2];
@@ -241,31 +176,31 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			dk[i] = dv[i] = 0;
 		pt_bar_wait(b.own, 0);
 		for (int t = 0; t < total; t++) {
-			int i0 = first + t % per * N, st = t % STAGES;
+			int i0 = first + t % per * N, st = t % PT_ATTN_STAGES;
 			const float *lse = stat + st * 2 * N + lane % 4 * 2, *delta = lse + N;
 			uint32_t tq = sq + st * A::tile, tg = sg + st * A::tile;
 			bool edge = at_edge(own_lo, own_hi, i0, N);
 
-			pt_bar_wait(b.a + 8 * st, t / STAGES & 1);
+			pt_bar_wait(b.a + 8 * st, t / PT_ATTN_STAGES & 1);
 			pt_wgmma_fence();
-			rows_by_rows<D, N, A::rows>(x, ok, tq);
-			rows_by_rows<D, N, A::rows>(y, ov, tg);
+			pt_attn_rows<D, N, A::rows>(x, ok, tq);
+			pt_attn_rows<D, N, A::rows>(y, ov, tg);
 			pt_wgmma_wait<1>();
 #pragma unroll
 			for (int i = 0; i < N / 2; i++)
 				x[i] = pt_exp2(fmaf(x[i], k.scale * LOG2E, -lse[i / 4 * 8 + (i & 1)]));
 			if (edge)
 				mask<N>(x, own_lo, own_hi, i0);
-			pack<N>(p, x);
+			pt_attn_pack<N>(p, x);
 			pt_wgmma_wait<0>();
 			pt_wgmma_fence();
-			add_rows<D, N>(dv, p, tg);
+			pt_attn_add<D, N>(dv, p, tg);
 #pragma unroll
 			for (int i = 0; i < N / 2; i++)
 				y[i] = x[i] * (y[i] - delta[i / 4 * 8 + (i & 1)]) * k.scale;
-			pack<N>(q, y);
+			pt_attn_pack<N>(q, y);
 			pt_wgmma_fence();
-			add_rows<D, N>(dk, q, tq);
+			pt_attn_add<D, N>(dk, q, tq);
 			pt_wgmma_wait<0>();
 			if (lane == 0)
 				pt_bar_arrive(b.a_free + 8 * st);
@@ -288,8 +223,8 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	using A = area<D, W, N>;
 	extern __shared__ char shared[];
 	uint32_t base = (pt_shared(shared) + 1023) & ~1023u;
-	uint32_t sq = base, sg = sq + A::own, sk = sg + A::own, sv = sk + STAGES * A::tile;
-	struct bars b = bars_at(base + A::bars);
+	uint32_t sq = base, sg = sq + A::own, sk = sg + A::own, sv = sk + PT_ATTN_STAGES * A::tile;
+	struct pt_attn_bars b = pt_attn_bars_at(base + A::bars);
 	const struct pt_k_attn &k = c.k;
 	int h = blockIdx.x, g = h / (k.heads / k.kv_heads), i0 = (gridDim.z - 1 - blockIdx.z) * A::rows;
 	int lo, hi, unused, first, tiles;
@@ -301,28 +236,28 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	pt_attn_keys(k, s, min(i0 + A::rows, s.nq) - 1, &unused, &hi);
 	first = lo / N * N;
 	tiles = hi > first ? (hi - first + N - 1) / N : 0;
-	bars_make(b, W);
+	pt_attn_bars_make(b, W);
 	if (threadIdx.x < 128) {
-		pt_regs_less<A::regs_fetch>();
+		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x)
 			return;
 		pt_bar_expect(b.own, 2 * A::own);
-		load<D, A::rows>(sq, &mq, h * D, s.q0 + i0, b.own);
-		load<D, A::rows>(sg, &mg, h * D, s.q0 + i0, b.own);
+		pt_attn_load<D, A::rows>(sq, &mq, h * D, s.q0 + i0, b.own);
+		pt_attn_load<D, A::rows>(sg, &mg, h * D, s.q0 + i0, b.own);
 		for (int t = 0; t < tiles; t++) {
-			int st = t % STAGES, row = s.k0 + first + t * N, old = (t / STAGES - 1) & 1;
+			int st = t % PT_ATTN_STAGES, row = s.k0 + first + t * N, old = (t / PT_ATTN_STAGES - 1) & 1;
 
-			if (t >= STAGES)
+			if (t >= PT_ATTN_STAGES)
 				pt_bar_wait(b.a_free + 8 * st, old);
 			pt_bar_expect(b.a + 8 * st, A::tile);
-			load<D, N>(sk + st * A::tile, &mk, g * D, row, b.a + 8 * st);
-			if (t >= STAGES)
+			pt_attn_load<D, N>(sk + st * A::tile, &mk, g * D, row, b.a + 8 * st);
+			if (t >= PT_ATTN_STAGES)
 				pt_bar_wait(b.b_free + 8 * st, old);
 			pt_bar_expect(b.b + 8 * st, A::tile);
-			load<D, N>(sv + st * A::tile, &mv, g * D, row, b.b + 8 * st);
+			pt_attn_load<D, N>(sv + st * A::tile, &mv, g * D, row, b.b + 8 * st);
 		}
 	} else {
-		pt_regs_more<A::regs>();
+		pt_regs_more<pt_attn_regs<W>::own>();
 		int w = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, own = i0 + w * 64, own_lo[2], own_hi[2];
 		uint32_t oq = sq + w * 64 * 128, og = sg + w * 64 * 128;
 		float dq[D / 2], x[N / 2], y[N / 2], lse[2], delta[2];
@@ -343,15 +278,15 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			dq[i] = 0;
 		pt_bar_wait(b.own, 0);
 		for (int t = 0; t < tiles; t++) {
-			int j0 = first + t * N, st = t % STAGES;
+			int j0 = first + t * N, st = t % PT_ATTN_STAGES;
 			bool edge = at_edge(own_lo, own_hi, j0, N);
 
-			pt_bar_wait(b.a + 8 * st, t / STAGES & 1);
+			pt_bar_wait(b.a + 8 * st, t / PT_ATTN_STAGES & 1);
 			pt_wgmma_fence();
-			rows_by_rows<D, N, A::rows>(x, oq, sk + st * A::tile);
-			pt_bar_wait(b.b + 8 * st, t / STAGES & 1);
+			pt_attn_rows<D, N, A::rows>(x, oq, sk + st * A::tile);
+			pt_bar_wait(b.b + 8 * st, t / PT_ATTN_STAGES & 1);
 			pt_wgmma_fence();
-			rows_by_rows<D, N, A::rows>(y, og, sv + st * A::tile);
+			pt_attn_rows<D, N, A::rows>(y, og, sv + st * A::tile);
 			pt_wgmma_wait<1>();
 #pragma unroll
 			for (int i = 0; i < N / 2; i++)
@@ -364,9 +299,9 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 				y[i] = x[i] * (y[i] - delta[i >> 1 & 1]) * k.scale;
 			if (edge)
 				mask<N>(y, own_lo, own_hi, j0);
-			pack<N>(p, y);
+			pt_attn_pack<N>(p, y);
 			pt_wgmma_fence();
-			add_rows<D, N>(dq, p, sk + st * A::tile);
+			pt_attn_add<D, N>(dq, p, sk + st * A::tile);
 			pt_wgmma_wait<0>();
 			if (lane == 0)
 				pt_bar_arrive(b.a_free + 8 * st);

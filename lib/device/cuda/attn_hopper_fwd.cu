@@ -5,90 +5,57 @@
  * four warps take 64 queries each; while a group makes the softmax of a tile
  * of scores, the product of the tile before with its values runs.
  */
-#include "device/cuda/attn.h"
-#include "device/cuda/hopper.h"
-#include "device/cuda/mma.h"
+#include "device/cuda/attn_hopper.h"
 
 #include <math.h>
 
 #define LOG2E 1.4426950408889634f
-#define STAGES 2
 
 /* D: head size; W: groups of warps; N: keys of a tile. Bytes in shared memory. */
 template <int D, int W, int N> struct area {
 	static const int rows = 64 * W, threads = 128 * (W + 1);
 	static const int q = rows * D * 2, tile = N * D * 2;
-	static const int bars = q + 2 * STAGES * tile;
+	static const int bars = q + 2 * PT_ATTN_STAGES * tile;
 	static const int bytes = bars + 128 + 1024;	/* barriers; what aligning takes */
-	static const int regs = W == 2 ? 240 : 160, regs_fetch = W == 2 ? 24 : 32;
 };
 
 #ifdef PT_HOPPER
 
-/* Barriers: queries, then keys and values full and empty by stage. */
-struct bars {
-	uint32_t q, k, v, k_free, v_free;
-};
-
-static __device__ inline struct bars bars_at(uint32_t at)
-{
-	return { at, at + 8, at + 8 + 8 * STAGES, at + 8 + 16 * STAGES, at + 8 + 24 * STAGES };
-}
-
 template <int D, int W, int N> static __device__ inline void fetch(const CUtensorMap *mq, const CUtensorMap *mk,
-								   const CUtensorMap *mv, uint32_t base, struct bars b,
+								   const CUtensorMap *mv, uint32_t base, struct pt_attn_bars b,
 								   int q_row, int k_row, int q_col, int k_col, int tiles)
 {
 	using A = area<D, W, N>;
 
-	pt_bar_expect(b.q, A::q);
-	for (int p = 0; p < D / 64; p++)
-		pt_tile_load(base + p * A::rows * 128, mq, q_col + p * 64, q_row, b.q);
+	pt_bar_expect(b.own, A::q);
+	pt_attn_load<D, A::rows>(base, mq, q_col, q_row, b.own);
 	for (int t = 0; t < tiles; t++) {
-		int st = t % STAGES, old = (t / STAGES - 1) & 1;
-		uint32_t sk = base + A::q + st * A::tile, sv = sk + STAGES * A::tile;
+		int st = t % PT_ATTN_STAGES, old = (t / PT_ATTN_STAGES - 1) & 1;
+		uint32_t sk = base + A::q + st * A::tile, sv = sk + PT_ATTN_STAGES * A::tile;
 
-		if (t >= STAGES)
-			pt_bar_wait(b.k_free + 8 * st, old);
-		pt_bar_expect(b.k + 8 * st, A::tile);
-		for (int p = 0; p < D / 64; p++)
-			pt_tile_load(sk + p * N * 128, mk, k_col + p * 64, k_row + t * N, b.k + 8 * st);
-		if (t >= STAGES)
-			pt_bar_wait(b.v_free + 8 * st, old);
-		pt_bar_expect(b.v + 8 * st, A::tile);
-		for (int p = 0; p < D / 64; p++)
-			pt_tile_load(sv + p * N * 128, mv, k_col + p * 64, k_row + t * N, b.v + 8 * st);
+		if (t >= PT_ATTN_STAGES)
+			pt_bar_wait(b.a_free + 8 * st, old);
+		pt_bar_expect(b.a + 8 * st, A::tile);
+		pt_attn_load<D, N>(sk, mk, k_col, k_row + t * N, b.a + 8 * st);
+		if (t >= PT_ATTN_STAGES)
+			pt_bar_wait(b.b_free + 8 * st, old);
+		pt_bar_expect(b.b + 8 * st, A::tile);
+		pt_attn_load<D, N>(sv, mv, k_col, k_row + t * N, b.b + 8 * st);
 	}
 }
 
 /* x [64,N] = q k' */
-template <int D, int N> static __device__ inline void scores(float (&x)[N / 2], uint32_t sq, uint32_t q_panel, uint32_t sk)
+template <int D, int N, int R> static __device__ inline void scores(float (&x)[N / 2], uint32_t sq, uint32_t sk)
 {
 	pt_wgmma_fence();
-#pragma unroll
-	for (int ks = 0; ks < D / 16; ks++)
-		pt_wgmma<0>(x, pt_operand(sq + ks / 4 * q_panel + ks % 4 * 32), pt_operand(sk + ks / 4 * N * 128 + ks % 4 * 32),
-			    ks > 0);
-	pt_wgmma_commit();
+	pt_attn_rows<D, N, R>(x, sq, sk);
 }
 
 /* o [64,D] += p v */
 template <int D, int N> static __device__ inline void values(float (&o)[D / 2], const uint32_t (&p)[N / 16][4], uint32_t sv)
 {
 	pt_wgmma_fence();
-#pragma unroll
-	for (int ks = 0; ks < N / 16; ks++)
-		pt_wgmma_r<1>(o, p[ks], pt_operand_across(sv + ks * 2048, N * 128));
-	pt_wgmma_commit();
-}
-
-template <int N> static __device__ inline void pack(uint32_t (&p)[N / 16][4], const float (&x)[N / 2])
-{
-#pragma unroll
-	for (int ks = 0; ks < N / 16; ks++)
-#pragma unroll
-		for (int e = 0; e < 4; e++)
-			p[ks][e] = pt_pack(x[ks * 8 + 2 * e], x[ks * 8 + 2 * e + 1]);
+	pt_attn_add<D, N>(o, p, sv);
 }
 
 /* Scores of keys j0.. to their powers; m, l: largest so far and the sum; fix: by what sums before are multiplied. */
@@ -170,7 +137,7 @@ static void fwd(const __grid_constant__ struct pt_attn_call c, const __grid_cons
 	using A = area<D, W, N>;
 	extern __shared__ char shared[];
 	uint32_t base = (pt_shared(shared) + 1023) & ~1023u;
-	struct bars b = bars_at(base + A::bars);
+	struct pt_attn_bars b = pt_attn_bars_at(base + A::bars);
 	const struct pt_k_attn &k = c.k;
 	int h = blockIdx.x, g = h / (k.heads / k.kv_heads), i0 = (gridDim.z - 1 - blockIdx.z) * A::rows;
 	struct pt_attn_seq s = pt_attn_seq_of(k, blockIdx.y);
@@ -182,25 +149,15 @@ static void fwd(const __grid_constant__ struct pt_attn_call c, const __grid_cons
 	pt_attn_keys(k, s, min(i0 + A::rows, s.nq) - 1, &unused, &hi);
 	first = lo / N * N;
 	tiles = hi > first ? (hi - first + N - 1) / N : 0;
-	if (threadIdx.x == 0) {
-		pt_bar_init(b.q, 1);
-		for (int st = 0; st < STAGES; st++) {
-			pt_bar_init(b.k + 8 * st, 1);
-			pt_bar_init(b.v + 8 * st, 1);
-			pt_bar_init(b.k_free + 8 * st, 4 * W);
-			pt_bar_init(b.v_free + 8 * st, 4 * W);
-		}
-		pt_bar_ready();
-	}
-	__syncthreads();
+	pt_attn_bars_make(b, W);
 	if (threadIdx.x < 128) {
-		pt_regs_less<A::regs_fetch>();
+		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x == 0)
 			fetch<D, W, N>(&mq, &mk, &mv, base, b, s.q0 + i0, s.k0 + first, h * D, g * D, tiles);
 	} else {
-		pt_regs_more<A::regs>();
+		pt_regs_more<pt_attn_regs<W>::own>();
 		int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, own = i0 + group * 64;
-		uint32_t sq = base + group * 64 * 128, sk = base + A::q, sv = sk + STAGES * A::tile;
+		uint32_t sq = base + group * 64 * 128, sk = base + A::q, sv = sk + PT_ATTN_STAGES * A::tile;
 		float o[D / 2], x[N / 2], m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 }, fix[2], inv[2];
 		float scale = k.scale * LOG2E;
 		uint32_t p[N / 16][4];
@@ -216,38 +173,38 @@ static void fwd(const __grid_constant__ struct pt_attn_call c, const __grid_cons
 #pragma unroll
 		for (int i = 0; i < D / 2; i++)
 			o[i] = 0;
-		pt_bar_wait(b.q, 0);
+		pt_bar_wait(b.own, 0);
 		if (tiles) {
-			pt_bar_wait(b.k, 0);
-			scores<D, N>(x, sq, A::rows * 128, sk);
+			pt_bar_wait(b.a, 0);
+			scores<D, N, A::rows>(x, sq, sk);
 			pt_wgmma_wait<0>();
 			if (lane == 0)
-				pt_bar_arrive(b.k_free);
+				pt_bar_arrive(b.a_free);
 			softmax<N>(x, first, own_lo, own_hi, scale, m, l, fix);
-			pack<N>(p, x);
+			pt_attn_pack<N>(p, x);
 		}
 		for (int t = 1; t < tiles; t++) {
-			int st = t % STAGES, old = (t - 1) % STAGES;
+			int st = t % PT_ATTN_STAGES, old = (t - 1) % PT_ATTN_STAGES;
 
-			pt_bar_wait(b.k + 8 * st, t / STAGES & 1);
-			scores<D, N>(x, sq, A::rows * 128, sk + st * A::tile);
-			pt_bar_wait(b.v + 8 * old, (t - 1) / STAGES & 1);
+			pt_bar_wait(b.a + 8 * st, t / PT_ATTN_STAGES & 1);
+			scores<D, N, A::rows>(x, sq, sk + st * A::tile);
+			pt_bar_wait(b.b + 8 * old, (t - 1) / PT_ATTN_STAGES & 1);
 			values<D, N>(o, p, sv + old * A::tile);
 			pt_wgmma_wait<1>();
 			if (lane == 0)
-				pt_bar_arrive(b.k_free + 8 * st);
+				pt_bar_arrive(b.a_free + 8 * st);
 			softmax<N>(x, first + t * N, own_lo, own_hi, scale, m, l, fix);
 			pt_wgmma_wait<0>();
 			if (lane == 0)
-				pt_bar_arrive(b.v_free + 8 * old);
+				pt_bar_arrive(b.b_free + 8 * old);
 #pragma unroll
 			for (int i = 0; i < D / 2; i++)
 				o[i] *= fix[i >> 1 & 1];
-			pack<N>(p, x);
+			pt_attn_pack<N>(p, x);
 		}
 		if (tiles) {
-			pt_bar_wait(b.v + 8 * ((tiles - 1) % STAGES), (tiles - 1) / STAGES & 1);
-			values<D, N>(o, p, sv + (tiles - 1) % STAGES * A::tile);
+			pt_bar_wait(b.b + 8 * ((tiles - 1) % PT_ATTN_STAGES), (tiles - 1) / PT_ATTN_STAGES & 1);
+			values<D, N>(o, p, sv + (tiles - 1) % PT_ATTN_STAGES * A::tile);
 			pt_wgmma_wait<0>();
 		}
 		for (int r = 0; r < 2; r++) {
