@@ -20,6 +20,7 @@ size_t pt_cuda_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bo
 	if (!backward)
 		return 0;
 	pt_piece(&s, (size_t)(k->heads * k->nq) * sizeof(float));
+	pt_piece(&s, (size_t)(k->heads * k->nq) * sizeof(float));
 	if (k->bias == PT_BIAS_BUCKETS && k->dbias)
 		pt_piece(&s, (size_t)(k->nq * k->heads * k->buckets) * sizeof(float));
 	return s.used;
@@ -49,7 +50,8 @@ int pt_cuda_attn_call(struct pt_device *dev, const struct pt_k_attn *k, bool bac
 	(void)dev;
 	c->k = *k;
 	c->drop = pt_drop_of(k->dropout);
-	c->delta = c->table = NULL;
+	c->delta = c->fix = c->table = NULL;
+	c->exact = false;
 	if (k->head_dim > PT_ATTN_DIM)
 		return pt_cuda_error(err, PT_DEVICE, "attention with heads of %d: %d are the most on a GPU", k->head_dim,
 				     PT_ATTN_DIM);
@@ -62,6 +64,8 @@ int pt_cuda_attn_call(struct pt_device *dev, const struct pt_k_attn *k, bool bac
 	if (!back)
 		return 0;
 	c->delta = (float *)pt_piece(&s, (size_t)(k->heads * k->nq) * sizeof(float));
+	c->fix = (float *)pt_piece(&s, (size_t)(k->heads * k->nq) * sizeof(float));
+	c->exact = k->type == PT_F32 || pt_attn_longest(k->host_cu_k, k->batch) <= PT_ATTN_EXACT;
 	if (k->bias == PT_BIAS_BUCKETS && k->dbias)
 		c->table = (float *)pt_piece(&s, (size_t)(k->nq * k->heads * k->buckets) * sizeof(float));
 	return 0;
@@ -217,6 +221,37 @@ template <typename T> __global__ static void fwd(const __grid_constant__ struct 
 		k.lse[h * k.nq + row] = l == 0 ? -INFINITY : m + logf(l);
 }
 
+/* The sum of a row's powers by lse, and of those times their gradients: exactly 1 and delta, but for rounding. */
+template <typename T> static __device__ void row_sums(const struct pt_attn_call &c, const struct pt_attn_seq &s, int i,
+						      const float *q, const float *g, float lse, float *delta, float *fix)
+{
+	const struct pt_k_attn &k = c.k;
+	int lane = threadIdx.x % 32, h = blockIdx.y, kv = h / (k.heads / k.kv_heads), row = s.q0 + i;
+	double sum = 0, dots = 0;
+
+	for (int part = s.np ? 0 : 1; part < 2; part++) {
+		struct rows_of<T> r = keys_of<T>(k, s, kv, part == 0);
+		int lo = 0, hi = s.np, first = part ? s.np : 0, bucket;
+
+		if (part)
+			pt_attn_keys(k, s, i, &lo, &hi);
+		for (int j = lo + lane; j < hi; j += 32) {
+			float slope, x = score(c, dot(q, r.k + j * r.ldk, k.head_dim), first + j - s.np - i - s.ahead,
+					       first + j, h, &slope, &bucket);
+			double p = (double)expf(x - lse);
+
+			sum += p;
+			dots += p * (double)(dot(g, r.v + j * r.ldv, k.head_dim) * mask_of(c, row, h, first + j));
+		}
+	}
+	for (int o = 16; o; o >>= 1) {
+		sum += __shfl_xor_sync(~0u, sum, o);
+		dots += __shfl_xor_sync(~0u, dots, o);
+	}
+	*fix = sum > 0 ? (float)(1 / sum) : 1;
+	*delta = sum > 0 ? (float)(dots / sum) : 0;
+}
+
 template <typename T> __global__ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 {
 	extern __shared__ float tables[];
@@ -226,7 +261,7 @@ template <typename T> __global__ static void bwd_q(const __grid_constant__ struc
 	struct pt_attn_seq s = pt_attn_seq_of(k, blockIdx.z);
 	int i = blockIdx.x * WARPS + w, row = s.q0 + i, d = k.head_dim;
 	typename sum_of<T>::type dq[PARTS] = { 0 }, exact = 0;
-	float delta, lse, *table = tables + w * k.buckets;
+	float delta, fix = 1, lse, *table = tables + w * k.buckets;
 
 	if (i >= s.nq)
 		return;
@@ -239,8 +274,13 @@ template <typename T> __global__ static void bwd_q(const __grid_constant__ struc
 		exact += __shfl_xor_sync(~0u, exact, o);
 	delta = (float)exact;
 	lse = k.lse[h * k.nq + row];
-	if (lane == 0)
+	__syncwarp();
+	if (c.exact)
+		row_sums<T>(c, s, i, qs[w], ds[w], lse, &delta, &fix);
+	if (lane == 0) {
 		c.delta[h * k.nq + row] = delta;
+		c.fix[h * k.nq + row] = fix;
+	}
 	for (int e = lane; c.table && e < k.buckets; e += 32)
 		table[e] = 0;
 	__syncwarp();
@@ -256,7 +296,7 @@ template <typename T> __global__ static void bwd_q(const __grid_constant__ struc
 
 			if (j < hi) {
 				x = score(c, dot(qs[w], r.k + j * r.ldk, d), first + j - s.np - i - s.ahead, first + j, h, &slope, &bucket);
-				raw = expf(x - lse) * (dot(ds[w], r.v + j * r.ldv, d) * mask_of(c, row, h, first + j) - delta);
+				raw = fix * expf(x - lse) * (dot(ds[w], r.v + j * r.ldv, d) * mask_of(c, row, h, first + j) - delta);
 				dx = raw * slope;
 			}
 			for (int t = 0; t < 32 && jb + t < hi; t++) {
@@ -302,7 +342,7 @@ template <typename T> static __device__ void key_grad(const struct pt_attn_call 
 			if (i < hi) {
 				x = score(c, dot(ks, q + i * k.ldq, d), at - s.np - i - s.ahead, at, h, &slope, &bucket);
 				mask = mask_of(c, row, h, at);
-				p = expf(x - k.lse[h * k.nq + row]);
+				p = c.fix[h * k.nq + row] * expf(x - k.lse[h * k.nq + row]);
 				dx = p * (dot(vs, doo + i * k.ldo, d) * mask - c.delta[h * k.nq + row]) * slope;
 				p *= mask;
 			}

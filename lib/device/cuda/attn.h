@@ -10,11 +10,14 @@
 
 #define PT_ATTN_DIM 256			/* head sizes to here */
 #define PT_ATTN_BUCKETS 128
+#define PT_ATTN_EXACT 128		/* keys to which a second look at them in backward costs little */
 
 struct pt_attn_call {
 	struct pt_k_attn k;
 	struct pt_drop drop;
 	float *delta;			/* [H,Nq] backward: sum of do * o */
+	float *fix;			/* [H,Nq] backward: what powers by lse are multiplied with to add up to 1 */
+	bool exact;			/* delta is summed over the keys: o may be rounded, and lse is */
 	float *table;			/* [Nq,H,buckets] gradient of the bias by row; NULL: not wanted */
 	int16_t far[PT_ATTN_BUCKETS];	/* the least distance of each bucket of its half */
 	int half;			/* buckets of a half (all, unless bidirectional) */

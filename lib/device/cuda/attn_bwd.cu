@@ -4,7 +4,8 @@
  * gradients of keys and values (a block takes 128 keys, a warp 16 of them, and
  * goes through the queries that see them, head by head of the group), one for
  * those of queries. Scores are made twice; nothing is added to by two blocks,
- * so the order of sums is fixed.
+ * so the order of sums is fixed. Over few keys the second looks at them a first
+ * time for delta: from o, rounded, it would be off by more than all the rest.
  */
 #include "device/cuda/attn.h"
 #include "device/cuda/mma.h"
@@ -208,8 +209,36 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c)
 	}
 }
 
-/* N: keys of a tile. */
-template <int D, int N, bool CAP> __global__ __launch_bounds__(THREADS, D <= 64 ? 2 : 1)
+/* Products of a warp's 16 rows of q and g with a tile of keys and values. */
+template <int D, int N> static __device__ inline void look(float (&x)[N / 8][4], float (&y)[N / 8][4], uint32_t sq, uint32_t sg,
+							   uint32_t sk, uint32_t sv)
+{
+	int warp = threadIdx.x / 32;
+
+#pragma unroll
+	for (int n = 0; n < N / 8; n++)
+		for (int e = 0; e < 4; e++)
+			x[n][e] = y[n][e] = 0;
+#pragma unroll
+	for (int ks = 0; ks < D / 16; ks++) {
+		uint32_t a[4], v[4], b[4];
+
+		pt_load_a<D>(a, sq, warp * 16, ks);
+		pt_load_a<D>(v, sg, warp * 16, ks);
+#pragma unroll
+		for (int n = 0; n < N / 16; n++) {
+			pt_load_bt<D>(b, sk, n * 16, ks);
+			pt_mma(x[2 * n], a, b[0], b[1]);
+			pt_mma(x[2 * n + 1], a, b[2], b[3]);
+			pt_load_bt<D>(b, sv, n * 16, ks);
+			pt_mma(y[2 * n], v, b[0], b[1]);
+			pt_mma(y[2 * n + 1], v, b[2], b[3]);
+		}
+	}
+}
+
+/* N: keys of a tile; EXACT: a first round over the tiles sums delta. */
+template <int D, int N, bool CAP, bool EXACT> __global__ __launch_bounds__(THREADS, D <= 64 ? 2 : 1)
 static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 {
 	extern __shared__ char shared[];
@@ -219,7 +248,7 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 	struct pt_attn_seq s = pt_attn_seq_of(k, blockIdx.z);
 	int i0 = (gridDim.x - 1 - blockIdx.x) * ROWS, d = k.head_dim, lo, hi, unused, first, tiles, own_lo[2], own_hi[2];
 	const pt_bf16 *kb = (const pt_bf16 *)k.k + s.k0 * k.ldk + g * d, *vb = (const pt_bf16 *)k.v + s.k0 * k.ldv + g * d;
-	float dq[D / 8][4], lse[2], delta[2];
+	float dq[D / 8][4], lse[2], delta[2], sum[2] = { 0, 0 }, dots[2] = { 0, 0 };
 
 	if (i0 >= s.nq)
 		return;
@@ -235,7 +264,7 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 		if (!in)
 			own_hi[r] = 0;
 		lse[r] = in ? k.lse[h * k.nq + s.q0 + i] * LOG2E : 0;
-		delta[r] = in ? c.delta[h * k.nq + s.q0 + i] : 0;
+		delta[r] = in && !EXACT ? c.delta[h * k.nq + s.q0 + i] : 0;
 	}
 #pragma unroll
 	for (int t = 0; t < D / 8; t++)
@@ -248,13 +277,13 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 		pt_load_tile<D, N, THREADS>(sv, vb + first * k.ldv, k.ldv, s.nk - first, d);
 	}
 	pt_cp_commit();
-	for (int t = 0; t < tiles; t++) {
-		int j0 = first + t * N, at = (t & 1) * N * D * 2;
+	for (int t = EXACT ? -tiles : 0, step = 0; t < tiles; t++, step++) {
+		int tile = t < 0 ? t + tiles : t, j0 = first + tile * N, at = (step & 1) * N * D * 2;
 		float x[N / 8][4], y[N / 8][4];
 		bool edge = own_lo[0] > j0 || own_lo[1] > j0 || own_hi[0] < j0 + N || own_hi[1] < j0 + N;
 
 		if (t + 1 < tiles) {
-			int next = j0 + N, to = ((t + 1) & 1) * N * D * 2;
+			int next = first + (tile + 1) % tiles * N, to = ((step + 1) & 1) * N * D * 2;
 
 			pt_load_tile<D, N, THREADS>(sk + to, kb + next * k.ldk, k.ldk, s.nk - next, d);
 			pt_load_tile<D, N, THREADS>(sv + to, vb + next * k.ldv, k.ldv, s.nk - next, d);
@@ -262,26 +291,7 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 		pt_cp_commit();
 		pt_cp_wait<1>();
 		__syncthreads();
-#pragma unroll
-		for (int n = 0; n < N / 8; n++)
-			for (int e = 0; e < 4; e++)
-				x[n][e] = y[n][e] = 0;
-#pragma unroll
-		for (int ks = 0; ks < D / 16; ks++) {
-			uint32_t a[4], v[4], b[4];
-
-			pt_load_a<D>(a, sq, warp * 16, ks);
-			pt_load_a<D>(v, sg, warp * 16, ks);
-#pragma unroll
-			for (int n = 0; n < N / 16; n++) {
-				pt_load_bt<D>(b, sk + at, n * 16, ks);
-				pt_mma(x[2 * n], a, b[0], b[1]);
-				pt_mma(x[2 * n + 1], a, b[2], b[3]);
-				pt_load_bt<D>(b, sv + at, n * 16, ks);
-				pt_mma(y[2 * n], v, b[0], b[1]);
-				pt_mma(y[2 * n + 1], v, b[2], b[3]);
-			}
-		}
+		look<D, N>(x, y, sq, sg, sk + at, sv + at);
 #pragma unroll
 		for (int n = 0; n < N / 8; n++)
 #pragma unroll
@@ -289,7 +299,8 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 				int r = e >> 1;
 				float slope, p = prob<CAP>(x[n][e], k.scale, k.softcap, lse[r], &slope);
 
-				y[n][e] = p * (y[n][e] - delta[r]) * slope;
+				x[n][e] = p;
+				y[n][e] = t < 0 ? p * y[n][e] : p * (y[n][e] - delta[r]) * slope;
 			}
 		if (edge) {
 #pragma unroll
@@ -299,8 +310,26 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 					int j = j0 + n * 8 + (lane % 4) * 2 + (e & 1), r = e >> 1;
 
 					if (j < own_lo[r] || j >= own_hi[r])
-						y[n][e] = 0;
+						x[n][e] = y[n][e] = 0;
 				}
+		}
+		if (EXACT && t < 0) {
+			for (int r = 0; r < 2; r++) {
+#pragma unroll
+				for (int n = 0; n < N / 8; n++) {
+					sum[r] += x[n][2 * r] + x[n][2 * r + 1];
+					dots[r] += y[n][2 * r] + y[n][2 * r + 1];
+				}
+				if (t < -1)
+					continue;
+				for (int o = 1; o < 4; o *= 2) {
+					sum[r] += __shfl_xor_sync(~0u, sum[r], o);
+					dots[r] += __shfl_xor_sync(~0u, dots[r], o);
+				}
+				delta[r] = sum[r] > 0 ? dots[r] / sum[r] : 0;
+			}
+			__syncthreads();
+			continue;
 		}
 #pragma unroll
 		for (int ks = 0; ks < N / 16; ks++) {
@@ -323,11 +352,13 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c)
 
 		if (i >= s.nq)
 			continue;
+		if (EXACT && lane % 4 == 0)
+			c.delta[h * k.nq + s.q0 + i] = delta[r];
 #pragma unroll
 		for (int n = 0; n < D / 8; n++) {
 			int e = n * 8 + (lane % 4) * 2;
 
-			if (e < d)
+			if (e < d && k.dq)
 				store2((pt_bf16 *)k.dq + (s.q0 + i) * k.ldq + h * d + e, k.acc_dq, dq[n][2 * r],
 				       dq[n][2 * r + 1]);
 		}
@@ -339,20 +370,20 @@ template <int D, int M, int N, bool CAP> static void launch(struct pt_device *de
 	const struct pt_k_attn *k = &c->k;
 	int queries = pt_attn_longest(k->host_cu_q, k->batch), keys = pt_attn_longest(k->host_cu_k, k->batch);
 	size_t for_k = (size_t)(2 * ROWS + 4 * M) * D * 2 + 4 * M * sizeof(float), for_q = (size_t)(2 * ROWS + 4 * N) * D * 2;
+	void (*fn)(struct pt_attn_call) = c->exact ? bwd_q<D, N, CAP, true> : bwd_q<D, N, CAP, false>;
 	cudaStream_t s = pt_cuda_stream(dev);
 
 	if (!queries && !keys)
 		return;
 	cudaFuncSetAttribute(bwd_k<D, M, CAP>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)for_k);
-	cudaFuncSetAttribute(bwd_q<D, N, CAP>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)for_q);
-	if (queries)
+	cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)for_q);
+	if (queries && !c->exact)
 		deltas<<<dim3(pt_grid(k->host_cu_q[k->batch], WARPS), (unsigned)k->heads), THREADS, 0, s>>>(*c);
+	if (queries && (k->dq || c->exact))
+		fn<<<dim3(pt_grid(queries, ROWS), (unsigned)k->heads, (unsigned)k->batch), THREADS, for_q, s>>>(*c);
 	if (keys && (k->dk || k->dv))
 		bwd_k<D, M, CAP><<<dim3(pt_grid(keys, ROWS), (unsigned)k->kv_heads, (unsigned)k->batch), THREADS, for_k,
 				   s>>>(*c);
-	if (queries && k->dq)
-		bwd_q<D, N, CAP><<<dim3(pt_grid(queries, ROWS), (unsigned)k->heads, (unsigned)k->batch), THREADS, for_q,
-				    s>>>(*c);
 }
 
 bool pt_cuda_attn_bwd_mma(struct pt_device *dev, const struct pt_attn_call *c)

@@ -20,7 +20,7 @@
 struct pt_linear_work pt_linear_layout(struct pt_device *dev, const struct pt_k_linear_group *g, bool back, void *base)
 {
 	struct pt_pieces s = { (char *)base, 0 };
-	size_t size = pt_cuda_size(g->type), b = 0, w = 0, x = 0, u2 = 0;
+	size_t size = pt_cuda_size(g->type), b = 0, w = 0, bias = 0, x = 0, u2 = 0;
 	struct pt_linear_work k = { 0 };
 
 	for (int i = 0; i < g->n; i++) {
@@ -31,6 +31,8 @@ struct pt_linear_work pt_linear_layout(struct pt_device *dev, const struct pt_k_
 		b += (size_t)(l->n * r) * size;
 		if (l->wtype != g->type && (size_t)(l->n * g->k) * size > w)
 			w = (size_t)(l->n * g->k) * size;
+		if (!back && l->bias && l->btype != g->type && (size_t)l->n * size > bias)
+			bias = (size_t)l->n * size;
 		for (int t = 0; t < l->nterms; t++) {
 			if (l->term[t].dropout > 0)
 				x = (size_t)(g->rows * g->k) * size;
@@ -42,6 +44,7 @@ struct pt_linear_work pt_linear_layout(struct pt_device *dev, const struct pt_k_
 	k.u = (char *)pt_piece(&s, (size_t)(k.ranks * g->rows) * size);
 	k.b = (char *)pt_piece(&s, b);
 	k.w = (char *)pt_piece(&s, w);
+	k.bias = (char *)pt_piece(&s, bias);
 	k.x = (char *)pt_piece(&s, x);
 	k.u2 = (char *)pt_piece(&s, u2);
 	k.at = back ? (char *)pt_piece(&s, (size_t)(k.ranks * g->k) * size) : NULL;
@@ -112,20 +115,18 @@ template <typename T> __global__ static void take_columns(T *dst, const T *src, 
 }
 
 /* y[i,j] += scale * bias[j] */
-template <typename T> __global__ static void add_bias(T *y, int64_t n, int64_t c, const void *bias,
-						      enum pt_dtype btype, float scale)
+template <typename T> __global__ static void add_bias(T *y, int64_t n, int64_t c, const float *bias, float scale)
 {
 	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
 
 	if (i < n * c)
-		y[i] = pt_t<T>(pt_f(y[i]) + scale * pt_weight_at(bias, btype, i % c));
+		y[i] = pt_t<T>(pt_f(y[i]) + scale * bias[i % c]);
 }
 
-static int bias_pass(struct pt_device *dev, enum pt_dtype type, void *y, int64_t n, int64_t c, const void *bias,
-		     enum pt_dtype btype, float scale, struct pt_error *err)
+static int bias_pass(struct pt_device *dev, enum pt_dtype type, void *y, int64_t n, int64_t c, const float *bias,
+		     float scale, struct pt_error *err)
 {
-	PT_ACT_TYPE(type, (add_bias<T><<<pt_grid(n * c, BLOCK), BLOCK, 0, pt_cuda_stream(dev)>>>((T *)y, n, c, bias,
-												 btype, scale)));
+	PT_ACT_TYPE(type, (add_bias<T><<<pt_grid(n * c, BLOCK), BLOCK, 0, pt_cuda_stream(dev)>>>((T *)y, n, c, bias, scale)));
 	return pt_cuda_launched(err, "bias");
 }
 
@@ -246,14 +247,17 @@ static int one_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, con
 	}
 	if (pt_linear_weight(dev, g, l, w, &p.b, err))
 		return err->status;
-	if (l->bias && l->btype == g->type)
-		p.bias = l->bias;
-	if (pt_cuda_product(dev, &p, err) ||
-	    (l->bias && !p.bias && bias_pass(dev, g->type, l->y, g->rows, l->n, l->bias, l->btype, 1, err)))
+	/* In the product, so that the sum is rounded once. */
+	p.bias = l->bias;
+	if (l->bias && l->btype != g->type) {
+		p.bias = w->bias;
+		if (pt_cuda_convert(dev, w->bias, g->type, l->bias, l->btype, (size_t)l->n, err))
+			return err->status;
+	}
+	if (pt_cuda_product(dev, &p, err))
 		return err->status;
 	for (int t = 0; t < l->nterms; t++)
-		if (l->term[t].bias && bias_pass(dev, g->type, l->y, g->rows, l->n, l->term[t].bias, PT_F32,
-						 l->term[t].scale, err))
+		if (l->term[t].bias && bias_pass(dev, g->type, l->y, g->rows, l->n, l->term[t].bias, l->term[t].scale, err))
 			return err->status;
 	return 0;
 }

@@ -27,6 +27,7 @@ struct pt_linear_work {
 	char *u;			/* [N,ranks]: A x, or its gradient */
 	char *b;			/* [outputs,ranks] of each linear */
 	char *w;			/* the largest weight of another type */
+	char *bias;			/* the largest bias of another type */
 	char *x;			/* [N,K] x or dx of a term with dropout */
 	char *u2;			/* [N,rank]: u where backward was given none */
 	char *at;			/* [K,ranks]: a transposed, for backward; NULL: not wanted */

@@ -7,28 +7,37 @@
 
 #define BLOCK 256
 
-/* Value and derivative; constants as in the CPU's act.c. */
+/* The logistic function, and its derivative without cancellation where it is near 1. */
+static __device__ inline float logistic(float x, float *d)
+{
+	float e = expf(-fabsf(x)), q = 1 / (1 + e);
+
+	*d = e * q * q;
+	return x < 0 ? e * q : q;
+}
+
+/* Value and derivative, as in the CPU's act.c; 1 + tanh(x) is twice the logistic function of 2 x. */
 template <int ACT> static __device__ inline float act_of(float x, float *d)
 {
-	const float r = 0.7978845608028654f;
+	const float r = 1.5957691216057308f;
 	float s, t;
 
 	switch (ACT) {
 	case PT_ACT_GELU:
 		s = 0.5f * (1 + erff(x * 0.7071067811865476f));
-		*d = s + x * expf(-x * x / 2) * r / 2;
+		*d = s + x * expf(-x * x / 2) * 0.3989422804014327f;
 		return x * s;
 	case PT_ACT_GELU_TANH:
-		t = tanhf(r * (x + 0.044715f * x * x * x));
-		*d = 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * r * (1 + 3 * 0.044715f * x * x);
-		return 0.5f * x * (1 + t);
+		s = logistic(r * (x + 0.044715f * x * x * x), &t);
+		*d = s + x * t * r * (1 + 3 * 0.044715f * x * x);
+		return x * s;
 	case PT_ACT_SILU:
-		s = 1 / (1 + expf(-x));
-		*d = s + x * s * (1 - s);
+		s = logistic(x, &t);
+		*d = s + x * t;
 		return x * s;
 	case PT_ACT_QUICK_GELU:
-		s = 1 / (1 + expf(-1.702f * x));
-		*d = s + x * 1.702f * s * (1 - s);
+		s = logistic(1.702f * x, &t);
+		*d = s + 1.702f * x * t;
 		return x * s;
 	case PT_ACT_RELU:
 		*d = x > 0;
@@ -41,9 +50,7 @@ template <int ACT> static __device__ inline float act_of(float x, float *d)
 		*d = x > 0 ? 2 * x : 0;
 		return x > 0 ? x * x : 0;
 	case PT_ACT_SIGMOID:
-		s = 1 / (1 + expf(-x));
-		*d = s * (1 - s);
-		return s;
+		return logistic(x, d);
 	default:
 		*d = 1;
 		return x;

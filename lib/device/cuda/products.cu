@@ -76,6 +76,8 @@ static bool slot_make(struct pt_cuda *c, struct pt_cuda_plan::slot *s, const str
 	cublasLtEpilogue_t epi = CUBLASLT_EPILOGUE_BIAS;
 	uint32_t align[3] = { (uint32_t)alignment(p->b, p->ldb, p->abt), (uint32_t)alignment(p->a, p->lda, p->abt),
 			      (uint32_t)alignment(p->c, p->ldc, p->ct) };
+	/* Shares of a product are added in f32, not in the type of the result. */
+	uint32_t shares = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 	int found = 0;
 	bool ok = !cublasLtMatmulDescCreate(&s->op, CUBLAS_COMPUTE_32F, CUDA_R_32F) &&
 		!cublasLtMatmulDescSetAttribute(s->op, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
@@ -94,6 +96,8 @@ static bool slot_make(struct pt_cuda *c, struct pt_cuda_plan::slot *s, const str
 		ok = !cublasLtMatmulPreferenceCreate(&pref) &&
 		     !cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &c->work_size,
 							   sizeof c->work_size) &&
+		     !cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &shares,
+							   sizeof shares) &&
 		     !cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &align[0], 4) &&
 		     !cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &align[1], 4) &&
 		     !cublasLtMatmulPreferenceSetAttribute(pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &align[2], 4) &&
