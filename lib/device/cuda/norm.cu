@@ -297,6 +297,8 @@ template <typename T, typename WT> static bool fast(struct pt_device *dev, const
 		fast_launch<T, WT, 1>(dev, k, back, 32);
 	else if (pieces <= 128)
 		fast_launch<T, WT, 1>(dev, k, back, (unsigned)((pieces + 31) / 32 * 32));
+	else if (pieces <= 1024)
+		fast_launch<T, WT, 2>(dev, k, back, (unsigned)((pieces + 63) / 64 * 32));
 	else
 		fast_launch<T, WT, 4>(dev, k, back, (unsigned)((pieces + 127) / 128 * 32));
 	return true;
