@@ -156,14 +156,16 @@ static __device__ inline float at(const struct operand &o, int64_t row, int64_t 
 }
 
 #define TILE 32
+#define SMALL 0x1p24			/* multiplications of a product in f32 that is summed in f64, as other sums are */
 
-__global__ static void plain(int64_t m, int64_t n, int64_t k, struct operand a, struct operand b, void *c, int64_t ldc,
+/* S: type of the sums. */
+template <typename S> __global__ static void plain(int64_t m, int64_t n, int64_t k, struct operand a, struct operand b, void *c, int64_t ldc,
 			     enum pt_dtype ct, const void *bias, float alpha, float beta)
 {
 	__shared__ float sa[TILE][TILE + 1], sb[TILE][TILE + 1];
 	int64_t row = blockIdx.x * (int64_t)TILE, col = blockIdx.y * (int64_t)TILE;
 	int tx = threadIdx.x, ty = threadIdx.y;
-	float sum[4] = { 0, 0, 0, 0 };
+	S sum[4] = { 0, 0, 0, 0 };
 
 	for (int64_t l = 0; l < k; l += TILE) {
 		for (int i = ty; i < TILE; i += 8) {
@@ -173,7 +175,7 @@ __global__ static void plain(int64_t m, int64_t n, int64_t k, struct operand a, 
 		__syncthreads();
 		for (int i = 0; i < TILE; i++)
 			for (int r = 0; r < 4; r++)
-				sum[r] += sa[ty + 8 * r][i] * sb[i][tx];
+				sum[r] += (S)sa[ty + 8 * r][i] * (S)sb[i][tx];
 		__syncthreads();
 	}
 	for (int r = 0; r < 4; r++) {
@@ -182,7 +184,7 @@ __global__ static void plain(int64_t m, int64_t n, int64_t k, struct operand a, 
 
 		if (i >= m || j >= n)
 			continue;
-		v = alpha * sum[r];
+		v = alpha * (float)sum[r];
 		if (beta != 0)
 			v += beta * pt_weight_at(c, ct, i * ldc + j);
 		if (bias)
@@ -200,8 +202,8 @@ static int plain_product(struct pt_device *dev, const struct pt_product *p, enum
 	struct operand a = { p->a, at, p->lda, p->ta }, b = { p->b, bt, p->ldb, p->tb };
 	dim3 grid(pt_grid(p->m, TILE), pt_grid(p->n, TILE));
 
-	plain<<<grid, dim3(TILE, 8), 0, pt_cuda_stream(dev)>>>(p->m, p->n, p->k, a, b, p->c, p->ldc, p->ct, p->bias,
-							      p->alpha, p->beta);
+	(at == PT_F32 ? plain<double> : plain<float>)<<<grid, dim3(TILE, 8), 0, pt_cuda_stream(dev)>>>(
+		p->m, p->n, p->k, a, b, p->c, p->ldc, p->ct, p->bias, p->alpha, p->beta);
 	return pt_cuda_launched(err, "product");
 }
 
@@ -217,7 +219,7 @@ int pt_cuda_product(struct pt_device *dev, const struct pt_product *p, struct pt
 		c->plan = (struct pt_cuda_plan *)calloc(1, sizeof *c->plan);
 	if (!c->plan)
 		return pt_cuda_error(err, PT_FAIL, "out of memory");
-	s = p->k ? slot_find(c, p) : NULL;
+	s = p->k && !(p->abt == PT_F32 && (double)p->m * (double)p->n * (double)p->k <= SMALL) ? slot_find(c, p) : NULL;
 	if (!s || !s->works)
 		return plain_product(dev, p, p->abt, p->abt, err);
 	if (p->bias)
