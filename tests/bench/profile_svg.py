@@ -7,7 +7,7 @@ the least time that its operations or bytes take at the rates of one large produ
 import re, sys
 from xml.sax.saxutils import escape
 
-ROW, LEFT, BARS, RIGHT = 24, 210, 380, 190
+ROW, LEFT, BARS, RIGHT = 24, 210, 380, 230
 LINE = re.compile(r'\s+([\d.]+)%\s+([\d.]+) ms\s+(\d+) calls\s+[\d.]+ us\s+([\d.]+)% of its limit\s+(.*)')
 
 rows = [(float(m[1]), float(m[2]), float(m[4]), m[5].strip()) for m in map(LINE.match, sys.stdin) if m]
@@ -22,7 +22,7 @@ for i, (share, ms, limit, name) in enumerate(rows):
     out.append(f'<text x="{LEFT - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>'
                f'<rect x="{LEFT}" y="{y + 3}" width="{full:.1f}" height="{ROW - 6}" fill="#b9cde5"/>'
                f'<rect x="{LEFT}" y="{y + 3}" width="{full * min(limit, 100) / 100:.1f}" height="{ROW - 6}" fill="#2f5d93"/>'
-               f'<text x="{LEFT + full + 6:.1f}" y="{y + 16}">{share:.1f}%, {ms:.1f} ms, limit {limit:.0f}%</text>')
+               f'<text x="{LEFT + full + 6:.1f}" y="{y + 16}">{share:.1f}%, {ms:.1f} ms, {limit:.0f}% of its limit</text>')
 out.append(f'<text x="12" y="{height - 12}" fill="#555">Bar: share of the step. Dark: what its operations or bytes '
            f'take at the least, on the same device.</text></svg>')
 print('\n'.join(out))
