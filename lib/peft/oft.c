@@ -18,10 +18,10 @@
 #include "base/mem.h"
 #include "peft/lora.h"
 
-/* What makes a skew matrix of a triangle: [b*b, b(b-1)/2] of 1 and -1; one for all modules of a size. */
+/* Where the elements of n triangles stand in skew matrices; one for all modules of a size. */
 struct skew {
-	int64_t b;
-	struct pt_tensor t;
+	int64_t n, b;
+	int32_t *places;		/* device [2,n*b(b-1)/2] */
 };
 
 struct oft {
@@ -131,37 +131,35 @@ static int block_size(const struct pt_adapter *a, const struct pt_adapter_site *
 	return err->status;
 }
 
-static int add_skew(struct pt_adapter *a, int64_t b, int *at, struct pt_error *err)
+static size_t skew_bytes(int64_t n, int64_t b)
+{
+	return (size_t)(n * b * (b - 1)) * sizeof(int32_t);
+}
+
+static int add_skew(struct pt_adapter *a, int64_t n, int64_t b, int *at, struct pt_error *err)
 {
 	struct pt_device *dev = a->model->dev;
-	int64_t e = b * (b - 1) / 2, k = 0;
+	size_t bytes = skew_bytes(n, b);
 	struct oft *o = a->state;
 	struct skew *more;
-	float *v;
+	int32_t *places;
 	void *p;
 	int st;
 
 	for (*at = 0; *at < o->nskews; ++*at)
-		if (o->skew[*at].b == b)
+		if (o->skew[*at].n == n && o->skew[*at].b == b)
 			return 0;
 	more = pt_realloc(o->skew, (size_t)o->nskews + 1, sizeof *more, err);
 	if (!more)
 		return err->status;
 	o->skew = more;
-	v = pt_calloc((size_t)(b * b * e), sizeof *v, err);
-	st = v ? dev->alloc(dev, (size_t)(b * b * e) * sizeof *v, &p, err) : err->status;
-	for (int64_t i = 0; !st && i < b; i++) {
-		for (int64_t j = i + 1; j < b; j++, k++) {
-			v[(i * b + j) * e + k] = 1;
-			v[(j * b + i) * e + k] = -1;
-		}
-	}
+	places = pt_skew_places(n, b, err);
+	st = places ? dev->alloc(dev, bytes, &p, err) : err->status;
 	if (!st) {
-		more[o->nskews].b = b;
-		pt_tensor_init(&more[o->nskews++].t, PT_F32, 2, (int64_t[]){ b * b, e }, p);
-		st = dev->upload(dev, p, v, (size_t)(b * b * e) * sizeof *v, err);
+		more[o->nskews++] = (struct skew){ n, b, p };
+		st = dev->upload(dev, p, places, bytes, err);
 	}
-	free(v);
+	free(places);
 	return st;
 }
 
@@ -169,8 +167,7 @@ static int add_skew(struct pt_adapter *a, int64_t b, int *at, struct pt_error *e
 static struct pt_tensor *turn(struct pt_run *run, const struct pt_adapter_site *s)
 {
 	const struct oft_site *x = s->state;
-	struct pt_linear skew = { .w = &x->o->skew[x->skew].t };
-	struct pt_tensor *q = pt_op_linear(run, &s->param[0]->t, &skew), *sum, *power = q;
+	struct pt_tensor *q = pt_op_skew(run, &s->param[0]->t, x->b, x->o->skew[x->skew].places), *sum, *power = q;
 
 	sum = q && !x->o->series ? pt_op_cayley(run, q, x->b) : pt_op_scale(run, q, 2);
 	for (int64_t i = 2; x->o->series && i < x->o->terms && !run->err.status; i++) {
@@ -232,7 +229,7 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 	shape[0] = o->share ? 1 : s->site->in / x->b;
 	shape[1] = x->b * (x->b - 1) / 2;
 	s->hook.ops = &hook;
-	if (add_skew(a, x->b, &x->skew, err))
+	if (add_skew(a, shape[0], x->b, &x->skew, err))
 		return err->status;
 	return pt_adapter_tensor_at(a, s, "oft_R.weight", 0, 2, shape, err);
 }
@@ -386,7 +383,7 @@ static void release(struct pt_adapter *a)
 	for (int i = 0; i < a->nsites; i++)
 		free(a->site[i].state);
 	for (int k = 0; o && k < o->nskews; k++)
-		dev->free(dev, o->skew[k].t.data, (size_t)pt_tensor_count(&o->skew[k].t) * sizeof(float));
+		dev->free(dev, o->skew[k].places, skew_bytes(o->skew[k].n, o->skew[k].b));
 	if (o)
 		free(o->skew);
 	free(o);

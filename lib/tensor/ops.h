@@ -63,6 +63,12 @@ struct pt_tensor *pt_op_orthogonality(struct pt_run *run, struct pt_tensor *t, b
  */
 struct pt_tensor *pt_op_blocks(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *m, int64_t b, bool stacked);
 /*
+ * Skew blocks [n,b*b] from what is above their diagonals, v [n,b(b-1)/2] f32, row by row. places (device) are those
+ * that pt_skew_places() lists, [2,n*b(b-1)/2], malloced.
+ */
+struct pt_tensor *pt_op_skew(struct pt_run *run, struct pt_tensor *v, int64_t b, const int32_t *places);
+int32_t *pt_skew_places(int64_t n, int64_t b, struct pt_error *err);
+/*
  * R - I of rotations R = (I - Q) (I + Q)^-1, with skew blocks q [n,b*b]; the same on the host, and the inverses of
  * I + Q (NULL: not wanted).
  */

@@ -87,6 +87,45 @@ static void test_blocks(void **state)
 	}
 }
 
+static struct pt_tensor *skew(struct fix *f)
+{
+	return pt_op_skew(&f->run, par(f, "v"), 4, f->arg);
+}
+
+/* Each element above the diagonal, and less it below; zero on it. */
+static void test_skew(void **state)
+{
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		int32_t *places;
+		float *y, *v;
+		struct fix f;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		places = pt_skew_places(3, 4, &f.err);
+		assert_non_null(places);
+		f.arg = fix_put(&f, places, 2 * 3 * 6 * sizeof *places);
+		free(places);
+		fix_param(&f, "v", 3, 6, 0.5f);
+		fix_check(&f, skew, 1e-2, 3e-4);
+		pt_run_reset(&f.run);
+		f.run.record = false;
+		y = fix_read(&f, skew(&f));
+		v = fix_read(&f, par(&f, "v"));
+		for (int m = 0, k = 0; m < 3; m++) {
+			for (int r = 0; r < 4; r++) {
+				assert_true(y[16 * m + 5 * r] == 0);
+				for (int c = r + 1; c < 4; c++, k++)
+					assert_true(y[16 * m + 4 * r + c] == v[k] && y[16 * m + 4 * c + r] == -v[k]);
+			}
+		}
+		free(y);
+		free(v);
+		assert_null(pt_skew_places(2, 1 << 15, &f.err));
+		fix_release(&f);
+	}
+}
+
 /* Orthonormal rows are at distance 0, where the gradient is none; a zero matrix at sqrt(rows). */
 static void test_orthonormal(void **state)
 {
@@ -147,7 +186,8 @@ static void test_exact(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_kron), cmocka_unit_test(test_blocks), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_kron), cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_skew), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
 	};
 
 	return cmocka_run_group_tests_name("tensor_param", tests, NULL, NULL);
