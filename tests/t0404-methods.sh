@@ -194,6 +194,30 @@ test_that 'what a method has not is refused by name' '
 	grep "no biases to train" err
 	exits 2 peft-init -m base -t lora --config init-ia3/adapter_config.json -o none 2>err
 	grep "is of the method ia3, not lora" err'
+test_that 'of a directory that contradicts itself nothing is made, whatever reads it' '
+	. ./fixture.sh
+	for m in $methods; do
+		for wrong in config cut other; do
+			rm -rf wrong
+			cp -R init-$m wrong
+			weights=$(basename wrong/adapter*.safetensors)
+			case $wrong in
+			config) sed "s/\"peft_type\": \"[A-Z_0-9]*\"/\"peft_type\": \"NOTHING\"/; s/\"model_type\": \"llama\"/\"model_type\": \"NOTHING\"/" \
+				init-$m/adapter_config.json >wrong/adapter_config.json ;;
+			cut) head -c 500 init-$m/$weights >wrong/$weights ;;
+			other) cp init-$(test $m = vera && echo loha || echo vera)/adapter_model.safetensors wrong/$weights ;;
+			esac
+			exits 3 peft-eval -m base -a wrong held.pts 2>err
+			grep "^peft-eval: wrong" err
+			exits 3 peft-step -m base -a wrong -o none b.pts 2>err
+			grep "^peft-step: wrong" err
+			exits 3 peft-merge -m base -a wrong -o none 2>err
+			grep "^peft-merge: wrong" err
+			exits 3 peft-merge -m base -a init-$m -a wrong --combine linear -o none 2>err
+			grep "^peft-merge: wrong" err
+			test ! -e none
+		done
+	done'
 test_that 'a file that contradicts itself is refused, named, with 3' '
 	cp -R init-dora bad
 	sed "s/\"use_dora\": true/\"use_dora\": false/" init-dora/adapter_config.json >bad/adapter_config.json

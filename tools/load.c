@@ -179,10 +179,15 @@ static void check_base(const struct load *l, const struct load_options *o, const
 	bool known = false;
 
 	for (size_t i = 0; i < p->n; i++) {
-		if (!strstr(p->node[i].text, "\"source\":\"model\""))
-			continue;
-		known = true;
-		if (strstr(p->node[i].text, own.s))
+		struct pt_error err = PT_ERROR_INIT;
+		const char *source, *digest;
+		cJSON *node = pt_json_parse(p->node[i].text, strlen(p->node[i].text), 0, "provenance", &err);
+		bool model = node && !pt_json_str(node, "source", NULL, &source, &err) && source && !strcmp(source, "model");
+		bool same = model && !pt_json_str(node, "digest", NULL, &digest, &err) && digest && !strcmp(digest, own.s);
+
+		pt_json_free(node);
+		known |= model;
+		if (same)
 			return;
 	}
 	if (!known)

@@ -181,7 +181,7 @@ static int make_adapter(struct job *j, cJSON *config, struct pt_error *err)
 {
 	const struct pt_tokenize tokenize = { text_ids, &j->base };
 	const struct pt_batches batches = { observe_next, &j->observe };
-	const struct pt_sources from = { &tokenize, &batches };
+	const struct pt_sources from = { &tokenize, &batches, tool_signal };
 	const char *name = base_name ? base_name : model;
 
 	cJSON_DeleteItemFromObjectCaseSensitive(config, "base_model_name_or_path");

@@ -99,3 +99,8 @@ void pt_error_clear(struct pt_error *err)
 	err->status = 0;
 	err->msg[0] = '\0';
 }
+
+int pt_stopped(int (*stop)(void), struct pt_error *err)
+{
+	return stop && stop() ? pt_error(err, PT_FAIL, "stopped") : 0;
+}

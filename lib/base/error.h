@@ -42,6 +42,9 @@ int pt_error_errno(struct pt_error *err, const char *fmt, ...)
 int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Where stop (NULL: nobody asks) is not 0, say after a signal, PT_FAIL "stopped"; else 0. Long work asks now and then. */
+int pt_stopped(int (*stop)(void), struct pt_error *err);
+
 /* Put to in place of from where the message first names it: what was being made by the name that it was to have. */
 void pt_error_rename(struct pt_error *err, const char *from, const char *to);
 

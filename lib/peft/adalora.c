@@ -204,9 +204,9 @@ static int create_tensors(struct pt_adapter *a, struct pt_adapter_site *s, int f
 	for (int i = 0; i < PARAMS && !st; i++) {
 		char *key = flags & PT_TENSOR_STATE ? key_of(s, names[i], err) : NULL;
 
-		st = key ? pt_adapter_made(a, key, err) : err->status;
+		st = key ? pt_adapter_made(a, key, 0, err) : err->status;
 		if (!st)
-			st = pt_adapter_tensor_at(a, s, names[i], flags, 2, shape[i], err);
+			st = pt_adapter_tensor_at(a, s, names[i], flags | (i == B ? PT_TENSOR_UP : 0), 2, shape[i], err);
 		free(key);
 	}
 	return st;

@@ -128,33 +128,17 @@ static int check_fresh(const struct pt_adapter *a, struct pt_error *err)
 	return 0;
 }
 
-/* Append a name to the list under key, which may be null. */
-static int append_name(cJSON *config, const char *key, const char *name, struct pt_error *err)
+/* A name in the list under key, which may be null. */
+static int list_name(cJSON *config, const char *key, const char *name, struct pt_error *err)
 {
-	cJSON *list = cJSON_GetObjectItemCaseSensitive(config, key), *item = cJSON_CreateString(name);
+	cJSON *list = cJSON_GetObjectItemCaseSensitive(config, key);
 
-	if (list && !cJSON_IsArray(list)) {
-		cJSON_DeleteItemFromObjectCaseSensitive(config, key);
-		list = NULL;
+	if (!cJSON_IsArray(list)) {
+		list = cJSON_CreateArray();
+		if (pt_config_set(config, key, list, err))
+			return err->status;
 	}
-	if (!list)
-		list = cJSON_AddArrayToObject(config, key);
-	if (!list || !item || !cJSON_AddItemToArray(list, item)) {
-		cJSON_Delete(item);
-		return pt_error(err, PT_FAIL, "out of memory");
-	}
-	return 0;
-}
-
-static bool is_listed(const cJSON *list, const char *name)
-{
-	const char *have;
-
-	for (int i = 0; (have = pt_config_item(list, i)); i++) {
-		if (!strcmp(have, name))
-			return true;
-	}
-	return false;
+	return pt_config_add_name(list, name, err);
 }
 
 /* What PEFT lists for every model of a task; a fresh adapter also has the module of this model's own head. */
@@ -172,12 +156,12 @@ static int list_heads(struct pt_adapter *a, const char *key, struct pt_error *er
 	int st = 0;
 
 	for (size_t i = 0; i < sizeof heads / sizeof *heads && !st; i++)
-		if (heads[i].task == a->task && !is_listed(pt_json_get(a->config, key), heads[i].name))
-			st = append_name(a->config, key, heads[i].name, err);
+		if (heads[i].task == a->task)
+			st = list_name(a->config, key, heads[i].name, err);
 	if (st || !a->fresh || !h || !h->out || pt_task_vocab(a->task))
 		return st;
 	snprintf(own, sizeof own, "%.*s", (int)strcspn(h->out, "."), h->out);
-	return is_listed(pt_json_get(a->config, key), own) ? 0 : append_name(a->config, key, own, err);
+	return list_name(a->config, key, own, err);
 }
 
 /*
@@ -189,7 +173,7 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 	static const char key[] = "modules_to_save";
 	const char *name;
 	/* A method that has no such key saves heads in PEFT not even where they are new. */
-	int st = strstr(a->method->defaults, key) ? list_heads(a, key, err) : 0;
+	int st = pt_method_has_key(a->method, key) ? list_heads(a, key, err) : 0;
 
 	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {
 		const struct pt_weight *w = &a->model->weight[i];
@@ -201,7 +185,7 @@ static int save_heads(struct pt_adapter *a, struct pt_error *err)
 		if (!w->fresh || found)
 			continue;
 		module = pt_strndup(w->path, (size_t)(strrchr(w->path, '.') - w->path), err);
-		st = module ? append_name(a->config, key, module, err) : err->status;
+		st = module ? list_name(a->config, key, module, err) : err->status;
 		free(module);
 	}
 	return st;
@@ -224,7 +208,7 @@ static int check_task(struct pt_adapter *a, struct pt_error *err)
 static int set_task(struct pt_adapter *a, struct pt_error *err)
 {
 	const char *own = pt_task_peft(a->task);
-	cJSON *v = own ? cJSON_CreateString(own) : cJSON_CreateNull(), *map;
+	cJSON *map;
 	char cls[100], library[200], type[60];
 
 	/* A task that PEFT has no name for is known by the class of the model, as PEFT notes it. */
@@ -235,19 +219,14 @@ static int set_task(struct pt_adapter *a, struct pt_error *err)
 		snprintf(library, sizeof library, "transformers.models.%s.modeling_%s", type, type);
 		map = cJSON_CreateObject();
 		if (!map || !cJSON_AddStringToObject(map, "base_model_class", cls) ||
-		    !cJSON_AddStringToObject(map, "parent_library", library) ||
-		    !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "auto_mapping", map)) {
+		    !cJSON_AddStringToObject(map, "parent_library", library)) {
 			cJSON_Delete(map);
-			cJSON_Delete(v);
 			return pt_error(err, PT_FAIL, "out of memory");
 		}
+		if (pt_config_set(a->config, "auto_mapping", map, err))
+			return err->status;
 	}
-
-	if (!v || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "task_type", v)) {
-		cJSON_Delete(v);
-		return pt_error(err, PT_FAIL, "out of memory");
-	}
-	return 0;
+	return pt_config_set(a->config, "task_type", own ? cJSON_CreateString(own) : cJSON_CreateNull(), err);
 }
 
 /* PEFT finds out whether linears are stored the other way round and writes what the last one was. */
@@ -260,10 +239,9 @@ static int set_fan(struct pt_adapter *a, struct pt_error *err)
 		if (a->site[i].site->kind == PT_SITE_LINEAR)
 			last = a->site[i].site;
 	}
-	if (!last || !cJSON_GetObjectItemCaseSensitive(a->config, key) ||
-	    cJSON_ReplaceItemInObjectCaseSensitive(a->config, key, cJSON_CreateBool(last->transposed)))
+	if (!last || !cJSON_GetObjectItemCaseSensitive(a->config, key))
 		return 0;
-	return pt_error(err, PT_FAIL, "out of memory");
+	return pt_config_set(a->config, key, cJSON_CreateBool(last->transposed), err);
 }
 
 static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
@@ -286,8 +264,11 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = create(a, err);
 	if (!st)
 		st = set_fan(a, err);
-	for (int i = 0; i < a->nsites && !st && a->method->init; i++)
-		st = a->method->init(a, &a->site[i], seed, err);
+	for (int i = 0; i < a->nsites && !st && a->method->init; i++) {
+		st = pt_stopped(a->stop, err);
+		if (!st)
+			st = a->method->init(a, &a->site[i], seed, err);
+	}
 	if (!st)
 		st = pt_tokens_init(a, seed, err);
 	if (!st && a->method->settle)
@@ -314,9 +295,19 @@ static bool has_file(const char *dir, const char *name)
 	return yes;
 }
 
-static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *err)
+/*
+ * What is said of dir's contents names it; what is said of one of its files
+ * names that already. What is misuse in options is bad data in a file.
+ */
+static int of_dir(int st, const char *dir, struct pt_error *err)
 {
-	struct pt_st file[PT_INS] = { 0 };
+	if (st == PT_USAGE)
+		err->status = PT_DATA;
+	return st == PT_USAGE || st == PT_DATA ? pt_error_prefix(err, "%s", dir) : st;
+}
+
+static int open_files(struct pt_adapter *a, const char *dir, struct pt_st file[PT_INS], struct pt_error *err)
+{
 	int st = pt_layout_no_pickle(a->layout, dir, err);
 
 	for (int i = 0; i < PT_INS && !st; i++) {
@@ -327,22 +318,37 @@ static int read_tensors(struct pt_adapter *a, const char *dir, struct pt_error *
 		st = open_file(dir, name, &file[i], err);
 		a->file[i] = &file[i];
 	}
+	return st;
+}
+
+static int read_tensors(struct pt_adapter *a, struct pt_error *err)
+{
+	int st = create(a, err);
+
 	if (!st)
-		st = create(a, err);
-	if (!st)
-		st = pt_adapter_load(a, dir, err);
+		st = pt_adapter_load(a, err);
 	for (int i = 0; i < a->nsites && !st && a->method->load; i++)
 		st = a->method->load(a, &a->site[i], err);
-	for (int i = 0; i < PT_INS; i++) {
-		a->file[i] = NULL;
-		pt_st_release(&file[i]);
-	}
-	return st;
+	if (!st)
+		st = pt_adapter_check_made(a, err);
+	return st || a->under ? st : check_fresh(a, err);
+}
+
+/* The configuration's meaning. */
+static int parse(struct pt_adapter *a, struct pt_error *err)
+{
+	int st = a->under ? 0 : check_task(a, err);
+
+	/* Where the head has a file of its own, that says what it holds. */
+	if (!st && !a->layout->head && !a->under)
+		st = save_heads(a, err);
+	return st ? st : a->method->parse(a, err);
 }
 
 static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
 	char *prov = pt_path_join(dir, PT_ADAPTER_PROV, err);
+	struct pt_st file[PT_INS] = { 0 };
 	int st = prov ? pt_prov_read(&a->prov, prov, &a->prov_id, err) : PT_FAIL;
 
 	free(prov);
@@ -352,15 +358,16 @@ static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 		return st ? st : pt_full_open(a, dir, err);
 	if (!a->labels)
 		a->nlabels = 0;
-	st = a->under ? 0 : check_task(a, err);
-	/* Where the head has a file of its own, that says what it holds. */
-	if (!st && !a->layout->head && !a->under)
-		st = save_heads(a, err);
+	st = of_dir(parse(a, err), dir, err);
 	if (!st)
-		st = a->method->parse(a, err);
+		st = open_files(a, dir, file, err);
 	if (!st)
-		st = read_tensors(a, dir, err);
-	return st || a->under ? st : check_fresh(a, err);
+		st = of_dir(read_tensors(a, err), dir, err);
+	for (int i = 0; i < PT_INS; i++) {
+		a->file[i] = NULL;
+		pt_st_release(&file[i]);
+	}
+	return st;
 }
 
 static const struct pt_layout *layout_of(const struct pt_method *m)
@@ -395,12 +402,8 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 	a->full = !method;
 	a->tokenize = from->from ? from->from->tokenize : NULL;
 	a->batches = from->from ? from->from->batches : NULL;
+	a->stop = from->from ? from->from->stop : NULL;
 	st = dir ? read_dir(a, dir, err) : make_fresh(a, from->seed, err);
-	/* What is misuse in options is bad data in a file. */
-	if (st == PT_USAGE && dir)
-		st = err->status = PT_DATA;
-	if (st == PT_DATA && dir && strncmp(err->msg, dir, strlen(dir)) != 0)
-		pt_error_prefix(err, "%s", dir);
 	if (!st)
 		st = hook_in(a, err);
 	if (st) {
@@ -495,7 +498,7 @@ void pt_adapter_close(struct pt_adapter *a)
 		free(a->tensor[i].key);
 	free(a->tensor);
 	for (size_t i = 0; i < a->nmade; i++)
-		free(a->made[i]);
+		free(a->made[i].key);
 	free(a->made);
 	free(a->weight);
 	free(a->site);

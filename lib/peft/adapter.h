@@ -27,8 +27,15 @@ struct pt_adapter_tensor {
 	enum pt_adapter_in in;
 	bool optional;			/* the directory may lack it */
 	bool memory;			/* of the state: no part of any formula */
+	bool up, table;			/* LoRA's B; what trains on an embedding: see pt_adapter_loraplus() */
 	bool twin;			/* the same values under a second name (tied weights) */
 	int groups;			/* of columns, see pt_adapter_grouped(); 0: none */
+};
+
+/* A key of the layout's weights that is made of others when they are written. */
+struct pt_adapter_made {
+	char *key;
+	bool optional;			/* as above */
 };
 
 /* A weight of the base that an adapter replaces: modules_to_save, biases, all of full training. */
@@ -59,7 +66,7 @@ struct pt_adapter {
 	int nrows;
 	struct pt_adapter_tensor *tensor;	/* all of the files, in the order of creation */
 	size_t ntensors, cap_tensors;
-	char **made;			/* keys that the method's save() makes */
+	struct pt_adapter_made *made;	/* what the method's save() makes */
 	size_t nmade, cap_made;
 	struct pt_params params;	/* what trains */
 	struct pt_params frozen;	/* what does not: everything when opened for inference */
@@ -72,6 +79,7 @@ struct pt_adapter {
 	bool fresh;			/* made now, not read */
 	const struct pt_tokenize *tokenize;	/* of who makes it; NULL: there is none */
 	const struct pt_batches *batches;	/* likewise */
+	int (*stop)(void);		/* likewise */
 	char **modules;			/* full: modules that train; NULL: all */
 	int nmodules;
 	struct pt_prov prov;		/* provenance.json; whoever adds a step sets prov_id */

@@ -46,6 +46,11 @@ int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_err
 void pt_config_sort(cJSON *obj);
 /* A list of strings, or one string: item i, NULL past the end. */
 const char *pt_config_item(const cJSON *v, int i);
+/* Whether it has this name; the name behind those of a list, unless it is there. */
+bool pt_config_lists(const cJSON *v, const char *name);
+int pt_config_add_name(cJSON *list, const char *name, struct pt_error *err);
+/* The value of a key, in its place, is another; value_take is taken over, NULL: there was no memory for it. */
+int pt_config_set(cJSON *config, const char *key, cJSON *value_take, struct pt_error *err);
 /* target.c: the key becomes the list of names that commas separate. */
 int pt_config_set_names(cJSON *config, const char *key, const char *names, struct pt_error *err);
 
@@ -88,7 +93,9 @@ void pt_adapter_regroup(const struct pt_adapter_tensor *t, const float *from, fl
 /* tensors.c: p once more under another name, which a file need not have. */
 int pt_adapter_twin(struct pt_adapter *a, const char *key, struct pt_param *p, struct pt_error *err);
 /* tensors.c: values of all tensors from the open files; every key must be used. */
-int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err);
+int pt_adapter_load(struct pt_adapter *a, struct pt_error *err);
+/* tensors.c: what the method's save() makes of the state is what the file of weights has, or PT_DATA. */
+int pt_adapter_check_made(struct pt_adapter *a, struct pt_error *err);
 
 /* full.c: weights that train, the names of their modules */
 int pt_full_make(struct pt_adapter *a, struct pt_error *err);

@@ -53,33 +53,6 @@ static const struct pt_adapter_site *site_of(const struct pt_adapter *a, const s
 	return NULL;
 }
 
-/* A name behind those of a list that lacks it. */
-static int add_name(cJSON *list, const char *name, struct pt_error *err)
-{
-	const char *have;
-	cJSON *item;
-
-	for (int i = 0; (have = pt_config_item(list, i)); i++) {
-		if (!strcmp(have, name))
-			return 0;
-	}
-	item = cJSON_CreateString(name);
-	if (!item || !cJSON_AddItemToArray(list, item)) {
-		cJSON_Delete(item);
-		return pt_error(err, PT_FAIL, "out of memory");
-	}
-	return 0;
-}
-
-static int set_key(cJSON *config, const char *key, cJSON *value, struct pt_error *err)
-{
-	cJSON_DeleteItemFromObjectCaseSensitive(config, key);
-	if (value && cJSON_AddItemToObject(config, key, value))
-		return 0;
-	cJSON_Delete(value);
-	return pt_error(err, PT_FAIL, "out of memory");
-}
-
 int pt_combine_names(cJSON *config, const char *key, struct pt_adapter *const *a, int n, struct pt_error *err)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -91,14 +64,14 @@ int pt_combine_names(cJSON *config, const char *key, struct pt_adapter *const *a
 		const cJSON *v = pt_json_get(a[i]->config, key);
 
 		for (int k = 0; !st && (name = pt_config_item(v, k)); k++) {
-			st = add_name(list, name, err);
+			st = pt_config_add_name(list, name, err);
 			some = true;
 		}
 	}
 	if (!st && some)
-		return set_key(config, key, list, err);
+		return pt_config_set(config, key, list, err);
 	cJSON_Delete(list);
-	return st ? st : set_key(config, key, cJSON_CreateNull(), err);
+	return st ? st : pt_config_set(config, key, cJSON_CreateNull(), err);
 }
 
 /* Whether the names that the adapters' lists hold, put together, are those of their modules. */
@@ -126,7 +99,7 @@ static int set_targets(cJSON *config, struct pt_adapter *const *a, int n, struct
 
 	for (size_t k = 0; k < sizeof none / sizeof *none && !st; k++)
 		if (cJSON_GetObjectItemCaseSensitive(config, none[k]))
-			st = set_key(config, none[k], cJSON_CreateNull(), err);
+			st = pt_config_set(config, none[k], cJSON_CreateNull(), err);
 	if (st || names_do(a, n))
 		return st ? st : pt_combine_names(config, "target_modules", a, n, err);
 	list = cJSON_CreateArray();
@@ -135,10 +108,10 @@ static int set_targets(cJSON *config, struct pt_adapter *const *a, int n, struct
 	for (int i = 0; i < m->nsites && !st; i++) {
 		for (int k = 0; k < n && !st; k++)
 			if (site_of(a[k], &m->site[i]))
-				st = add_name(list, m->site[i].path, err);
+				st = pt_config_add_name(list, m->site[i].path, err);
 	}
 	if (!st)
-		return set_key(config, "target_modules", list, err);
+		return pt_config_set(config, "target_modules", list, err);
 	cJSON_Delete(list);
 	return st;
 }
@@ -175,10 +148,8 @@ static int sites(struct pt_adapter *to, struct pt_adapter *const *a, int n, cons
 	for (int i = 0; i < to->nsites && !st; i++) {
 		for (int k = 0; k < n; k++)
 			part[k] = site_of(a[k], to->site[i].site);
-		if (o->stop && o->stop()) {
-			st = pt_error(err, PT_FAIL, "stopped");
+		if ((st = pt_stopped(o->stop, err)))
 			break;
-		}
 		st = to->method->combiner->site(to, &to->site[i], a, part, n, o, err);
 		if (st)
 			pt_error_prefix(err, "%s", to->site[i].site->path);

@@ -21,6 +21,41 @@ const char *pt_config_item(const cJSON *v, int i)
 	return cJSON_IsString(v) ? v->valuestring : NULL;
 }
 
+bool pt_config_lists(const cJSON *v, const char *name)
+{
+	const char *have;
+
+	for (int i = 0; (have = pt_config_item(v, i)); i++) {
+		if (!strcmp(have, name))
+			return true;
+	}
+	return false;
+}
+
+int pt_config_add_name(cJSON *list, const char *name, struct pt_error *err)
+{
+	cJSON *item;
+
+	if (pt_config_lists(list, name))
+		return 0;
+	item = cJSON_CreateString(name);
+	if (item && cJSON_AddItemToArray(list, item))
+		return 0;
+	cJSON_Delete(item);
+	return pt_error(err, PT_FAIL, "out of memory");
+}
+
+int pt_config_set(cJSON *config, const char *key, cJSON *value_take, struct pt_error *err)
+{
+	bool there = cJSON_GetObjectItemCaseSensitive(config, key);
+
+	if (value_take && (there ? cJSON_ReplaceItemInObjectCaseSensitive(config, key, value_take)
+				 : cJSON_AddItemToObject(config, key, value_take)))
+		return 0;
+	cJSON_Delete(value_take);
+	return pt_error(err, PT_FAIL, "out of memory");
+}
+
 /* Members in the order of their names. Insertion: the lists are short. */
 void pt_config_sort(cJSON *obj)
 {

@@ -174,7 +174,7 @@ static int pass(struct pt_inputs *p, struct pt_error *err)
 
 	while (!(st = b->next(b->arg, &run, &p->now, err)) && p->now) {
 		pt_model_hidden(run, p->a->model, p->now);
-		if ((st = pt_run_check(run, err)))
+		if ((st = pt_run_check(run, err)) || (st = pt_stopped(p->a->stop, err)))
 			break;
 		n++;
 	}

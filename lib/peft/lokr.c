@@ -131,23 +131,36 @@ static int stored(const struct pt_adapter *a, const struct pt_adapter_site *s, c
 	return err->status;
 }
 
-/* Which of the two are products, and of what rank: as the file has it, else by the rule. */
+/* Whether W1, or W2, is none of a lower rank, by the rule. */
+static bool is_whole(const struct lokr *l, const struct pt_adapter_site *s, int which)
+{
+	const struct lokr_site *x = s->state;
+	int64_t rows = which ? x->k : x->l, cols = which ? x->n : x->m;
+
+	return (!which && !l->both) || !(s->rank < (double)(rows > cols ? rows : cols) / 2);
+}
+
+/* Which of the two are products, and of what rank: as the file has it, which the rule has to say too, else by that. */
 static int find_form(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
 	static const char *const product[2] = { "lokr_w1_b", "lokr_w2_b" };
 	const struct lokr *l = a->state;
 	struct lokr_site *x = s->state;
-	double one = (double)(x->l > x->m ? x->l : x->m) / 2, two = (double)(x->k > x->n ? x->k : x->n) / 2;
-	const struct pt_st_tensor *t;
+	/* PEFT sorts them: the first that matches may be another now. */
+	bool sorted = cJSON_GetArraySize(pt_json_get(a->config, "rank_pattern")) > 1;
 
-	x->whole[0] = !(l->both && s->rank < one);
-	x->whole[1] = !(s->rank < two);
-	for (int i = 0; i < 2 && !a->fresh; i++) {
-		if (stored(a, s, product[i], &t, err))
+	for (int i = 0; i < 2; i++) {
+		const struct pt_st_tensor *t = NULL;
+
+		if (!a->fresh && (stored(a, s, product[i], &t, err) || pt_delta_stored(a, s, t, err)))
 			return err->status;
-		x->whole[i] = !t;
-		if (pt_delta_stored(a, s, t, err))
-			return err->status;
+		x->whole[i] = a->fresh ? is_whole(l, s, i) : !t;
+	}
+	for (int i = 0; i < 2 && !sorted; i++) {
+		if (x->whole[i] != is_whole(l, s, i))
+			return pt_error(err, PT_DATA, "%s.lokr_w%d %s; of r %d and decompose_both %s it %s", s->site->path, i + 1,
+					x->whole[i] ? "is one matrix" : "is a product", s->rank, l->both ? "true" : "false",
+					x->whole[i] ? "is a product" : "is one matrix");
 	}
 	return 0;
 }

@@ -239,11 +239,12 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	shape_a[1] = s->site->in;
 	shape_b[0] = s->site->out;
 	shape_b[1] = s->rank;
+	flags |= table ? PT_TENSOR_TABLE : 0;
 	st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_A" : "lora_A.weight", flags, 2, shape_a, err);
 	if (!st)
-		st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_B" : "lora_B.weight", flags, 2, shape_b, err);
+		st = pt_adapter_tensor_at(a, s, table ? "lora_embedding_B" : "lora_B.weight", flags | PT_TENSOR_UP, 2, shape_b, err);
 	if (!st && l->bias)
-		st = pt_adapter_tensor_at(a, s, "lora_B.bias", flags, 1, shape_b, err);
+		st = pt_adapter_tensor_at(a, s, "lora_B.bias", flags | PT_TENSOR_UP, 1, shape_b, err);
 	s->hook.ops = table ? &embed_hook : &linear_hook;
 	return st || !residual ? st : pt_lora_residual_create(a, s, err);
 }

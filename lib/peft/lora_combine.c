@@ -190,14 +190,14 @@ static void fill_product(const struct part *p, float *x, int rank, int64_t in, i
 }
 
 /* The largest singular values of the combined update; of a small module there are fewer than rank. */
-static int from_product(struct pt_device *dev, const float *d, int64_t in, int64_t out, int rank, float *a, float *b,
+static int from_product(struct pt_device *dev, const struct pt_combine_options *o, const float *d, int64_t in, int64_t out, int rank, float *a, float *b,
 			struct pt_error *err)
 {
 	int64_t most = in < out ? in : out;
 	int r = rank < most ? rank : (int)most, st;
 	float *u = pt_malloc((size_t)(out * r), sizeof *u, err), *value = pt_malloc((size_t)r, sizeof *value, err);
 
-	st = u && value ? pt_svd_largest(dev, d, out, in, r, u, value, a, err) : err->status;
+	st = u && value ? pt_svd_largest(dev, d, out, in, r, u, value, a, o->stop, err) : err->status;
 	for (int64_t i = 0; i < out && !st; i++) {
 		for (int k = 0; k < r; k++)
 			b[i * rank + k] = u[i * r + k] * value[k];
@@ -233,7 +233,7 @@ static int combine(struct pt_device *dev, const struct pt_combine_options *o, co
 		d = pt_malloc((size_t)(in * out), sizeof *d, err);
 		st = d ? by_rule(o, p, n, (size_t)(in * out), key, fill_product, rank, in, out, w, d, err) : err->status;
 		if (!st)
-			st = from_product(dev, d, in, out, rank, a, b, err);
+			st = from_product(dev, o, d, in, out, rank, a, b, err);
 	}
 	free(d);
 	free(w);

@@ -125,7 +125,7 @@ static int find_part(const struct pt_adapter *a, const struct pt_lora_data *d, i
 	for (int64_t i = 0; i < s->in && !st; i++)
 		trace += moment[i * s->in + i];
 	if (!st)
-		st = pt_svd_largest(a->model->dev, moment, s->in, s->in, k, left, p->size, p->component, err);
+		st = pt_svd_largest(a->model->dev, moment, s->in, s->in, k, left, p->size, p->component, a->stop, err);
 	for (int i = 0; i < k && !st; i++) {
 		float *v = p->component + i * s->in;
 		int64_t most = 0;
@@ -349,7 +349,8 @@ static int weight_times(const struct pt_adapter *a, const struct pt_adapter_site
 }
 
 /* The r least singular values of wc [rows,cols], from the eigenvectors of the smaller of its products with itself. */
-static int svd_least(const float *wc, int64_t rows, int64_t cols, int r, float *u, float *size, float *v, struct pt_error *err)
+static int svd_least(const struct pt_adapter *a, const float *wc, int64_t rows, int64_t cols, int r, float *u, float *size, float *v,
+		     struct pt_error *err)
 {
 	bool wide = rows <= cols;
 	int64_t n = wide ? rows : cols, m = wide ? cols : rows;
@@ -358,7 +359,8 @@ static int svd_least(const float *wc, int64_t rows, int64_t cols, int r, float *
 	int st = g && value && other ? 0 : err->status;
 
 	for (int64_t i = 0; i < n && !st; i++) {
-		for (int64_t j = 0; j <= i; j++) {
+		st = pt_stopped(a->stop, err);
+		for (int64_t j = 0; j <= i && !st; j++) {
 			double sum = 0;
 
 			for (int64_t k = 0; k < m; k++)
@@ -367,7 +369,7 @@ static int svd_least(const float *wc, int64_t rows, int64_t cols, int r, float *
 		}
 	}
 	if (!st)
-		st = pt_eigen_symmetric(g, n, value, err);
+		st = pt_eigen_symmetric(g, n, value, a->stop, err);
 	/* Falling. */
 	for (int i = 0; i < r && !st; i++) {
 		const double *x = g + (r - 1 - i) * n;
@@ -403,7 +405,7 @@ static int svd_least(const float *wc, int64_t rows, int64_t cols, int r, float *
 }
 
 /* Rows of va times C^-1. */
-static int times_inverse(const float *c, int64_t n, int r, float *va, struct pt_error *err)
+static int times_inverse(const struct pt_adapter *a, const float *c, int64_t n, int r, float *va, struct pt_error *err)
 {
 	double *l = pt_malloc((size_t)(n * n), sizeof *l, err), *x = pt_malloc((size_t)n, sizeof *x, err);
 	int st = l && x ? 0 : err->status;
@@ -411,7 +413,7 @@ static int times_inverse(const float *c, int64_t n, int r, float *va, struct pt_
 	for (int64_t i = 0; i < n * n && !st; i++)
 		l[i] = c[i];
 	if (!st)
-		st = pt_cholesky(l, n, err);
+		st = pt_cholesky(l, n, a->stop, err);
 	for (int i = 0; i < r && !st; i++) {
 		for (int64_t j = 0; j < n; j++)
 			x[j] = va[i * n + j];
@@ -442,9 +444,9 @@ int pt_lora_corda(const struct pt_adapter *a, const struct pt_adapter_site *s, c
 	if (!st)
 		st = weight_times(a, s, w, c, wc, err);
 	if (!st)
-		st = d->least ? svd_least(wc, out, in, s->rank, vb, size, va, err) :
-				pt_svd_largest(a->model->dev, wc, out, in, s->rank, vb, size, va, err);
-	if (!st && (st = times_inverse(c, in, s->rank, va, err)))
+		st = d->least ? svd_least(a, wc, out, in, s->rank, vb, size, va, err) :
+				pt_svd_largest(a->model->dev, wc, out, in, s->rank, vb, size, va, a->stop, err);
+	if (!st && (st = times_inverse(a, c, in, s->rank, va, err)))
 		pt_error_prefix(err, "%s", s->site->path);
 	for (int i = 0; i < s->rank && !st; i++) {
 		float root = sqrtf(size[i] / s->scale);

@@ -49,14 +49,14 @@ int pt_lora_param_name(const struct pt_adapter *a, const struct pt_adapter_site 
 	return *out ? 0 : err->status;
 }
 
-static int add_tensor(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int64_t rows, int64_t cols,
-		      struct pt_error *err)
+static int add_tensor(struct pt_adapter *a, struct pt_adapter_site *s, const char *name, int flags, int64_t rows,
+		      int64_t cols, struct pt_error *err)
 {
 	char *full;
 	int st = pt_lora_param_name(a, s, name, &full, err);
 
 	if (!st)
-		st = pt_adapter_tensor_at(a, s, full, 0, 2, (int64_t[]){ rows, cols }, err);
+		st = pt_adapter_tensor_at(a, s, full, flags, 2, (int64_t[]){ rows, cols }, err);
 	free(full);
 	return st;
 }
@@ -99,9 +99,9 @@ int pt_lora_param_create(struct pt_adapter *a, struct pt_adapter_site *s, struct
 		return pt_error(err, PT_USAGE, "%s does not go with target_parameters (%s.%s)",
 				l->dropout > 0 ? "lora_dropout" : l->bias ? "lora_bias" : "init_lora_weights orthogonal",
 				s->site->path, s->site->param);
-	st = add_tensor(a, s, "lora_A.weight", all, s->site->in, err);
+	st = add_tensor(a, s, "lora_A.weight", 0, all, s->site->in, err);
 	if (!st)
-		st = add_tensor(a, s, "lora_B.weight", s->site->out, all, err);
+		st = add_tensor(a, s, "lora_B.weight", PT_TENSOR_UP, s->site->out, all, err);
 	if (!st)
 		pt_adapter_grouped(a, s->site->experts);
 	return st ? st : make_pieces(s, err);

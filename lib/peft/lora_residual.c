@@ -100,7 +100,7 @@ int pt_lora_residual_create(struct pt_adapter *a, struct pt_adapter_site *s, str
 	for (int i = 0; i < 2 && !st; i++) {
 		char *key = key_of(s, names[i], err);
 
-		st = key ? pt_adapter_made(a, key, err) : err->status;
+		st = key ? pt_adapter_made(a, key, 0, err) : err->status;
 		free(key);
 	}
 	s->hook.ops = &hook;
@@ -136,7 +136,7 @@ static int pissa(const struct pt_adapter *a, const struct pt_adapter_site *s, co
 	int r = s->rank, st;
 	float *value = pt_malloc((size_t)r, sizeof *value, err);
 
-	st = value ? pt_svd_largest(a->model->dev, w, out, in, r, vb, value, va, err) : err->status;
+	st = value ? pt_svd_largest(a->model->dev, w, out, in, r, vb, value, va, a->stop, err) : err->status;
 	for (int i = 0; i < r && !st; i++) {
 		float root = sqrtf(value[i] / s->scale);
 

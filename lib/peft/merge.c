@@ -128,8 +128,8 @@ static int fill(void *arg, struct pt_out *out, const struct pt_st_tensor *t, str
 	struct pt_model_tensor x;
 	int st = 0;
 
-	if (mg->o.stop && mg->o.stop())
-		return pt_error(err, PT_FAIL, "stopped");
+	if (pt_stopped(mg->o.stop, err))
+		return err->status;
 	if (!pt_model_tensor_find(mg->m, t->name, &x))
 		return pt_error(err, PT_FAIL, "the model has no parameter %s", t->name);
 	for (int k = 0; k < x.n && !st; k++)

@@ -108,6 +108,7 @@ struct pt_batches {
 struct pt_sources {
 	const struct pt_tokenize *tokenize;
 	const struct pt_batches *batches;
+	int (*stop)(void);		/* asked now and then (pt_stopped()) */
 };
 
 /* A step of a run. */
@@ -195,6 +196,8 @@ struct pt_method {
 const struct pt_method *pt_method_find(const char *name);
 int pt_method_of_config(const cJSON *config, const struct pt_method **out, struct pt_error *err);
 const struct pt_method *pt_method_at(int i);
+/* Whether its configuration has such a key; false also where memory is short. */
+bool pt_method_has_key(const struct pt_method *m, const char *key);
 
 /* For methods: */
 
@@ -202,6 +205,8 @@ enum {
 	PT_TENSOR_FROZEN = 1,		/* does not train */
 	PT_TENSOR_STATE = 2,		/* stands in peft_state.safetensors */
 	PT_TENSOR_OPTIONAL = 4,		/* where the directory lacks it, it stays as it was created */
+	PT_TENSOR_UP = 8,		/* LoRA's B, or a bias behind it */
+	PT_TENSOR_TABLE = 16,		/* it is on an embedding */
 };
 
 /*
@@ -219,8 +224,11 @@ int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const 
  * [groups,rows,R]; files have the column of rank i of group g at i*groups+g.
  */
 void pt_adapter_grouped(struct pt_adapter *a, int groups);
-/* A tensor of adapter_model.safetensors that save() makes of others: the loader passes it over. */
-int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err);
+/*
+ * A tensor of adapter_model.safetensors that save() makes of others: the loader takes nothing from it, but wants it
+ * there, unless flags has PT_TENSOR_OPTIONAL, and as save() makes it.
+ */
+int pt_adapter_made(struct pt_adapter *a, const char *key, int flags, struct pt_error *err);
 /*
  * A weight of the base trains, or stands frozen, as a copy under this key of
  * the file; what the forward pass reads is switched with the adapter.

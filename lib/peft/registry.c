@@ -45,6 +45,16 @@ const struct pt_method *pt_method_find(const char *name)
 	return NULL;
 }
 
+bool pt_method_has_key(const struct pt_method *m, const char *key)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	cJSON *defaults = pt_json_parse(m->defaults, strlen(m->defaults), 0, m->name, &err);
+	bool has = cJSON_GetObjectItemCaseSensitive(defaults, key) != NULL;
+
+	pt_json_free(defaults);
+	return has;
+}
+
 /* What a missing key means before it is known which method of a peft_type it is. */
 static const char *plain_defaults(const char *peft_type)
 {

@@ -413,18 +413,6 @@ static int select_params(const struct pt_adapter *a, bool *matched, int *n, stru
 	return 0;
 }
 
-static int set_list(cJSON *config, const char *key, cJSON *list, struct pt_error *err)
-{
-	bool there = cJSON_GetObjectItemCaseSensitive(config, key);
-
-	if (!list || !(there ? cJSON_ReplaceItemInObjectCaseSensitive(config, key, list)
-			     : cJSON_AddItemToObject(config, key, list))) {
-		cJSON_Delete(list);
-		return pt_error(err, PT_FAIL, "out of memory");
-	}
-	return 0;
-}
-
 int pt_config_set_names(cJSON *config, const char *key, const char *names, struct pt_error *err)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -438,7 +426,7 @@ int pt_config_set_names(cJSON *config, const char *key, const char *names, struc
 		free(name);
 		p += n + (p[n] == ',');
 	}
-	return set_list(config, key, list, err);
+	return pt_config_set(config, key, list, err);
 }
 
 static int default_targets(struct pt_adapter *a, struct pt_error *err)
@@ -484,7 +472,7 @@ static int all_linear(struct pt_adapter *a, struct pt_error *err)
 		if (!there)
 			cJSON_AddItemToArray(list, cJSON_CreateString(short_name_fits(a->model, name) ? name : s->path));
 	}
-	return set_list(a->config, "target_modules", list, err);
+	return pt_config_set(a->config, "target_modules", list, err);
 }
 
 static int fill_targets(struct pt_adapter *a, struct pt_error *err)

@@ -4,6 +4,7 @@
  * files, that the loader and the writer walk.
  */
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,7 +69,8 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 	p->decay = decays(p->name, err);
 	t = &a->tensor[a->ntensors];
 	*t = (struct pt_adapter_tensor){ .param = p, .in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS,
-					  .optional = flags & PT_TENSOR_OPTIONAL,
+					  .optional = flags & PT_TENSOR_OPTIONAL, .up = flags & PT_TENSOR_UP,
+					  .table = flags & PT_TENSOR_TABLE,
 					  .memory = flags & PT_TENSOR_STATE && flags & PT_TENSOR_FROZEN };
 	t->key = pt_strdup(key, err);
 	if (!t->key)
@@ -133,15 +135,15 @@ int pt_adapter_tensor_at(struct pt_adapter *a, struct pt_adapter_site *s, const 
 	return st;
 }
 
-int pt_adapter_made(struct pt_adapter *a, const char *key, struct pt_error *err)
+int pt_adapter_made(struct pt_adapter *a, const char *key, int flags, struct pt_error *err)
 {
 	char *copy = pt_strdup(key, err);
 
-	if (!copy || pt_grow(&a->made, &a->cap_made, a->nmade + 1, sizeof(char *), err)) {
+	if (!copy || pt_grow(&a->made, &a->cap_made, a->nmade + 1, sizeof *a->made, err)) {
 		free(copy);
 		return err->status;
 	}
-	a->made[a->nmade++] = copy;
+	a->made[a->nmade++] = (struct pt_adapter_made){ copy, flags & PT_TENSOR_OPTIONAL };
 	return 0;
 }
 
@@ -173,8 +175,7 @@ static void want_text(const struct pt_tensor *t, struct pt_buf *out)
 	pt_buf_char(out, ']');
 }
 
-static int check_shape(const struct pt_adapter_tensor *t, const struct pt_st_tensor *f, const char *dir,
-		       struct pt_error *err)
+static int check_shape(const struct pt_adapter_tensor *t, const struct pt_st_tensor *f, struct pt_error *err)
 {
 	struct pt_buf want = PT_BUF_INIT, have = PT_BUF_INIT;
 	bool same = f->ndim == t->param->t.ndim;
@@ -185,15 +186,14 @@ static int check_shape(const struct pt_adapter_tensor *t, const struct pt_st_ten
 		want_text(&t->param->t, &want);
 		pt_st_shape_text(f, &have);
 		if (!pt_buf_check(&want, err) && !pt_buf_check(&have, err))
-			pt_error(err, PT_DATA, "%s: %s is %s, this model and configuration want %s", dir,
-				 t->key, have.data, want.data);
+			pt_error(err, PT_DATA, "%s is %s, this model and configuration want %s", t->key, have.data, want.data);
 		pt_buf_release(&want);
 		pt_buf_release(&have);
 		return err->status;
 	}
 	if (f->dtype != PT_F32 && f->dtype != PT_F16 && f->dtype != PT_BF16 && f->dtype != PT_F64)
-		return pt_error(err, PT_DATA, "%s: %s is stored as %s; F32, F16, BF16 and F64 are read", dir,
-				t->key, pt_dtype_name(f->dtype));
+		return pt_error(err, PT_DATA, "%s is stored as %s; F32, F16, BF16 and F64 are read", t->key,
+				pt_dtype_name(f->dtype));
 	return 0;
 }
 
@@ -238,8 +238,7 @@ const char *pt_adapter_file_name(const struct pt_adapter *a, enum pt_adapter_in 
 	return in == PT_IN_STATE ? PT_ADAPTER_STATE : in == PT_IN_HEAD ? a->layout->head : a->layout->weights;
 }
 
-static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, const char *dir, bool *const used[PT_INS],
-		    struct pt_error *err)
+static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, bool *const used[PT_INS], struct pt_error *err)
 {
 	const struct pt_st *file = a->file[t->in];
 	const struct pt_st_tensor *f = file ? pt_st_find(file, t->key) : NULL;
@@ -250,9 +249,9 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
 	if (!f && t->optional)
 		return 0;
 	if (!f)
-		return pt_error(err, PT_DATA, "%s: %s lacks %s", dir, pt_adapter_file_name(a, t->in), t->key);
+		return pt_error(err, PT_DATA, "%s lacks %s", pt_adapter_file_name(a, t->in), t->key);
 	used[t->in][f - file->tensor] = true;
-	st = check_shape(t, f, dir, err);
+	st = check_shape(t, f, err);
 	return st || t->twin ? st : take_value(a, t, f, err);
 }
 
@@ -261,8 +260,7 @@ static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, con
  * writes whole embeddings beside adapters on them. Then it is a weight of the
  * base, which the file's value replaces, and which is written again.
  */
-static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char *dir, bool *const used[PT_INS],
-		 struct pt_error *err)
+static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, bool *const used[PT_INS], struct pt_error *err)
 {
 	const char *name = param_name(a, f->name), *infix = strstr(name, ".base_layer.");
 	struct pt_weight *w;
@@ -270,14 +268,14 @@ static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char 
 	int st;
 
 	if (name == f->name)
-		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
+		return pt_error(err, PT_DATA, "nothing uses %s", f->name);
 	if (pt_adapter_leaves(a, name)) {
-		pt_log(PT_FACT, "%s: %s is of its head, which is another adapter's here", dir, f->name);
+		pt_log(PT_FACT, "%s is of its head, which is another adapter's here", f->name);
 		return 0;
 	}
 	/* Side products of PEFT's bias "all": the base's and the head's own bias a second time. */
 	if (strstr(name, ".original_module.") || strstr(name, ".modules_to_save.")) {
-		pt_log(PT_FACT, "%s: %s repeats another tensor; ignored", dir, f->name);
+		pt_log(PT_FACT, "%s repeats another tensor; ignored", f->name);
 		return 0;
 	}
 	path = infix ? pt_format(err, "%.*s.%s", (int)(infix - name), name, infix + strlen(".base_layer."))
@@ -287,12 +285,12 @@ static int adopt(struct pt_adapter *a, const struct pt_st_tensor *f, const char 
 	w = pt_model_weight(a->model, path);
 	free(path);
 	if (!w || pt_adapter_replaced(a, w))
-		return pt_error(err, PT_DATA, "%s: nothing uses %s", dir, f->name);
+		return pt_error(err, PT_DATA, "nothing uses %s", f->name);
 	st = pt_adapter_replace(a, w, f->name, PT_TENSOR_FROZEN, err);
-	return st ? st : load_one(a, &a->tensor[a->ntensors - 1], dir, used, err);
+	return st ? st : load_one(a, &a->tensor[a->ntensors - 1], used, err);
 }
 
-int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
+int pt_adapter_load(struct pt_adapter *a, struct pt_error *err)
 {
 	const struct pt_st *weights = a->file[PT_IN_WEIGHTS];
 	bool *used[PT_INS] = { NULL };
@@ -303,26 +301,86 @@ int pt_adapter_load(struct pt_adapter *a, const char *dir, struct pt_error *err)
 		st = err->status;
 	}
 	for (size_t i = 0; i < a->ntensors && !st; i++)
-		st = load_one(a, &a->tensor[i], dir, used, err);
+		st = load_one(a, &a->tensor[i], used, err);
 	for (size_t i = 0; i < a->nmade && !st; i++) {
-		const struct pt_st_tensor *f = pt_st_find(weights, a->made[i]);
+		const struct pt_st_tensor *f = pt_st_find(weights, a->made[i].key);
 
 		if (f)
 			used[PT_IN_WEIGHTS][f - weights->tensor] = true;
+		else if (!a->made[i].optional)
+			st = pt_error(err, PT_DATA, "%s lacks %s", pt_adapter_file_name(a, PT_IN_WEIGHTS), a->made[i].key);
 	}
 	for (size_t i = 0; i < weights->ntensors && !st; i++) {
 		if (!used[PT_IN_WEIGHTS][i])
-			st = adopt(a, &weights->tensor[i], dir, used, err);
+			st = adopt(a, &weights->tensor[i], used, err);
 	}
 	for (int in = PT_IN_WEIGHTS + 1; in < PT_INS; in++) {
 		for (size_t i = 0; a->file[in] && i < a->file[in]->ntensors && !st; i++) {
 			if (!used[in][i])
-				st = pt_error(err, PT_DATA, "%s: nothing uses %s of %s", dir, a->file[in]->tensor[i].name,
+				st = pt_error(err, PT_DATA, "nothing uses %s of %s", a->file[in]->tensor[i].name,
 					      pt_adapter_file_name(a, (enum pt_adapter_in)in));
 		}
 	}
 	for (int in = 0; in < PT_INS; in++)
 		free(used[in]);
+	return st;
+}
+
+/* How far values of a file in this type may be from those that are made: computed on another path, or rounded. */
+static double tolerance(enum pt_dtype type)
+{
+	return type == PT_F32 || type == PT_F64 ? 1e-4 : 2e-2;
+}
+
+/* Whether what save() makes is what the file has: of a run that went on elsewhere it is not. */
+static int check_one(const struct pt_adapter *a, const struct pt_st_tensor *made, struct pt_error *err)
+{
+	const char *file = pt_adapter_file_name(a, PT_IN_WEIGHTS);
+	const struct pt_st_tensor *f = pt_st_find(a->file[PT_IN_WEIGHTS], made->name);
+	bool same = f && f->ndim == made->ndim;
+	double diff = 0, top = 0;
+	float *v;
+
+	for (int i = 0; same && i < f->ndim; i++)
+		same = f->shape[i] == made->shape[i];
+	v = same ? pt_malloc(f->count + 1, sizeof *v, err) : NULL;
+	if (err->status)
+		return err->status;
+	if (same)
+		pt_to_f32(v, f->data, f->dtype, f->count);
+	for (size_t i = 0; same && i < f->count; i++) {
+		double want = ((const float *)made->data)[i], d = fabs((double)v[i] - want);
+
+		diff = d > diff ? d : diff;
+		top = fabs(want) > top ? fabs(want) : top;
+	}
+	free(v);
+	if (same && diff <= tolerance(f->dtype) * top)
+		return 0;
+	return pt_error(err, PT_DATA, "%s of %s and what %s says of it contradict each other; without the latter the former counts",
+			made->name, file, PT_ADAPTER_STATE);
+}
+
+int pt_adapter_check_made(struct pt_adapter *a, struct pt_error *err)
+{
+	struct pt_st_build b;
+	struct pt_buf header = PT_BUF_INIT;
+	cJSON *config;
+	size_t bytes;
+	int st;
+
+	if (!a->file[PT_IN_STATE] || !a->nmade || !a->method->save)
+		return 0;
+	config = cJSON_Duplicate(a->config, true);
+	pt_st_build_init(&b);
+	st = config ? a->method->save(a, &b, config, err) : pt_error(err, PT_FAIL, "out of memory");
+	if (!st)
+		st = pt_st_build_header(&b, 8, &header, &bytes, err);
+	for (size_t i = 0; i < b.nitems && !st; i++)
+		st = check_one(a, pt_st_build_item(&b, i), err);
+	pt_buf_release(&header);
+	pt_st_build_release(&b);
+	cJSON_Delete(config);
 	return st;
 }
 
@@ -354,9 +412,11 @@ int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *e
 			if (!is_kept(t))
 				continue;
 			if (!f)
-				status = pt_error(err, PT_DATA, "%s: %s lacks %s", dir, PT_ADAPTER_STATE, t->key);
+				status = pt_error(err, PT_DATA, "%s lacks %s", PT_ADAPTER_STATE, t->key);
 			else
-				status = take ? take_value(a, t, f, err) : check_shape(t, f, dir, err);
+				status = take ? take_value(a, t, f, err) : check_shape(t, f, err);
+			if (status == PT_DATA)
+				pt_error_prefix(err, "%s", dir);
 		}
 	}
 	pt_st_release(&st);

@@ -301,7 +301,7 @@ int pt_tokens_beside(struct pt_adapter *a, struct pt_error *err)
 	const cJSON *v = pt_json_get(a->config, beside), **ids;
 	int st;
 
-	if (!v || !strstr(a->method->defaults, beside))
+	if (!v || !pt_method_has_key(a->method, beside))
 		return 0;
 	ids = pt_calloc((size_t)a->model->nsites, sizeof *ids, err);
 	st = ids ? lists_beside(a, v, ids, err) : err->status;
@@ -426,7 +426,7 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 static int pass_double(struct pt_adapter *a, const struct pt_site *s, struct pt_error *err)
 {
 	char *key = pt_format(err, PT_KEY_PREFIX "%s.base_layer.trainable_tokens_delta", s->path);
-	int st = key ? pt_adapter_made(a, key, err) : err->status;
+	int st = key ? pt_adapter_made(a, key, PT_TENSOR_OPTIONAL, err) : err->status;
 
 	free(key);
 	return st;

@@ -139,7 +139,7 @@ int pt_virtual_encoder(struct pt_adapter *a, struct pt_adapter_site *s, int64_t 
 	*has = a->fresh || pt_adapter_stored(a, PT_VIRTUAL_ENCODER "embedding.weight");
 	*makes = *has && a->trainable;
 	if (*makes)
-		return pt_adapter_made(a, PT_VIRTUAL_KEY, err);
+		return pt_adapter_made(a, PT_VIRTUAL_KEY, 0, err);
 	return pt_virtual_table(a, s, PT_VIRTUAL_KEY, 0, rows, width, &v->table, err);
 }
 

@@ -15,13 +15,15 @@
 enum { SWEEPS = 60 };
 
 /* v becomes the product of reflections, d the diagonal, e what is below it. A vector is a row of v. */
-static void tridiagonal(double *v, int64_t n, double *d, double *e)
+static int tridiagonal(double *v, int64_t n, double *d, double *e, int (*stop)(void), struct pt_error *err)
 {
 	for (int64_t j = 0; j < n; j++)
 		d[j] = v[j * n + n - 1];
 	for (int64_t i = n - 1; i > 0; i--) {
 		double scale = 0, h = 0, f, g;
 
+		if (pt_stopped(stop, err))
+			return err->status;
 		for (int64_t k = 0; k < i; k++)
 			scale += fabs(d[k]);
 		if (scale == 0) {
@@ -73,6 +75,8 @@ static void tridiagonal(double *v, int64_t n, double *d, double *e)
 	for (int64_t i = 0; i < n - 1; i++) {
 		double h = d[i + 1];
 
+		if (pt_stopped(stop, err))
+			return err->status;
 		v[i * n + n - 1] = v[i * n + i];
 		v[i * n + i] = 1;
 		for (int64_t k = 0; k <= i && h != 0; k++)
@@ -94,6 +98,7 @@ static void tridiagonal(double *v, int64_t n, double *d, double *e)
 	}
 	v[n * n - 1] = 1;
 	e[0] = 0;
+	return 0;
 }
 
 /* One implicit step on l..m; below is what stood on the diagonal there. */
@@ -126,7 +131,7 @@ static void step(double *w, int64_t n, double *d, double *e, int64_t l, int64_t 
 	d[l] = c * p;
 }
 
-static int diagonal(double *w, int64_t n, double *d, double *e, struct pt_error *err)
+static int diagonal(double *w, int64_t n, double *d, double *e, int (*stop)(void), struct pt_error *err)
 {
 	double shift = 0, most = 0;
 
@@ -137,6 +142,8 @@ static int diagonal(double *w, int64_t n, double *d, double *e, struct pt_error 
 		int64_t m = l;
 		int sweep = 0;
 
+		if (pt_stopped(stop, err))
+			return err->status;
 		most = fmax(most, fabs(d[l]) + fabs(e[l]));
 		while (m < n - 1 && fabs(e[m]) > 2.3e-16 * most)
 			m++;
@@ -161,15 +168,15 @@ static int diagonal(double *w, int64_t n, double *d, double *e, struct pt_error 
 	return 0;
 }
 
-int pt_eigen_symmetric(double *a, int64_t n, double *value, struct pt_error *err)
+int pt_eigen_symmetric(double *a, int64_t n, double *value, int (*stop)(void), struct pt_error *err)
 {
 	double *e = pt_malloc((size_t)n, sizeof *e, err);
 	int st = e ? 0 : err->status;
 
-	if (!st) {
-		tridiagonal(a, n, value, e);
-		st = diagonal(a, n, value, e, err);
-	}
+	if (!st)
+		st = tridiagonal(a, n, value, e, stop, err);
+	if (!st)
+		st = diagonal(a, n, value, e, stop, err);
 	/* Selection: as many swaps of rows as there are values. */
 	for (int64_t i = 0; i < n - 1 && !st; i++) {
 		int64_t k = i;
@@ -187,9 +194,11 @@ int pt_eigen_symmetric(double *a, int64_t n, double *value, struct pt_error *err
 	return st;
 }
 
-int pt_cholesky(double *a, int64_t n, struct pt_error *err)
+int pt_cholesky(double *a, int64_t n, int (*stop)(void), struct pt_error *err)
 {
 	for (int64_t i = 0; i < n; i++) {
+		if (pt_stopped(stop, err))
+			return err->status;
 		for (int64_t j = 0; j <= i; j++) {
 			double sum = a[i * n + j];
 

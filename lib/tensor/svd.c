@@ -22,6 +22,7 @@ enum { MORE = 8, BLOCKS = 4, LEAST = 160, RESTARTS = 30, SWEEPS = 40 };
 
 struct svd {
 	struct pt_device *dev;
+	int (*stop)(void);
 	int64_t rows, cols;
 	int b, cap, m;			/* vectors of a block, most of the basis, now */
 	float *w, *x, *y;		/* device: W, [cols,b], [rows,b] */
@@ -53,7 +54,7 @@ static int multiply(struct svd *s, bool back, int n, struct pt_error *err)
 	size_t in = (size_t)(g.k * n) * sizeof(float), out = (size_t)(g.m * n) * sizeof(float);
 	void *from = back ? s->y : s->x, *to = back ? s->x : s->y;
 
-	if (s->dev->upload(s->dev, from, back ? s->hy : s->hx, in, err) || s->dev->k->gemm(s->dev, &g, err))
+	if (pt_stopped(s->stop, err) || s->dev->upload(s->dev, from, back ? s->hy : s->hx, in, err) || s->dev->k->gemm(s->dev, &g, err))
 		return err->status;
 	return s->dev->download(s->dev, back ? s->hx : s->hy, to, out, err);
 }
@@ -108,7 +109,7 @@ static int grow(struct svd *s, int n, struct pt_error *err)
 }
 
 /* Eigenvalues of gram by Jacobi's rotations, and eigenvectors; unordered. */
-static void jacobi(struct svd *s)
+static int jacobi(struct svd *s, struct pt_error *err)
 {
 	int m = s->m;
 	double *a = s->gram, *v = s->turn;
@@ -126,6 +127,8 @@ static void jacobi(struct svd *s)
 		}
 		if (off <= 1e-30 * all)
 			break;
+		if (pt_stopped(s->stop, err))
+			return err->status;
 		for (int p = 0; p < m; p++) {
 			for (int q = p + 1; q < m; q++) {
 				double apq = a[p * m + q], t, c, z;
@@ -159,6 +162,7 @@ static void jacobi(struct svd *s)
 	}
 	for (int i = 0; i < m; i++)
 		s->value[i] = a[i * m + i];
+	return 0;
 }
 
 /* Eigenvalues falling. Insertion: there are few. */
@@ -181,15 +185,17 @@ static void sort_values(struct svd *s)
 	}
 }
 
-static void ritz(struct svd *s)
+static int ritz(struct svd *s, struct pt_error *err)
 {
 	int m = s->m;
 
 	for (int i = 0; i < m; i++)
 		for (int j = 0; j <= i; j++)
 			s->gram[i * m + j] = s->gram[j * m + i] = dot(s->wq + i * s->rows, s->wq + j * s->rows, s->rows);
-	jacobi(s);
+	if (jacobi(s, err))
+		return err->status;
 	sort_values(s);
+	return 0;
 }
 
 /* Vector i of the basis (n long each) turned: out[n] with a stride. */
@@ -289,7 +295,7 @@ static int start(struct svd *s, const float *w, int r, struct pt_error *err)
 	return 0;
 }
 
-static void stop(struct svd *s)
+static void release(struct svd *s)
 {
 	struct pt_device *dev = s->dev;
 
@@ -321,9 +327,9 @@ static void restart(struct svd *s)
 }
 
 int pt_svd_largest(struct pt_device *dev, const float *w, int64_t rows, int64_t cols, int r, float *u, float *sv,
-		   float *v, struct pt_error *err)
+		   float *v, int (*stop)(void), struct pt_error *err)
 {
-	struct svd s = { .dev = dev, .rows = rows, .cols = cols };
+	struct svd s = { .dev = dev, .stop = stop, .rows = rows, .cols = cols };
 	double *tmp = pt_malloc((size_t)(rows > cols ? rows : cols), sizeof *tmp, err);
 	bool close = false, full = false;
 	int n, status = tmp ? start(&s, w, r, err) : err->status;
@@ -336,14 +342,15 @@ int pt_svd_largest(struct pt_device *dev, const float *w, int64_t rows, int64_t 
 			break;
 		/* Nothing new, or all there is. */
 		full = n == 0 || s.m == (rows < cols ? rows : cols);
-		ritz(&s);
+		if ((status = ritz(&s, err)))
+			break;
 		give(&s, r, u, sv, v, tmp);
 		status = check(&s, r, u, sv, v, &close, err);
 		n = s.b < s.m ? s.b : s.m;
 		if (!close && !full)
 			restart(&s);
 	}
-	stop(&s);
+	release(&s);
 	free(tmp);
 	return status;
 }

@@ -143,7 +143,7 @@ static int shift_create(struct pt_adapter *a, struct pt_adapter_site *s, struct 
 				    pt_adapter_tensor(a, "shift", PT_TENSOR_FROZEN, 1, &n, &s->param[s->nparams++], e);
 		return st;
 	}
-	st = pt_adapter_made(a, "shift", e);
+	st = pt_adapter_made(a, "shift", 0, e);
 	if (!st)
 		st = pt_adapter_tensor(a, "count", PT_TENSOR_STATE | PT_TENSOR_FROZEN, 1, (int64_t[]){ 1 },
 				       &((struct shift *)a->state)->count, e);

@@ -182,9 +182,7 @@ static void tensors_of(const char *path, const char *file)
 		n = (int)st.ntensors;
 		assert_true(n > 0);
 	}
-	/* The first and the last. */
-	for (int k = 0; k < 2 && n; k++) {
-		int i = k ? n - 1 : 0;
+	for (int i = 0; i < n; i++) {
 		const struct pt_st_tensor *t = &st.tensor[i];
 		char *key = pt_strdup(t->name, &err);
 
@@ -228,12 +226,30 @@ static void keys_of(const struct pt_method *m, const char *path)
 	if (cJSON_IsArray(pt_json_get(c, "target_modules")) && strcmp(m->peft_type, "VERA") != 0)
 		with_key(path, "target_modules", "[\"v_proj\"]", "nothing uses",
 			 strcmp(m->name, "ia3") ? "lacks" : "among target_modules");
-	/* Of LoKr's matrices here none is a product: r is no more than a scale. */
-	if (pt_json_get(c, "r") && pt_json_get(c, "r")->valueint == 2 && strcmp(m->peft_type, "LOKR") != 0)
-		with_key(path, "r", "3", "r is 3", "want");
-	if (pt_json_get(c, "r") && cJSON_IsObject(pt_json_get(c, "rank_pattern")) && strcmp(m->peft_type, "LOKR") != 0)
-		with_key(path, "rank_pattern", "{\"q_proj\":5}", "rank_pattern says another", "want");
+	/* Of LoKr's matrices here none is a product, and of a lower rank one would be. */
+	if (pt_json_get(c, "r") && pt_json_get(c, "r")->valueint == 2)
+		with_key(path, "r", strcmp(m->peft_type, "LOKR") ? "3" : "1", "r is 3", strcmp(m->peft_type, "LOKR") ? "want" : "is one matrix");
+	if (pt_json_get(c, "r") && cJSON_IsObject(pt_json_get(c, "rank_pattern")))
+		with_key(path, "rank_pattern", strcmp(m->peft_type, "LOKR") ? "{\"q_proj\":5}" : "{\"q_proj\":1}",
+			 "rank_pattern says another", strcmp(m->peft_type, "LOKR") ? "want" : "is one matrix");
 	cJSON_Delete(c);
+}
+
+/* Keys that stand for another formula, or go with no other of the method's. */
+static void formulas_of(const struct pt_method *m, const char *path)
+{
+	static const char *const key[] = {
+		"use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication", "megatron_config",
+		"monteclora_config", "use_bdlora", "velora_config",
+	};
+
+	for (size_t i = 0; i < sizeof key / sizeof *key; i++)
+		if (pt_method_has_key(m, key[i]))
+			with_key(path, key[i], "[1]", key[i], NULL);
+	if (pt_method_has_key(m, "init_lora_weights"))
+		with_key(path, "init_lora_weights", "\"loftq\"", "another base", NULL);
+	if (!strcmp(m->name, "dora"))
+		with_key(path, "lora_bias", "true", "lora_bias does not go with use_dora", NULL);
 }
 
 static void walk(void **state)
@@ -252,8 +268,11 @@ static void walk(void **state)
 		with_key(path, "peft_type", NULL, "peft_type is missing", NULL);
 		with_key(path, "task_type", "\"SEQ_CLS\"", "task_type SEQ_CLS", NULL);
 		keys_of(m, path);
-		/* Where there is a state it counts, and not what was made of it. */
-		tensors_of(path, has_state(path) ? PT_ADAPTER_STATE : PT_ADAPTER_FILE);
+		formulas_of(m, path);
+		/* Where there is a state it counts; what was made of it has to be there, and to be that. */
+		tensors_of(path, PT_ADAPTER_FILE);
+		if (has_state(path))
+			tensors_of(path, PT_ADAPTER_STATE);
 		print_message("# %s\n", m->name);
 		free(path);
 	}

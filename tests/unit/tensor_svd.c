@@ -83,7 +83,7 @@ static void check(struct pt_device *dev, struct matrix m, int r, bool power)
 	float *u = calloc((size_t)(m.rows * r), sizeof *u), *v = calloc((size_t)(m.cols * r), sizeof *v);
 	float *s = calloc((size_t)r, sizeof *s);
 
-	assert_ok(pt_svd_largest(dev, m.v, m.rows, m.cols, r, u, s, v, &err), &err);
+	assert_ok(pt_svd_largest(dev, m.v, m.rows, m.cols, r, u, s, v, NULL, &err), &err);
 	for (int a = 0; a < r; a++) {
 		assert_true(s[a] >= 0 && (a == 0 || s[a] <= s[a - 1]));
 		for (int b = 0; b < r && s[a] > 1e-4f * s[0] && s[b] > 1e-4f * s[0]; b++) {
@@ -183,7 +183,7 @@ static void test_eigen(void **state)
 		struct matrix m = make(n, n, cases[c].rank, 5 + c);
 		double *a = square(&m), *v = square(&m), *value = calloc((size_t)n, sizeof *value);
 
-		assert_ok(pt_eigen_symmetric(v, n, value, &err), &err);
+		assert_ok(pt_eigen_symmetric(v, n, value, NULL, &err), &err);
 		for (int64_t i = 0; i < n; i++) {
 			assert_true(!i || value[i] >= value[i - 1]);
 			for (int64_t j = 0; j < n; j++) {
@@ -212,7 +212,7 @@ static void test_cholesky(void **state)
 	double *a = square(&m), *l = square(&m), *bad = square(&low), x[50], y[50];
 
 	(void)state;
-	assert_ok(pt_cholesky(l, 50, &err), &err);
+	assert_ok(pt_cholesky(l, 50, NULL, &err), &err);
 	for (int i = 0; i < 50; i++)
 		x[i] = y[i] = sin(i);
 	pt_cholesky_solve(l, 50, x);
@@ -224,7 +224,7 @@ static void test_cholesky(void **state)
 		assert_true(fabs(sum - y[i]) < 1e-7);
 	}
 	bad[0] = -1;
-	assert_fails(pt_cholesky(bad, 50, &err), PT_NUMERIC, "not positive definite", &err);
+	assert_fails(pt_cholesky(bad, 50, NULL, &err), PT_NUMERIC, "not positive definite", &err);
 	free(a);
 	free(l);
 	free(bad);
@@ -232,11 +232,43 @@ static void test_cholesky(void **state)
 	free(low.v);
 }
 
+static int asked;
+
+static int third(void)
+{
+	return ++asked > 2;
+}
+
+/* Each asks, more than once, and ends as soon as it is told. */
+static void test_stop(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	static double a[50 * 50], value[50];
+	struct matrix m = make(60, 50, 0, 8);
+	float u[60 * 3], s[3], v[50 * 3];
+	struct pt_device *dev;
+
+	(void)state;
+	assert_ok(pt_device_open(&dev, "cpu", &(struct pt_device_options){ .threads = 1 }, &err), &err);
+	assert_fails(pt_svd_largest(dev, m.v, 60, 50, 3, u, s, v, third, &err), PT_FAIL, "stopped", &err);
+	assert_int_equal(asked, 3);
+	dev->close(dev);
+	free(m.v);
+	for (int k = 0; k < 2; k++) {
+		for (int i = 0; i < 50 * 50; i++)
+			a[i] = i % 51 == 0 ? 50 + i : 1;
+		err = (struct pt_error)PT_ERROR_INIT;
+		asked = 0;
+		assert_fails(k ? pt_cholesky(a, 50, third, &err) : pt_eigen_symmetric(a, 50, value, third, &err), PT_FAIL, "stopped", &err);
+		assert_int_equal(asked, 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_svd), cmocka_unit_test(test_qr), cmocka_unit_test(test_eigen),
-		cmocka_unit_test(test_cholesky),
+		cmocka_unit_test(test_cholesky), cmocka_unit_test(test_stop),
 	};
 
 	return cmocka_run_group_tests_name("tensor_svd", tests, NULL, NULL);
