@@ -100,6 +100,14 @@ test_that 'eva: from batches, the same with any threads and nearly with any batc
 	less "$(loss eva-on)" "$(loss)"
 	peft-init -q -m base -r 4 --init eva --rho 1 -o even held.pts
 	pattern even | grep "{}"'
+test_that 'eva with dora: the same directions, and lengths that change nothing yet' '
+	. ./fixture.sh
+	peft-init -q -m base -t dora -r 4 --init eva --targets all-linear -o eva-dora held.pts
+	near "$(loss eva-dora)" "$(loss)"
+	test "$(pattern eva-dora)" = "$(pattern eva)"
+	peft-cmp eva/adapter_model.safetensors eva-dora/adapter_model.safetensors >differ || :
+	grep lora_magnitude_vector differ
+	exits 1 grep lora_A differ'
 for mode in ipm kpm; do
 	echo "mode=$mode" >mode.sh
 	test_that "corda $mode: from batches, starts at the base, learns, is an ordinary file" '
@@ -135,7 +143,7 @@ test_that 'what is initialised from data says what it lacks' '
 	grep "corda_config goes with init_lora_weights corda" err
 	exits 2 peft-init -m base --init eva --targets lm_head -o none held.pts 2>err
 	grep "lm_head reads nothing of the batches" err
-	exits 2 peft-init -m base -t dora --init eva -o none held.pts 2>err
+	exits 2 peft-init -m base -t dora --init corda -o none held.pts 2>err
 	grep "not supported with use_dora" err
 	test ! -e none'
 test_that 'what takes its start out of the base is refused where it cannot' '

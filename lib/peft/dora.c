@@ -188,8 +188,8 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 
 	if (!st && ((struct pt_lora *)a->state)->bias)
 		return pt_error(err, PT_USAGE, "lora_bias does not go with use_dora");
-	if (!st && (pt_lora_takes_out(a->state) || ((struct pt_lora *)a->state)->init == PT_LORA_EVA))
-		return pt_error(err, PT_USAGE, "pissa and olora are not supported with use_dora");
+	if (!st && pt_lora_takes_out(a->state))
+		return pt_error(err, PT_USAGE, "pissa, olora and corda are not supported with use_dora");
 	return st;
 }
 
@@ -283,6 +283,7 @@ const struct pt_method pt_method_dora = {
 	.options = pt_lora_options,
 	.targets = pt_lora_targets,
 	.parse = parse,
+	.observe = pt_lora_observe,
 	.create = create,
 	.init = init,
 	.merge = merge,
