@@ -5,46 +5,12 @@
  */
 #include "lora_walk.h"
 
-static void test_cases(void **state)
-{
-	(void)state;
-	lwalk_cases("virtual");
-}
-
-static void test_switch(void **state)
-{
-	(void)state;
-	lwalk_switch("virtual");
-}
-
-static void test_mutations(void **state)
-{
-	static const struct lwalk_mutation mutations[] = {
-		{ "prompt", true, "decay", "0" },
-		{ "prompt", true, "lr", "0.29" },
-		{ "prefix-projection", true, "decay", "0" },
-		{ "ptuning-lstm", true, "decay", "0" },
-	};
-
-	(void)state;
-	lwalk_mutations(mutations, sizeof mutations / sizeof mutations[0]);
-}
-
-/* No weight is another one. */
-static void test_merge(void **state)
-{
-	struct pt_error err = PT_ERROR_INIT;
-	struct lfix l;
-	float value;
-	bool changed;
-
-	(void)state;
-	lfix_golden(&l, "prompt");
-	lfix_open(&l, "cpu");
-	assert_fails(pt_adapter_merge(l.a, &l.x.m->weight[0], &value, &changed, &err), PT_USAGE, "prompt cannot be merged", &err);
-	lfix_close(&l);
-	lfix_release(&l);
-}
+static const struct lwalk_mutation mutations[] = {
+	{ "prompt", true, "decay", "0" },
+	{ "prompt", true, "lr", "0.29" },
+	{ "prefix-projection", true, "decay", "0" },
+	{ "ptuning-lstm", true, "decay", "0" },
+};
 
 /* Of the first sequence n tokens from there on, behind what the cache holds; *k logits. */
 static float *piece(struct lfix *l, int from, int n, struct pt_kvcache *cache, size_t *k)
@@ -147,9 +113,9 @@ static void test_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cases), cmocka_unit_test(test_mutations), cmocka_unit_test(test_switch),
-		cmocka_unit_test(test_merge), cmocka_unit_test(test_cache), cmocka_unit_test(test_text),
+		LWALK_TESTS, cmocka_unit_test(test_cache), cmocka_unit_test(test_text),
 	};
 
+	lwalk_kin("virtual", mutations, sizeof mutations / sizeof *mutations);
 	return cmocka_run_group_tests_name("lora_virtual", tests, NULL, NULL);
 }

@@ -38,15 +38,20 @@ struct lfix {
 	struct pt_adapter *a;
 };
 
-static void lfix_golden(struct lfix *l, const char *name)
+static void lfix_golden_of(struct lfix *l, const char *set, const char *name)
 {
 	memset(l, 0, sizeof *l);
 	l->x.store = -1;
-	golden_find(&l->x.g, "lora", name);
+	golden_find(&l->x.g, set, name);
 	l->x.config = cJSON_Duplicate(pt_json_get(l->x.g.about, "config"), 1);
 	l->config = cJSON_Duplicate(pt_json_get(l->x.g.about, "adapter"), 1);
 	l->hyper = cJSON_Duplicate(pt_json_get(l->x.g.about, "hyper"), 1);
 	assert_true(l->x.config && l->config && l->hyper);
+}
+
+static void lfix_golden(struct lfix *l, const char *name)
+{
+	lfix_golden_of(l, "lora", name);
 }
 
 /* The tensors of this table, from names and indices, as a file of a directory. */
@@ -98,6 +103,25 @@ static void lfix_write_below(struct lfix *l, const struct pt_layout *layout)
 	}
 }
 
+/* A directory with a state, which makes tensors of the other file: by way of an adapter with these values. */
+static void lfix_write_made(struct lfix *l)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	struct pt_adapter *a;
+
+	assert_ok(pt_adapter_new(&a, l->x.m, cJSON_Duplicate(l->config, true), 1, NULL, &err), &err);
+	for (size_t i = 0; i < a->ntensors; i++) {
+		const struct pt_tensor *t = &a->tensor[i].param->t;
+		float *v = malloc((size_t)pt_tensor_count(t) * sizeof *v);
+
+		golden_weight(a->tensor[i].key, t->ndim, t->shape, v);
+		assert_ok(pt_adapter_set(a, a->tensor[i].param, v, &err), &err);
+		free(v);
+	}
+	assert_ok(pt_adapter_save(a, l->adapter, PT_SAVE_ALL, &err), &err);
+	pt_adapter_close(a);
+}
+
 /* The adapter's directory as its library would write it, and what of it no file of that can hold. */
 static void lfix_write(struct lfix *l)
 {
@@ -107,11 +131,13 @@ static void lfix_write(struct lfix *l)
 
 	snprintf(l->adapter, sizeof l->adapter, "%s/adapter", l->x.dir);
 	assert_ok(pt_dir_make(l->adapter, &err), &err);
+	if (cJSON_GetArraySize(pt_json_get(l->x.g.about, "state"))) {
+		lfix_write_made(l);
+		return;
+	}
 	assert_ok(pt_json_write(l->config, l->adapter, PT_ADAPTER_CONFIG, &err), &err);
 	lfix_write_tensors(l, pt_json_get(l->x.g.about, "tensors"), l->adapter, layout->weights);
 	lfix_write_below(l, layout);
-	if (cJSON_GetArraySize(pt_json_get(l->x.g.about, "state")))
-		lfix_write_tensors(l, pt_json_get(l->x.g.about, "state"), l->adapter, PT_ADAPTER_STATE);
 	if (!head)
 		return;
 	assert_ok(pt_json_write(head, l->adapter, layout->head_config, &err), &err);
@@ -150,6 +176,8 @@ static void lfix_open(struct lfix *l, const char *device)
 		dir[i] = l->below[i];
 	dir[l->nbelow] = l->adapter;
 	assert_ok(pt_adapter_open_stack(&l->a, l->x.m, dir, l->nbelow + 1, true, &l->x.f.err), &l->x.f.err);
+	if (pt_json_get(l->hyper, "lorafa"))
+		assert_ok(pt_adapter_lorafa(l->a, &l->x.f.err), &l->x.f.err);
 	/* The fixture's functions work on its own list. */
 	l->x.f.params = l->a->params;
 }
@@ -200,6 +228,15 @@ static float *lwalk_in_file(const struct pt_adapter *a, const struct pt_param *p
 	return v;
 }
 
+/* Where signs are arbitrary: turns v, of p or its gradient, to those of the golden file. */
+static void (*lwalk_turn)(const struct lfix *l, const struct pt_param *p, float *v);
+
+/* Of LoRA-FA A stands still. */
+static bool lwalk_learns(const struct pt_param *p)
+{
+	return p->lr_scale != 0;
+}
+
 /* How far gradients (after: values) are off at worst, as a share of what is allowed. */
 static double lwalk_tensors(struct lfix *l, bool after)
 {
@@ -209,8 +246,13 @@ static double lwalk_tensors(struct lfix *l, bool after)
 
 	for (int i = 0; i < params->n; i++) {
 		struct pt_param *p = params->item[i];
-		float *v = lwalk_in_file(l->a, p, after ? fix_read(&l->x.f, &p->t) : fix_grad(&l->x.f, p));
+		float *v;
 
+		if (!lwalk_learns(p))
+			continue;
+		v = lwalk_in_file(l->a, p, after ? fix_read(&l->x.f, &p->t) : fix_grad(&l->x.f, p));
+		if (lwalk_turn)
+			lwalk_turn(l, p, v);
 		snprintf(name, sizeof name, "%s%s", after ? "after." : "", lwalk_key(l->a, p));
 		worst = fmax(worst, golden_gradient(&l->x.g, name, v, (size_t)pt_tensor_count(&p->t), l->x.type));
 		free(v);
@@ -266,6 +308,7 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 		assert_ok(pt_adapter_gradient(l->a, &at, err), err);
 		assert_ok(pt_optimizer_norm(&o, &norm, &bad, err), err);
 		assert_null(bad);
+		assert_ok(pt_adapter_precondition(l->a, err), err);
 		assert_ok(pt_optimizer_step(&o, pt_schedule_rate(&s, t), t + 1 + late, norm, err), err);
 		at.clip = pt_optimizer_clip(&o, norm);
 		assert_ok(pt_adapter_after_step(l->a, &at, err), err);
@@ -277,6 +320,7 @@ static void lwalk_train(struct lfix *l, float *loss, int64_t late)
 static void lwalk_case(struct lfix *l, bool steps)
 {
 	float *y, loss, losses[16];
+	int learns = 0;
 	size_t n;
 
 	y = mfix_out(&l->x, &n);
@@ -284,13 +328,16 @@ static void lwalk_case(struct lfix *l, bool steps)
 	free(y);
 	loss = (float)mfix_loss(&l->x, true) + lwalk_method_loss(l);
 	lwalk_right(l, "loss", golden_result(&l->x.g, "loss", &loss, 1, l->x.type));
-	assert_int_equal(l->a->params.n, cJSON_GetArraySize(pt_json_get(l->x.g.about, "decays")));
 	lwalk_right(l, "a gradient", lwalk_tensors(l, false));
 	for (int i = 0; i < l->a->params.n; i++) {
 		const struct pt_param *p = l->a->params.item[i];
 
+		if (!lwalk_learns(p))
+			continue;
+		learns++;
 		assert_int_equal(p->decay, cJSON_IsTrue(pt_json_get(pt_json_get(l->x.g.about, "decays"), lwalk_key(l->a, p))));
 	}
+	assert_int_equal(learns, cJSON_GetArraySize(pt_json_get(l->x.g.about, "decays")));
 	if (!steps)
 		return;
 	lwalk_train(l, losses, 0);
@@ -411,7 +458,18 @@ static void lwalk_switch(const char *kin)
 	golden_names_free(cases, ncases);
 }
 
-/* Merged weights give the adapter's logits. */
+static void lwalk_unmerged(struct lfix *l)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	float value;
+	bool changed;
+
+	assert_fails(pt_adapter_merge(l->a, &l->x.m->weight[0], &value, &changed, &err), PT_USAGE, "cannot be merged", &err);
+	lfix_close(l);
+	lfix_release(l);
+}
+
+/* Merged weights give the adapter's logits, where it is a change of weights. */
 static void lwalk_merge(const char *kin) REF_UNUSED;
 static void lwalk_merge(const char *kin)
 {
@@ -426,6 +484,10 @@ static void lwalk_merge(const char *kin)
 
 		lfix_golden(&l, cases[i]);
 		lfix_open(&l, "cpu");
+		if (!l.a->method->merges) {
+			lwalk_unmerged(&l);
+			continue;
+		}
 		old = merge_all(&l.x, l.a);
 		pt_adapter_enable(l.a, false);
 		y = mfix_out(&l.x, &n);
