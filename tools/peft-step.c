@@ -111,6 +111,7 @@ struct step_tool {
 	struct report report;
 	struct pt_buf options;
 	int lock;
+	bool made;			/* the output directory, now */
 	bool reads;			/* the input is being read: a failure may be its */
 	struct pt_loop_options lo;
 };
@@ -313,7 +314,7 @@ static int run(struct step_tool *s, struct pt_error *err)
 
 	if (trains && report_open(&s->report, s->t.quiet, err))
 		return err->status;
-	if (check_usage(s, err) || find_model(s, err) || (trains && pt_loop_lock(o.output, &s->lock, err)))
+	if (check_usage(s, err) || find_model(s, err) || (trains && pt_loop_lock(o.output, &s->lock, &s->made, err)))
 		return err->status;
 	s->reads = true;
 	if (pt_reader_open(&s->in, (const char *const *)s->t.operand, s->t.noperands, "batch", 0, err) ||
@@ -420,6 +421,8 @@ int main(int argc, char **argv)
 	pt_reader_close(s.in);
 	load_close(&s.load);
 	pt_buf_release(&s.options);
+	if (err.status && s.made && !s.loop.saved)
+		pt_loop_unmake(o.output);
 	pt_lock_close(&s.lock);
 	pt_opt_list_release(&o.adapters);
 	if (sig == SIGINT)

@@ -70,12 +70,13 @@ static int check_foreign(const char *out, struct pt_error *err)
 	return 0;
 }
 
-int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
+int pt_loop_lock(const char *out, int *fd, bool *made, struct pt_error *err)
 {
 	char *dir;
 	int status = check_foreign(out, err);
 
 	*fd = -1;
+	*made = !status && !pt_is_dir(out);
 	if (!status)
 		status = pt_dir_make(out, err);
 	if (status)
@@ -91,6 +92,20 @@ int pt_loop_lock(const char *out, int *fd, struct pt_error *err)
 		status = pt_lock_open(fd, dir, ".lock", err);
 	free(dir);
 	return status;
+}
+
+void pt_loop_unmake(const char *out)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	char *dir = pt_path_join(out, PT_CHECKPOINTS, &err), *lock = dir ? pt_path_join(dir, ".lock", &err) : NULL;
+
+	if (lock) {
+		unlink(lock);
+		rmdir(dir);
+		rmdir(out);
+	}
+	free(lock);
+	free(dir);
 }
 
 /* Whether one of the words of list, "key=value key=value ...", has the key of word. */

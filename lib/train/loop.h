@@ -63,10 +63,12 @@ int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error
 int pt_loop_bounds(const struct pt_record *head, struct pt_bounds *b, struct pt_error *err);
 
 /*
- * Create the output directory and hold a lock in it, to be closed by pt_lock_close(). PT_USAGE: it has an adapter
- * or a model that no run left there.
+ * Create the output directory (*made: it was not there) and hold a lock in it, to be closed by pt_lock_close().
+ * PT_USAGE: it has an adapter or a model that no run left there.
  */
-int pt_loop_lock(const char *out, int *fd, struct pt_error *err);
+int pt_loop_lock(const char *out, int *fd, bool *made, struct pt_error *err);
+/* Under that lock: nothing came of it, and the directory goes away unless something is in it. */
+void pt_loop_unmake(const char *out);
 
 /*
  * Open under that lock: bounds planned, the newest checkpoint compared

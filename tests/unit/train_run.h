@@ -49,9 +49,10 @@ static int go(struct run *u, const char *input, const struct pt_loop_options *o)
 {
 	const char *const paths[] = { input };
 	int fd, status;
+	bool made;
 
 	tfix_open(&u->x, "cpu", FIX_LORA, PT_TASK_CAUSAL_LM, 0);
-	assert_ok(pt_loop_lock(o->out, &fd, &err), &err);
+	assert_ok(pt_loop_lock(o->out, &fd, &made, &err), &err);
 	assert_ok(pt_reader_open(&u->r, paths, 1, "batch", 0, &err), &err);
 	status = pt_loop_open(&u->l, o, &u->x.s, u->r, &err);
 	if (!status)
