@@ -18,6 +18,7 @@ keys are those of LoraConfig, or of the class of their peft_type. Names are uniq
   ends      sequences have two end tokens (shorter ones one)
   pads      trailing padding of each sequence
   loraplus  (ratio, rate of embeddings): trained by PEFT's optimizer of LoRA+
+  lorafa    trained by PEFT's optimizer of LoRA-FA
   frozen    parts of the names of an adapter's tensors that do not train
   salt      other ids
   split     experts are separate linears, though PEFT puts them together

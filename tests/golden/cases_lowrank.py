@@ -36,6 +36,8 @@ LORA = {
                                      alpha_pattern={"down_proj": 2}, rank_pattern={"layers.0.*q_proj": 2}), dict(lr=0.04)),
     "loha-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], SEQ2SEQ,
                 dict(LOHA, r=2, alpha=2, target_modules=["SelfAttention.v", "wo"]), dict(lr=0.05)),
+    "loha-bert": (ENCODER, RAGGED, dict(task="class", types=True),
+                  dict(LOHA, r=2, alpha=3, target_modules=["query", "value", "output.dense"]), dict(lr=0.008)),
     # The second matrix is a product, and of the wide modules the first one too.
     "lokr": (LLAMA, RAGGED, {}, dict(LOKR, r=2, alpha=1.5, decompose_both=True,
                                      target_modules=["q_proj", "v_proj", "up_proj"]), dict(lr=0.07)),

@@ -21,6 +21,10 @@ LORA = {
     "loraplus": (BIASED, RAGGED, dict(loraplus=(3.0, 0.05)),
                  dict(r=3, lora_alpha=4, bias="lora_only", target_modules=["embed_tokens", "q_proj", "down_proj"]),
                  dict(lr=0.008)),
+    # Its AdamW adds eps to what is not yet corrected, and decays after the step: neither counts here.
+    "lorafa": (BIASED, [6, 1, 4], dict(lorafa=True, frozen=["lora_A"]),
+               dict(r=3, lora_alpha=4, bias="lora_only", target_modules=["q_proj", "v_proj", "down_proj"]),
+               dict(lr=0.04, eps=1e-10, decay=0.0)),
     "ia3": (LLAMA, RAGGED, {}, dict(IA3), dict(lr=0.2)),
     # An expression for the feed-forward modules; a bias is scaled with its output.
     "ia3-rich": (BIASED, RAGGED, {},
@@ -33,6 +37,7 @@ LORA = {
     # Of queries and the feed-forward's first half alone.
     "bitfit-only": (ENCODER, RAGGED, dict(task="class", types=True, **STILL),
                     dict(BITFIT, bias="lora_only", target_modules=["query", "intermediate.dense"]), {}),
+    "bitfit-llama": (BIASED, RAGGED, STILL, BITFIT, dict(lr=0.1)),
     "ln": (LLAMA, RAGGED, {}, dict(LN), dict(lr=0.12)),
     # A norm with a bias; a module of another kind.
     "ln-bert": (ENCODER, RAGGED, dict(task="class", types=True),

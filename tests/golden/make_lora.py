@@ -159,6 +159,13 @@ def train(model, params, x, more, h, run=run):
         opt = create_loraplus_optimizer(model, torch.optim.AdamW, lr=h["lr"], loraplus_lr_ratio=ratio,
                                         loraplus_lr_embedding=embedding, loraplus_weight_decay=h["decay"],
                                         betas=(h["beta1"], h["beta2"]), eps=h["eps"])
+    elif more.get("lorafa"):
+        from peft.optimizers import lorafa
+
+        # It rounds the product to bfloat16 where the machine has that, whatever the model's type is.
+        lorafa.is_bf16_available = lambda: False
+        opt = lorafa.create_lorafa_optimizer(model, r=1, lora_alpha=1, lr=h["lr"], weight_decay=h["decay"])
+        opt.param_groups[0].update(betas=(h["beta1"], h["beta2"]), eps=h["eps"])
     else:
         opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=h["lr"], betas=(h["beta1"], h["beta2"]),
                                 eps=h["eps"])
@@ -199,6 +206,8 @@ def make(name, config, lengths, more, keys, changed, directory, others):
     h = dict(HYPER, **changed)
     if "loraplus" in more:
         h["loraplus"], h["loraplus_embedding"] = more["loraplus"]
+    if more.get("lorafa"):
+        h["lorafa"] = True
     x = make_inputs(name, config, lengths, more)
     got, model, decays, still = compute(config, lengths, more, keys, h, x, torch.float64)
     losses, after = got["losses"], got["after"]

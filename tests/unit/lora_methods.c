@@ -14,6 +14,8 @@ static const struct lwalk_mutation mutations[] = {
 	{ "ia3-rich", false, "modules_to_save", "null" },
 	{ "loraplus", true, "loraplus", "2.9" },
 	{ "loraplus", true, "loraplus_embedding", "0.049" },
+	{ "lorafa", false, "lora_alpha", "3.9" },
+	{ "lorafa", true, "beta2", "0.949" },
 	{ "bitfit", false, "bias", "\"lora_only\"" },
 	{ "ln-bert", true, "decay", "0" },
 };
