@@ -23,7 +23,7 @@ EVA = dict(init_lora_weights="eva", eva_config=dict(rho=2.0))
 
 INITS = {
     "pissa": (LLAMA, RAGGED, {}, dict(PISSA, r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"]), dict(lr=0.02)),
-    "pissa-patterns": (BIASED, RAGGED, {}, dict(PISSA, r=4, lora_alpha=3, target_modules=["q_proj", "v_proj"],
+    "pissa-patterns": (BIASED, RAGGED, dict(salt=1), dict(PISSA, r=4, lora_alpha=3, target_modules=["q_proj", "v_proj"],
                                                 rank_pattern={"v_proj": 2}, alpha_pattern={"q_proj": 5}), dict(lr=0.03)),
     "pissa-gpt2": (GPT2, RAGGED, {}, dict(PISSA, r=3, lora_alpha=4, fan_in_fan_out=True, target_modules=["c_attn", "mlp.c_proj"]),
                    dict(lr=0.03)),
