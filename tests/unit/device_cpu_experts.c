@@ -147,7 +147,7 @@ static void routes(void **state)
 		make_route(&c, seed);
 		run_route(ref, &c, seed % 2, &want);
 		for (int d = 0; d < cpus.n; d++) {
-			bool again = d > 0 && !strcmp(cpus.dev[d]->path, cpus.dev[d - 1]->path);
+			bool again = fix_again(&cpus, d);
 
 			run_route(cpus.dev[d], &c, seed % 2, &got);
 			same_order(&c, &got, &want);

@@ -50,14 +50,14 @@ static void compare(const struct fix_cpus *cpus, run_fn *run, const void *c, con
 	for (int d = 0; d < cpus->n; d++) {
 		struct pt_device *dev = cpus->dev[d];
 		struct outs got = { .count = 0 };
-		bool again = d > 0 && !strcmp(dev->path, cpus->dev[d - 1]->path);
+		bool again = fix_again(cpus, d);
 
 		run(dev, c, &got);
 		for (int i = 0; i < got.count; i++) {
 			snprintf(what, sizeof what, "%s, %s: %s", dev->path, text, got.name[i]);
 			fix_near(what, got.x[i], want.x[i], want.n[i], tol);
 			if (again && memcmp(got.x[i], first.x[i], (size_t)got.n[i] * sizeof(float)))
-				fail_msg("%s: other bits with more threads", what);
+				fail_msg("%s: other bits with other threads or lanes", what);
 		}
 		if (again) {
 			outs_free(&got);

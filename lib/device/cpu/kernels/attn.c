@@ -38,7 +38,7 @@ static float soften(float *restrict s, int64_t from, int64_t to, float *max, flo
 		}
 		return 1;
 	}
-#pragma omp simd reduction(+:add)
+#pragma omp simd safelen(8) reduction(+:add)
 	for (int64_t j = from; j < to; j++) {
 		s[j] = pt_expf(s[j] - m);
 		add += s[j];
@@ -89,7 +89,7 @@ static float dot(const float *a, const float *b, int64_t n)
 {
 	float sum = 0;
 
-#pragma omp simd reduction(+:sum)
+#pragma omp simd safelen(8) reduction(+:sum)
 	for (int64_t i = 0; i < n; i++)
 		sum += a[i] * b[i];
 	return sum;

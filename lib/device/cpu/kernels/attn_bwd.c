@@ -54,7 +54,7 @@ static void row_bwd(const struct attn_call *c, const struct sub *u, int64_t r, c
 		mask = attn_mask(k, u->x, row, u->h, w->mask);
 	for (int64_t j = from; j < end && mask; j++)
 		ds[j] *= mask[j];
-#pragma omp simd reduction(+:all, sum)
+#pragma omp simd safelen(8) reduction(+:all, sum)
 	for (int64_t j = from; j < to; j++) {
 		p[j] = pt_expf(p[j] - lse);
 		all += p[j];
@@ -178,7 +178,7 @@ static void sub_deltas(const struct pt_k_attn *k, const struct sub *u, const str
 		const float *o = (const float *)k->o + at, *g = (const float *)k->doo + at;
 		float sum = 0;
 
-#pragma omp simd reduction(+:sum)
+#pragma omp simd safelen(8) reduction(+:sum)
 		for (int64_t j = 0; j < k->head_dim; j++)
 			sum += o[j] * g[j];
 		w->delta[r] = sum;

@@ -100,7 +100,7 @@ static void row_sums(const float *z, int64_t v, float max, double *exps, double 
 		int64_t n = v - at < STRIP ? v - at : STRIP;
 		float e = 0, s = 0;
 
-#pragma omp simd reduction(+:e, s)
+#pragma omp simd safelen(8) reduction(+:e, s)
 		for (int64_t i = 0; i < n; i++) {
 			e += pt_expf(z[at + i] - max);
 			s += z[at + i];

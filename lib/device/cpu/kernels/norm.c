@@ -29,7 +29,7 @@ static double sum_of(const float *x, int64_t c)
 	for (int64_t at = 0; at < c; at += PT_TILE) {
 		float s = 0;
 
-#pragma omp simd reduction(+:s)
+#pragma omp simd safelen(8) reduction(+:s)
 		for (int64_t j = at; j < pt_min(c, at + PT_TILE); j++)
 			s += x[j];
 		sum += (double)s;
@@ -44,7 +44,7 @@ static double squares_of(const float *x, float mean, int64_t c)
 	for (int64_t at = 0; at < c; at += PT_TILE) {
 		float s = 0;
 
-#pragma omp simd reduction(+:s)
+#pragma omp simd safelen(8) reduction(+:s)
 		for (int64_t j = at; j < pt_min(c, at + PT_TILE); j++)
 			s += (x[j] - mean) * (x[j] - mean);
 		sum += (double)s;
@@ -119,7 +119,7 @@ static void strip_sums(const float *x, const float *dy, float mean, float inv, c
 {
 	float a = 0, b = 0;
 
-#pragma omp simd reduction(+:a, b)
+#pragma omp simd safelen(8) reduction(+:a, b)
 	for (int64_t j = 0; j < n; j++) {
 		float g = w ? dy[j] * (w[j] + plus) : dy[j];
 

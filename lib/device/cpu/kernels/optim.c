@@ -62,7 +62,7 @@ static double sumsq(struct pt_device *dev, const float *x, size_t n)
 	for (int64_t b = 0; b < parts; b++) {
 		double s = 0;
 
-#pragma omp simd reduction(+:s)
+#pragma omp simd safelen(8) reduction(+:s)
 		for (int64_t i = b * size; i < pt_min(total, (b + 1) * size); i++)
 			s += (double)x[i] * (double)x[i];
 		part[b] = s;
