@@ -246,10 +246,11 @@ static void group(int rows, const float *a, int64_t lda, const float *b, int64_t
 		for (int64_t j = 0; j < n; j++) {
 			float *to = &c[i * ldc + j], v = edge[i * nv * PT_VL + j];
 
-			if (add)
-				v += *to;
+			/* In the order of micro(): which columns are here depends on the lanes. */
 			if (bias)
 				v += bias[j];
+			if (add)
+				v += *to;
 			*to = v;
 		}
 }
