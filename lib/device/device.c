@@ -37,16 +37,11 @@ static int cuda_count(int *error)
 	return *error ? 0 : n;
 }
 
-/* PT_WRAP has every kernel: all that follows abi, but for what PT_WRAP_SCRATCH has. */
-#define ONE(name, params, args) + 1
-_Static_assert(sizeof(struct pt_kernels) == offsetof(struct pt_kernels, fill) + (3 PT_WRAP(ONE)) * sizeof(int (*)(void)),
-	       "a kernel is missing in PT_WRAP (device/wrap.h)");
-
 /* A table that lacks a kernel is of a plug-in from other sources. */
 static bool complete(const struct pt_kernels *k)
 {
 #define THERE(name, params, args) && k->name
-	return k->linear_scratch && k->attn_scratch && k->nll_scratch PT_WRAP(THERE);
+	return true PT_KERNELS(THERE) PT_KERNEL_SCRATCH(THERE);
 }
 
 static int open_cuda(struct pt_device **dev, int index, const struct pt_device_options *o,

@@ -58,13 +58,14 @@ static int guard_##name(struct pt_device *dev, params, struct pt_error *err) \
 		status = pt_wrap_in(dev)->k->name(pt_wrap_in(dev), args, err); \
 	return protect(dev, PROT_NONE, err) ? err->status : status; \
 }
-PT_WRAP(KERNEL)
+PT_KERNELS(KERNEL)
 
 static const struct pt_kernels kernels = {
 	.abi = PT_DEVICE_ABI,
-	PT_WRAP_SCRATCH,
 #define ENTRY(name, params, args) .name = guard_##name,
-	PT_WRAP(ENTRY)
+	PT_KERNELS(ENTRY)
+#define SCRATCH(name, params, args) .name = pt_wrap_##name,
+	PT_KERNEL_SCRATCH(SCRATCH)
 };
 
 static int guard_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)

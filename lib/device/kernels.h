@@ -382,77 +382,94 @@ struct pt_k_sumsq {
 	double *out;
 };
 
+/*
+ * The kernels, X(name, parameters, arguments): the device stands before these,
+ * the error behind them. Tables, declarations and what stands around a device
+ * (wrap.h) are made from this list; only cpu/cpu.h has their names once more.
+ */
+#define PT_LIST(...) __VA_ARGS__
+#define PT_KERNELS(X) \
+	X(fill, PT_LIST(enum pt_dtype type, void *x, size_t n, float value), PT_LIST(type, x, n, value)) \
+	X(copy, PT_LIST(void *dst, const void *src, size_t bytes), PT_LIST(dst, src, bytes)) \
+	/* y = alpha x + beta y; y is not read where beta is 0 */ \
+	X(axpby, PT_LIST(enum pt_dtype type, size_t n, float alpha, const void *x, float beta, void *y), \
+	  PT_LIST(type, n, alpha, x, beta, y)) \
+	/* \
+	 * y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x, \
+	 * db += sum_i dy, each of them NULL where not wanted \
+	 */ \
+	X(affine_fwd, PT_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, \
+		const float *b, void *y), PT_LIST(type, n, c, x, w, b, y)) \
+	X(affine_bwd, PT_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, \
+		const void *dy, void *dx, bool acc_dx, float *dw, float *db), \
+	  PT_LIST(type, n, c, x, w, dy, dx, acc_dx, dw, db)) \
+	/* \
+	 * y[i] = x[idx[i]], rows of any contents, bytes long (a multiple of 2); \
+	 * backward: dx[idx[i],:] += dy[i,:], rows of c elements, in the order of i where indices are not distinct \
+	 */ \
+	X(gather_fwd, PT_LIST(int64_t n, size_t bytes, const void *x, const int32_t *idx, void *y), \
+	  PT_LIST(n, bytes, x, idx, y)) \
+	X(gather_bwd, PT_LIST(enum pt_dtype type, int64_t n, int64_t c, const void *dy, \
+		const int32_t *idx, bool distinct, void *dx), PT_LIST(type, n, c, dy, idx, distinct, dx)) \
+	/* y[b,:] = mean of x[cu[b]..cu[b+1]) */ \
+	X(mean_fwd, PT_LIST(enum pt_dtype type, int batch, int64_t c, const void *x, const int32_t *cu, \
+		void *y), PT_LIST(type, batch, c, x, cu, y)) \
+	X(mean_bwd, PT_LIST(enum pt_dtype type, int batch, int64_t c, const void *dy, const int32_t *cu, \
+		void *dx, bool acc_dx), PT_LIST(type, batch, c, dy, cu, dx, acc_dx)) \
+	X(convert, PT_LIST(void *dst, enum pt_dtype dt, const void *src, enum pt_dtype st, size_t n), \
+	  PT_LIST(dst, dt, src, st, n)) \
+	X(gemm, const struct pt_k_gemm *k, k) \
+	X(dropout, const struct pt_k_dropout *k, k) \
+	X(linear_fwd, const struct pt_k_linear_group *k, k) \
+	X(linear_bwd, const struct pt_k_linear_group *k, k) \
+	X(route_fwd, const struct pt_k_route *k, k) \
+	X(route_bwd, const struct pt_k_route *k, k) \
+	X(combine_fwd, const struct pt_k_combine *k, k) \
+	X(combine_bwd, const struct pt_k_combine *k, k) \
+	X(gate_fwd, const struct pt_k_gate *k, k) \
+	X(gate_bwd, const struct pt_k_gate *k, k) \
+	X(norm_fwd, const struct pt_k_norm *k, k) \
+	X(norm_bwd, const struct pt_k_norm *k, k) \
+	X(rope, const struct pt_k_rope *k, k) \
+	X(act_fwd, const struct pt_k_act *k, k) \
+	X(act_bwd, const struct pt_k_act *k, k) \
+	X(attn_fwd, const struct pt_k_attn *k, k) \
+	X(attn_bwd, const struct pt_k_attn *k, k) \
+	X(nll_fwd, const struct pt_k_nll *k, k) \
+	X(nll_bwd, const struct pt_k_nll *k, k) \
+	X(class_fwd, const struct pt_k_class *k, k) \
+	X(class_bwd, const struct pt_k_class *k, k) \
+	X(unit_fwd, const struct pt_k_unit *k, k) \
+	X(unit_bwd, const struct pt_k_unit *k, k) \
+	X(dots_fwd, const struct pt_k_dots *k, k) \
+	X(dots_bwd, const struct pt_k_dots *k, k) \
+	X(span_fwd, const struct pt_k_span *k, k) \
+	X(span_bwd, const struct pt_k_span *k, k) \
+	X(embed_fwd, const struct pt_k_embed *k, k) \
+	X(embed_bwd, const struct pt_k_embed *k, k) \
+	/* of count tensors (host array) */ \
+	X(adamw, PT_LIST(int count, const struct pt_k_adamw *k), PT_LIST(count, k)) \
+	/* inv[i] = 1 / sqrt(sumsq[i] + sum_k b[i,k] p[i,k]) of n rows of r; 0 where the sum is not positive */ \
+	X(inv_norm, PT_LIST(int64_t n, int64_t r, const float *sumsq, const float *b, const float *p, \
+		float *inv), PT_LIST(n, r, sumsq, b, p, inv)) \
+	X(sumsq, PT_LIST(int count, const struct pt_k_sumsq *k), PT_LIST(count, k)) \
+	/* *out (device, i64) = number of elements that are NaN or infinite */ \
+	X(nonfinite, PT_LIST(const float *x, size_t n, int64_t *out), PT_LIST(x, n, out))
+
+/* Bytes of scratch that some of them ask for: the device stands before the parameters. */
+#define PT_KERNEL_SCRATCH(X) \
+	X(linear_scratch, PT_LIST(const struct pt_k_linear_group *k, bool backward), PT_LIST(k, backward)) \
+	X(attn_scratch, PT_LIST(const struct pt_k_attn *k, bool backward), PT_LIST(k, backward)) \
+	X(nll_scratch, PT_LIST(const struct pt_k_nll *k, bool backward), PT_LIST(k, backward))
+
 struct pt_kernels {
 	int abi;			/* PT_DEVICE_ABI */
-	int (*fill)(struct pt_device *, enum pt_dtype type, void *x, size_t n, float value, struct pt_error *);
-	int (*copy)(struct pt_device *, void *dst, const void *src, size_t bytes, struct pt_error *);
-	/* y = alpha x + beta y; y is not read where beta is 0 */
-	int (*axpby)(struct pt_device *, enum pt_dtype type, size_t n, float alpha, const void *x, float beta,
-		     void *y, struct pt_error *);
-	/*
-	 * y[i,j] = x[i,j] * (w ? w[j] : 1) + (b ? b[j] : 0); backward: dx (+)= dy * w, dw += sum_i dy x,
-	 * db += sum_i dy, each of them NULL where not wanted
-	 */
-	int (*affine_fwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *x,
-			  const float *w, const float *b, void *y, struct pt_error *);
-	int (*affine_bwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *x,
-			  const float *w, const void *dy, void *dx, bool acc_dx, float *dw, float *db,
-			  struct pt_error *);
-	/*
-	 * y[i] = x[idx[i]], rows of any contents, bytes long (a multiple of 2);
-	 * backward: dx[idx[i],:] += dy[i,:], rows of c elements, in the order of i where indices are not distinct
-	 */
-	int (*gather_fwd)(struct pt_device *, int64_t n, size_t bytes, const void *x, const int32_t *idx,
-			  void *y, struct pt_error *);
-	int (*gather_bwd)(struct pt_device *, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-			  const int32_t *idx, bool distinct, void *dx, struct pt_error *);
-	/* y[b,:] = mean of x[cu[b]..cu[b+1]) */
-	int (*mean_fwd)(struct pt_device *, enum pt_dtype type, int batch, int64_t c, const void *x,
-			const int32_t *cu, void *y, struct pt_error *);
-	int (*mean_bwd)(struct pt_device *, enum pt_dtype type, int batch, int64_t c, const void *dy,
-			const int32_t *cu, void *dx, bool acc_dx, struct pt_error *);
-	int (*convert)(struct pt_device *, void *dst, enum pt_dtype dt, const void *src,
-		       enum pt_dtype st, size_t n, struct pt_error *);
-	int (*gemm)(struct pt_device *, const struct pt_k_gemm *, struct pt_error *);
-	int (*dropout)(struct pt_device *, const struct pt_k_dropout *, struct pt_error *);
-	size_t (*linear_scratch)(struct pt_device *, const struct pt_k_linear_group *, bool backward);
-	int (*linear_fwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
-	int (*linear_bwd)(struct pt_device *, const struct pt_k_linear_group *, struct pt_error *);
-	int (*route_fwd)(struct pt_device *, const struct pt_k_route *, struct pt_error *);
-	int (*route_bwd)(struct pt_device *, const struct pt_k_route *, struct pt_error *);
-	int (*combine_fwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
-	int (*combine_bwd)(struct pt_device *, const struct pt_k_combine *, struct pt_error *);
-	int (*gate_fwd)(struct pt_device *, const struct pt_k_gate *, struct pt_error *);
-	int (*gate_bwd)(struct pt_device *, const struct pt_k_gate *, struct pt_error *);
-	int (*norm_fwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
-	int (*norm_bwd)(struct pt_device *, const struct pt_k_norm *, struct pt_error *);
-	int (*rope)(struct pt_device *, const struct pt_k_rope *, struct pt_error *);
-	int (*act_fwd)(struct pt_device *, const struct pt_k_act *, struct pt_error *);
-	int (*act_bwd)(struct pt_device *, const struct pt_k_act *, struct pt_error *);
-	size_t (*attn_scratch)(struct pt_device *, const struct pt_k_attn *, bool backward);
-	int (*attn_fwd)(struct pt_device *, const struct pt_k_attn *, struct pt_error *);
-	int (*attn_bwd)(struct pt_device *, const struct pt_k_attn *, struct pt_error *);
-	size_t (*nll_scratch)(struct pt_device *, const struct pt_k_nll *, bool backward);
-	int (*nll_fwd)(struct pt_device *, const struct pt_k_nll *, struct pt_error *);
-	int (*nll_bwd)(struct pt_device *, const struct pt_k_nll *, struct pt_error *);
-	int (*class_fwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
-	int (*class_bwd)(struct pt_device *, const struct pt_k_class *, struct pt_error *);
-	int (*unit_fwd)(struct pt_device *, const struct pt_k_unit *, struct pt_error *);
-	int (*unit_bwd)(struct pt_device *, const struct pt_k_unit *, struct pt_error *);
-	int (*dots_fwd)(struct pt_device *, const struct pt_k_dots *, struct pt_error *);
-	int (*dots_bwd)(struct pt_device *, const struct pt_k_dots *, struct pt_error *);
-	int (*span_fwd)(struct pt_device *, const struct pt_k_span *, struct pt_error *);
-	int (*span_bwd)(struct pt_device *, const struct pt_k_span *, struct pt_error *);
-	int (*embed_fwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
-	int (*embed_bwd)(struct pt_device *, const struct pt_k_embed *, struct pt_error *);
-	/* of count tensors (host array) */
-	int (*adamw)(struct pt_device *, int count, const struct pt_k_adamw *, struct pt_error *);
-	/* inv[i] = 1 / sqrt(sumsq[i] + sum_k b[i,k] p[i,k]) of n rows of r; 0 where the sum is not positive */
-	int (*inv_norm)(struct pt_device *, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
-			float *inv, struct pt_error *);
-	int (*sumsq)(struct pt_device *, int count, const struct pt_k_sumsq *, struct pt_error *);
-	/* *out (device, i64) = number of elements that are NaN or infinite */
-	int (*nonfinite)(struct pt_device *, const float *x, size_t n, int64_t *out, struct pt_error *);
+#define PT_KERNEL_MEMBER(name, params, args) int (*name)(struct pt_device *, params, struct pt_error *);
+	PT_KERNELS(PT_KERNEL_MEMBER)
+#undef PT_KERNEL_MEMBER
+#define PT_KERNEL_MEMBER(name, params, args) size_t (*name)(struct pt_device *, params);
+	PT_KERNEL_SCRATCH(PT_KERNEL_MEMBER)
+#undef PT_KERNEL_MEMBER
 };
 
 #endif

@@ -30,13 +30,14 @@ static int plan_##name(struct pt_device *dev, params, struct pt_error *err) \
 { \
 	return nothing(dev, args, err); \
 }
-PT_WRAP(KERNEL)
+PT_KERNELS(KERNEL)
 
 static const struct pt_kernels kernels = {
 	.abi = PT_DEVICE_ABI,
-	PT_WRAP_SCRATCH,
 #define ENTRY(name, params, args) .name = plan_##name,
-	PT_WRAP(ENTRY)
+	PT_KERNELS(ENTRY)
+#define SCRATCH(name, params, args) .name = pt_wrap_##name,
+	PT_KERNEL_SCRATCH(SCRATCH)
 };
 
 static int plan_alloc(struct pt_device *dev, size_t n, void **out, struct pt_error *err)

@@ -87,7 +87,7 @@ static int timed_##name(struct pt_device *dev, params, struct pt_error *e) \
 	} \
 	return status; \
 }
-PT_WRAP(PROFILE_KERNEL)
+PT_KERNELS(PROFILE_KERNEL)
 
 static double width(enum pt_dtype t)
 {
@@ -228,31 +228,20 @@ static int sized_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq
 	return timed_sumsq(dev, count, k, e);
 }
 
-static size_t inside_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *k, bool back)
-{
-	(void)dev;
-	return profile.in->k->linear_scratch(profile.in, k, back);
+#define PROFILE_SCRATCH(name, params, args) \
+static size_t inside_##name(struct pt_device *dev, params) \
+{ \
+	(void)dev; \
+	return profile.in->k->name(profile.in, args); \
 }
-
-static size_t inside_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool back)
-{
-	(void)dev;
-	return profile.in->k->attn_scratch(profile.in, k, back);
-}
-
-static size_t inside_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool back)
-{
-	(void)dev;
-	return profile.in->k->nll_scratch(profile.in, k, back);
-}
+PT_KERNEL_SCRATCH(PROFILE_SCRATCH)
 
 static struct pt_kernels profile_kernels = {
 	.abi = PT_DEVICE_ABI,
 #define PROFILE_ENTRY(name, params, args) .name = timed_##name,
-	PT_WRAP(PROFILE_ENTRY)
-	.linear_scratch = inside_linear_scratch,
-	.attn_scratch = inside_attn_scratch,
-	.nll_scratch = inside_nll_scratch,
+	PT_KERNELS(PROFILE_ENTRY)
+#define PROFILE_SCRATCH_ENTRY(name, params, args) .name = inside_##name,
+	PT_KERNEL_SCRATCH(PROFILE_SCRATCH_ENTRY)
 };
 
 /* What the device reaches: a product of SIDE cubed in bf16, a copy of as many bytes as it has numbers. */

@@ -158,7 +158,7 @@ static void tables_are_whole(void **state)
 
 		assert_ok(pt_device_open(&dev, name[i], NULL, &err), &err);
 #define THERE(kernel, params, args) assert_non_null(dev->k->kernel);
-		PT_WRAP(THERE)
+		PT_KERNELS(THERE)
 		pt_device_close(dev);
 	}
 }

@@ -9,7 +9,7 @@
  * give each copy its own (pt_cpu_rope becomes pt_cpu_rope_avx2), so one binary
  * holds all copies, and pt_kernels of a path points at those of its set. So
  * a kernel file
- *  - has external functions only from this header (a new one: a line in both
+ *  - has external functions only from this header (a new one: a line in the
  *    lists below), all else static; what files share is static inline in a
  *    header beside them;
  *  - may ask PT_VL, the f32 lanes of a vector, and use pt_vf, a vector of them
@@ -130,64 +130,13 @@ typedef int32_t pt_vi __attribute__((vector_size(4 * PT_VL)));
 #define pt_cpu_sumsq		PT_CPU_NAME(pt_cpu_sumsq)
 #define pt_cpu_nonfinite	PT_CPU_NAME(pt_cpu_nonfinite)
 
-/* What they do is said in kernels.h. */
-int pt_cpu_fill(struct pt_device *dev, enum pt_dtype type, void *x, size_t n, float value,
-		struct pt_error *err);
-int pt_cpu_copy(struct pt_device *dev, void *dst, const void *src, size_t bytes, struct pt_error *err);
-int pt_cpu_axpby(struct pt_device *dev, enum pt_dtype type, size_t n, float alpha, const void *x, float beta,
-		 void *y, struct pt_error *err);
-int pt_cpu_affine_fwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
-		      const float *w, const float *b, void *y, struct pt_error *err);
-int pt_cpu_affine_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *x,
-		      const float *w, const void *dy, void *dx, bool acc_dx, float *dw, float *db,
-		      struct pt_error *err);
-int pt_cpu_gather_fwd(struct pt_device *dev, int64_t n, size_t bytes, const void *x, const int32_t *idx,
-		      void *y, struct pt_error *err);
-int pt_cpu_gather_bwd(struct pt_device *dev, enum pt_dtype type, int64_t n, int64_t c, const void *dy,
-		      const int32_t *idx, bool distinct, void *dx, struct pt_error *err);
-int pt_cpu_mean_fwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *x,
-		    const int32_t *cu, void *y, struct pt_error *err);
-int pt_cpu_mean_bwd(struct pt_device *dev, enum pt_dtype type, int batch, int64_t c, const void *dy,
-		    const int32_t *cu, void *dx, bool acc_dx, struct pt_error *err);
-int pt_cpu_convert(struct pt_device *dev, void *dst, enum pt_dtype dt, const void *src,
-		   enum pt_dtype st, size_t n, struct pt_error *err);
-int pt_cpu_gemm(struct pt_device *dev, const struct pt_k_gemm *k, struct pt_error *err);
-int pt_cpu_dropout(struct pt_device *dev, const struct pt_k_dropout *k, struct pt_error *err);
-size_t pt_cpu_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward);
-int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
-int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
-int pt_cpu_route_fwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err);
-int pt_cpu_route_bwd(struct pt_device *dev, const struct pt_k_route *k, struct pt_error *err);
-int pt_cpu_combine_fwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
-int pt_cpu_combine_bwd(struct pt_device *dev, const struct pt_k_combine *k, struct pt_error *err);
-int pt_cpu_gate_fwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err);
-int pt_cpu_gate_bwd(struct pt_device *dev, const struct pt_k_gate *k, struct pt_error *err);
-int pt_cpu_norm_fwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
-int pt_cpu_norm_bwd(struct pt_device *dev, const struct pt_k_norm *k, struct pt_error *err);
-int pt_cpu_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);
-int pt_cpu_act_fwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
-int pt_cpu_act_bwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
-size_t pt_cpu_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward);
-int pt_cpu_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err);
-int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err);
-size_t pt_cpu_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward);
-int pt_cpu_nll_fwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err);
-int pt_cpu_nll_bwd(struct pt_device *dev, const struct pt_k_nll *k, struct pt_error *err);
-int pt_cpu_class_fwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
-int pt_cpu_class_bwd(struct pt_device *dev, const struct pt_k_class *k, struct pt_error *err);
-int pt_cpu_unit_fwd(struct pt_device *dev, const struct pt_k_unit *k, struct pt_error *err);
-int pt_cpu_unit_bwd(struct pt_device *dev, const struct pt_k_unit *k, struct pt_error *err);
-int pt_cpu_dots_fwd(struct pt_device *dev, const struct pt_k_dots *k, struct pt_error *err);
-int pt_cpu_dots_bwd(struct pt_device *dev, const struct pt_k_dots *k, struct pt_error *err);
-int pt_cpu_span_fwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_error *err);
-int pt_cpu_span_bwd(struct pt_device *dev, const struct pt_k_span *k, struct pt_error *err);
-int pt_cpu_embed_fwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
-int pt_cpu_embed_bwd(struct pt_device *dev, const struct pt_k_embed *k, struct pt_error *err);
-int pt_cpu_adamw(struct pt_device *dev, int count, const struct pt_k_adamw *k, struct pt_error *err);
-int pt_cpu_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p,
-		    float *inv, struct pt_error *err);
-int pt_cpu_sumsq(struct pt_device *dev, int count, const struct pt_k_sumsq *k, struct pt_error *err);
-int pt_cpu_nonfinite(struct pt_device *dev, const float *x, size_t n, int64_t *out, struct pt_error *err);
+/* What they do is said in kernels.h. One that lacks its line above is there twice for the linker. */
+#define PT_CPU_DECLARE(name, params, args) \
+	int pt_cpu_##name(struct pt_device *dev, params, struct pt_error *err);
+PT_KERNELS(PT_CPU_DECLARE)
+#define PT_CPU_DECLARE_SCRATCH(name, params, args) \
+	size_t pt_cpu_##name(struct pt_device *dev, params);
+PT_KERNEL_SCRATCH(PT_CPU_DECLARE_SCRATCH)
 
 extern const struct pt_kernels pt_cpu_table;
 

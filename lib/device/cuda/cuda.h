@@ -239,7 +239,6 @@ bool pt_cuda_hopper(struct pt_cuda *c);
 /* linear.cu: groups without experts. */
 int pt_cuda_linear(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
 int pt_cuda_linear_grads(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err);
-size_t pt_cuda_linear_scratch(struct pt_device *dev, const struct pt_k_linear_group *g, bool backward);
 
 /* Scratch is cut into pieces, 256 bytes each at least; base NULL only counts. */
 struct pt_pieces {
@@ -256,56 +255,10 @@ static inline void *pt_piece(struct pt_pieces *s, size_t bytes)
 }
 
 /* The kernels of the table, by the names of kernels.h. */
-#define PT_CUDA_DECLARE(name, ...) int pt_cuda_##name(struct pt_device *dev, __VA_ARGS__, struct pt_error *err)
-PT_CUDA_DECLARE(fill, enum pt_dtype type, void *x, size_t n, float value);
-PT_CUDA_DECLARE(copy, void *dst, const void *src, size_t bytes);
-PT_CUDA_DECLARE(axpby, enum pt_dtype type, size_t n, float alpha, const void *x, float beta, void *y);
-PT_CUDA_DECLARE(affine_fwd, enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, const float *b,
-		void *y);
-PT_CUDA_DECLARE(affine_bwd, enum pt_dtype type, int64_t n, int64_t c, const void *x, const float *w, const void *dy,
-		void *dx, bool acc_dx, float *dw, float *db);
-PT_CUDA_DECLARE(gather_fwd, int64_t n, size_t bytes, const void *x, const int32_t *idx, void *y);
-PT_CUDA_DECLARE(gather_bwd, enum pt_dtype type, int64_t n, int64_t c, const void *dy, const int32_t *idx,
-		bool distinct, void *dx);
-PT_CUDA_DECLARE(mean_fwd, enum pt_dtype type, int batch, int64_t c, const void *x, const int32_t *cu, void *y);
-PT_CUDA_DECLARE(mean_bwd, enum pt_dtype type, int batch, int64_t c, const void *dy, const int32_t *cu, void *dx,
-		bool acc_dx);
-PT_CUDA_DECLARE(convert, void *dst, enum pt_dtype dt, const void *src, enum pt_dtype st, size_t n);
-PT_CUDA_DECLARE(gemm, const struct pt_k_gemm *k);
-PT_CUDA_DECLARE(dropout, const struct pt_k_dropout *k);
-PT_CUDA_DECLARE(linear_fwd, const struct pt_k_linear_group *k);
-PT_CUDA_DECLARE(linear_bwd, const struct pt_k_linear_group *k);
-PT_CUDA_DECLARE(route_fwd, const struct pt_k_route *k);
-PT_CUDA_DECLARE(route_bwd, const struct pt_k_route *k);
-PT_CUDA_DECLARE(combine_fwd, const struct pt_k_combine *k);
-PT_CUDA_DECLARE(combine_bwd, const struct pt_k_combine *k);
-PT_CUDA_DECLARE(gate_fwd, const struct pt_k_gate *k);
-PT_CUDA_DECLARE(gate_bwd, const struct pt_k_gate *k);
-PT_CUDA_DECLARE(norm_fwd, const struct pt_k_norm *k);
-PT_CUDA_DECLARE(norm_bwd, const struct pt_k_norm *k);
-PT_CUDA_DECLARE(rope, const struct pt_k_rope *k);
-PT_CUDA_DECLARE(act_fwd, const struct pt_k_act *k);
-PT_CUDA_DECLARE(act_bwd, const struct pt_k_act *k);
-PT_CUDA_DECLARE(attn_fwd, const struct pt_k_attn *k);
-PT_CUDA_DECLARE(attn_bwd, const struct pt_k_attn *k);
-PT_CUDA_DECLARE(nll_fwd, const struct pt_k_nll *k);
-PT_CUDA_DECLARE(nll_bwd, const struct pt_k_nll *k);
-PT_CUDA_DECLARE(class_fwd, const struct pt_k_class *k);
-PT_CUDA_DECLARE(class_bwd, const struct pt_k_class *k);
-PT_CUDA_DECLARE(unit_fwd, const struct pt_k_unit *k);
-PT_CUDA_DECLARE(unit_bwd, const struct pt_k_unit *k);
-PT_CUDA_DECLARE(dots_fwd, const struct pt_k_dots *k);
-PT_CUDA_DECLARE(dots_bwd, const struct pt_k_dots *k);
-PT_CUDA_DECLARE(span_fwd, const struct pt_k_span *k);
-PT_CUDA_DECLARE(span_bwd, const struct pt_k_span *k);
-PT_CUDA_DECLARE(embed_fwd, const struct pt_k_embed *k);
-PT_CUDA_DECLARE(embed_bwd, const struct pt_k_embed *k);
-PT_CUDA_DECLARE(adamw, int count, const struct pt_k_adamw *k);
-PT_CUDA_DECLARE(inv_norm, int64_t n, int64_t r, const float *sumsq, const float *b, const float *p, float *inv);
-PT_CUDA_DECLARE(sumsq, int count, const struct pt_k_sumsq *k);
-PT_CUDA_DECLARE(nonfinite, const float *x, size_t n, int64_t *out);
-size_t pt_cuda_attn_scratch(struct pt_device *dev, const struct pt_k_attn *k, bool backward);
-size_t pt_cuda_nll_scratch(struct pt_device *dev, const struct pt_k_nll *k, bool backward);
+#define PT_CUDA_DECLARE(name, params, args) int pt_cuda_##name(struct pt_device *dev, params, struct pt_error *err);
+PT_KERNELS(PT_CUDA_DECLARE)
+#define PT_CUDA_DECLARE_SCRATCH(name, params, args) size_t pt_cuda_##name(struct pt_device *dev, params);
+PT_KERNEL_SCRATCH(PT_CUDA_DECLARE_SCRATCH)
 
 extern const struct pt_kernels pt_cuda_kernels;
 
