@@ -397,6 +397,7 @@ int main(int argc, char **argv)
 {
 	struct pt_error err = PT_ERROR_INIT;
 	struct step_tool s = { .lock = -1 };
+	int64_t saved;
 	int sig = 0, status;
 
 	tool_init(&s.t, &spec, argc, argv);
@@ -414,6 +415,7 @@ int main(int argc, char **argv)
 	status = err.status ? tool_report(&err) : 0;
 	if (!status && s.report.broken && !strstr(s.report.why.msg, strerror(EPIPE)))
 		status = PT_FAIL;
+	saved = s.loop.saved;
 	pt_loop_close(&s.loop);
 	pt_step_release(&s.step);
 	if (s.plan)
@@ -421,7 +423,8 @@ int main(int argc, char **argv)
 	pt_reader_close(s.in);
 	load_close(&s.load);
 	pt_buf_release(&s.options);
-	if (err.status && s.made && !s.loop.saved)
+	/* Whose lock it is not does not own the directory. */
+	if (err.status && s.made && s.lock >= 0 && !saved)
 		pt_loop_unmake(o.output);
 	pt_lock_close(&s.lock);
 	pt_opt_list_release(&o.adapters);

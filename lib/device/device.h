@@ -17,7 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 5
+#define PT_DEVICE_ABI 6
 
 struct pt_kernels;
 

@@ -126,7 +126,7 @@ static struct pt_lowrank term_of(struct pt_run *run, const struct pt_adapter_sit
 
 	pt_run_resume(run, was);
 	return (struct pt_lowrank){ .a = &s->param[A]->t, .b = b, .scale = s->scale,
-				    .dropout = (float)x->l->lora.dropout, .site = s->site->rng };
+				    .dropout = (float)x->l->lora.dropout, .site = s->rng };
 }
 
 /* y + s B diag(E) A x, inside the product. */

@@ -30,6 +30,15 @@ bool pt_invert_match(const struct pt_adapter *a, const struct pt_site *s)
 	return s->stack == 0 || (s->stack < 0 && (a->model->cfg.family->hub == PT_HUB_HOOKED || pt_model_head_is_own(a->model)));
 }
 
+/* Whether the embeddings of the first stack are a site. */
+static bool has_stream(const struct pt_model *m)
+{
+	for (int i = 0; i < m->nsites; i++)
+		if (m->site[i].kind == PT_SITE_STREAM && m->site[i].stack == 0)
+			return true;
+	return false;
+}
+
 int pt_invert_parse(const struct pt_adapter *a, struct pt_bottleneck *b, struct pt_error *err)
 {
 	const struct pt_config *c = &a->model->cfg;
@@ -42,6 +51,8 @@ int pt_invert_parse(const struct pt_adapter *a, struct pt_bottleneck *b, struct 
 	if (strcmp(kind, "nice") != 0)
 		return pt_error(err, PT_USAGE, "inv_adapter '%s' is not supported: nice is%s", kind,
 				strcmp(kind, "glow") ? "" : ", and the library cannot compute the other one either");
+	if (!has_stream(a->model))
+		return pt_error(err, PT_USAGE, "inv_adapter: models of type %s have no place for it", c->family->model_type);
 	if (c->embed_width != c->hidden)
 		return pt_error(err, PT_USAGE, "inv_adapter: embeddings of models of type %s are narrower than the model",
 				c->family->model_type);

@@ -79,7 +79,7 @@ static struct pt_tensor *dropped(struct pt_run *run, const struct pt_adapter_sit
 	const struct dora *d = s->state;
 	struct pt_linear base = { .w = s->site->weight->use, .transposed = s->site->transposed };
 	struct pt_linear down = { .w = &s->param[PT_LORA_A]->t }, up = { .w = &s->param[PT_LORA_B]->t };
-	struct pt_tensor *xd = pt_op_dropout(run, x, (float)d->lora->dropout, s->site->rng);
+	struct pt_tensor *xd = pt_op_dropout(run, x, (float)d->lora->dropout, s->rng);
 	struct pt_tensor *u = pt_op_linear(run, xd, &base), *v = pt_op_linear(run, xd, &down), *sum, *diff;
 
 	pt_tensor_done(run, xd);

@@ -221,7 +221,7 @@ static struct pt_tensor *output(struct pt_run *run, struct pt_hook *h, struct pt
 	const struct pt_adapter_site *s = h->state;
 	struct vera_site *v = s->state;
 	struct pt_linear down = { .w = v->a }, up = { .w = &v->b };
-	struct pt_tensor *in = pt_op_dropout(run, x, (float)v->v->dropout, s->site->rng);
+	struct pt_tensor *in = pt_op_dropout(run, x, (float)v->v->dropout, s->rng);
 	struct pt_tensor *u = pt_op_linear(run, in, &down), *d, *w, *b;
 
 	if (in != x)

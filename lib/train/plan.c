@@ -226,6 +226,8 @@ static int make(struct pt_step *s, const struct pt_step_room *r, struct pt_error
 	if (pt_model_place(s->model, r->turns, err) ||
 	    pt_run_init(&s->run, s->dev, s->dev->copies ? bytes : allocated(s, bytes), err))
 		return err->status;
+	/* An evaluation may come before the first micro-batch. */
+	pt_run_compute(&s->run, s->bf16);
 	return pt_run_away(&s->run, r->host, err);
 }
 

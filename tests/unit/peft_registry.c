@@ -59,6 +59,22 @@ static void table(void **state)
 	}
 }
 
+/* Of the methods of one peft_type one needs no further keys, and comes last: whatever comes behind it is not found. */
+static void order(void **state)
+{
+	const struct pt_method *m, *o;
+
+	(void)state;
+	for (int i = 0; (m = pt_method_at(i)); i++) {
+		bool last = true;
+
+		for (int k = i + 1; (o = pt_method_at(k)); k++)
+			last &= strcmp(o->peft_type, m->peft_type) != 0;
+		if (last != !m->sets)
+			fail_msg("%s %s", m->name, last ? "is the last of its peft_type, and needs keys" : "needs no keys, and is not the last of its peft_type");
+	}
+}
+
 static void kinds(void **state)
 {
 	struct pt_error err = PT_ERROR_INIT;
@@ -76,7 +92,7 @@ static void kinds(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(table), cmocka_unit_test(kinds) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(table), cmocka_unit_test(order), cmocka_unit_test(kinds) };
 	struct pt_error err = PT_ERROR_INIT;
 	int failed;
 

@@ -10,7 +10,7 @@
  * holds all copies, and pt_kernels of a path points at those of its set. So
  * a kernel file
  *  - has external functions only from this header (a new one: a line in the
- *    lists below), all else static; what files share is static inline in a
+ *    list below), all else static; what files share is static inline in a
  *    header beside them;
  *  - may ask PT_VL, the f32 lanes of a vector, and use pt_vf, a vector of them
  *    (operators work on it, GCC's vector extension); intrinsics only under

@@ -336,17 +336,18 @@ template <int D, int WK, int NK, int WQ, int NQ> static bool launch(struct pt_de
 	dim3 keys((unsigned)k->kv_heads, (unsigned)k->batch, pt_grid(pt_attn_longest(k->host_cu_k, k->batch), K::rows));
 	dim3 queries((unsigned)k->heads, (unsigned)k->batch, pt_grid(pt_attn_longest(k->host_cu_q, k->batch), Q::rows));
 	cudaStream_t s = pt_cuda_stream(dev);
-	struct maps m;
+	struct maps m, mq;
 
-	if (k->batch > 65535 || keys.z > 65535 || queries.z > 65535 || !maps_make(dev, k, &m, NK, K::rows))
+	if (k->batch > 65535 || keys.z > 65535 || queries.z > 65535 || !maps_make(dev, k, &m, NK, K::rows) ||
+	    (k->dq && !maps_make(dev, k, &mq, Q::rows, NQ)))
 		return false;
 	cudaFuncSetAttribute(bwd_k<D, WK, NK>, cudaFuncAttributeMaxDynamicSharedMemorySize, K::bytes);
 	cudaFuncSetAttribute(bwd_q<D, WQ, NQ>, cudaFuncAttributeMaxDynamicSharedMemorySize, Q::bytes);
 	deltas<D><<<pt_grid(nq * k->heads * (D / 8), DELTAS), DELTAS, 0, s>>>(*c);
 	if (k->dk || k->dv)
 		bwd_k<D, WK, NK><<<keys, K::threads, K::bytes, s>>>(*c, m.q, m.g, m.k, m.v);
-	if (k->dq && maps_make(dev, k, &m, Q::rows, NQ))
-		bwd_q<D, WQ, NQ><<<queries, Q::threads, Q::bytes, s>>>(*c, m.q, m.g, m.k, m.v);
+	if (k->dq)
+		bwd_q<D, WQ, NQ><<<queries, Q::threads, Q::bytes, s>>>(*c, mq.q, mq.g, mq.k, mq.v);
 	return true;
 }
 
