@@ -172,7 +172,7 @@ $(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu $(BUILD)/cuda-arch
 
 $(BUILD)/lib/peft/peft-cuda.so: $(CUDA_OBJ)
 	@mkdir -p $(@D)
-	$(call say,LINK)$(NVCC) -shared -Xlinker --exclude-libs,ALL -Xlinker -rpath,$(CUDA_LIB) -o $@ $^ -lcublasLt
+	$(call say,LINK)$(NVCC) -shared -Xlinker --exclude-libs,ALL -Xlinker -z,defs -Xlinker -rpath,$(CUDA_LIB) -o $@ $^ -lcublasLt
 
 # Speed as a share of this machine's own peak, and beside HF PEFT where PYTHON=... is given.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
