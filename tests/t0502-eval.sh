@@ -31,6 +31,11 @@ test_that 'classes: accuracy and F1 beside the majority' '
 	grep -E "^accuracy	[0-9.]+	0.[56]" out
 	grep -E "^f1	" out
 	grep -E "^good	[0-9]+	" out'
+test_that 'a model directory without the head of the task has not trained one' '
+	cp -R base plain && chmod -R u+w plain
+	sed -i "s/LlamaForCausalLM/LlamaModel/" plain/config.json
+	exits 3 peft-eval -m base -a plain test.pts 2>err
+	grep "the checkpoint has no score.weight (class head)" err'
 test_that 'predictions: class by name, probability, logits, loss' '
 	peft-eval -m base -a cls --predictions p.pts --logits --loss test.pts >/dev/null
 	peft-check p.pts

@@ -244,7 +244,8 @@ int load_find(struct load *l, const struct load_options *o, struct pt_error *err
 
 int load_found(struct load *l, const struct load_options *o, struct pt_error *err)
 {
-	struct pt_model_options mo = { .head_may_lack = o->nadapters > 0, .defer = true };
+	/* What an adapter has beside the base; a model that was trained has all of its own. */
+	struct pt_model_options mo = { .head_may_lack = o->nadapters > 0 && !l->info.full, .defer = true };
 	const struct pt_modeldir *dir = l->info.full ? &l->full : &l->base;
 
 	if (find_task(l, o, err))
