@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Cases of the methods on encoder-decoders."""
-from cases_lowrank import LOKR, OFT, SEQ2SEQ
+from cases_lowrank import OFT, SEQ2SEQ
 from cases_methods import DORA, IA3, LN
-from cases_t5 import FLAN, T5
-from cases_virtual import EVEN, PTUNING
+from cases_t5 import T5
 
 # No ReLU: what ten steps move across zero is a matter of rounding.
 SMOOTH = dict(T5, feed_forward_proj="gelu_new")
@@ -14,8 +13,6 @@ LORA = {
                 dict(DORA, r=3, lora_alpha=2, target_modules=["SelfAttention.v", "EncDecAttention.o", "wo"]), dict(lr=0.03)),
     "ia3-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(IA3), dict(lr=0.2)),
     "ln-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(LN, target_modules=["layer_norm", "final_layer_norm"]), dict(lr=0.1)),
-    "lokr-t5": (FLAN, [9, 3, 12], dict(SEQ2SEQ, own_head=True), dict(LOKR, r=2, alpha=2, target_modules=["v", "wi_1"]), dict(lr=0.06)),
     "oft-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(OFT, oft_block_size=10, target_modules=["SelfAttention.q", "EncDecAttention.k", "wi"]),
                dict(lr=0.03)),
-    "ptuning-t5": (EVEN, [3, 1], dict(task="seq2seq", targets=[2, 1]), dict(PTUNING, num_virtual_tokens=8), dict(lr=0.1)),
 }

@@ -2,7 +2,7 @@
 """Cases of the methods on mixtures of experts: on the modules that PEFT has there, beside experts and routers, which
 are parameters to it and take LoRA alone. "salt" finds inputs for which no choice between experts is a matter of
 rounding in any step."""
-from cases_lowrank import ADALORA, LOHA, LOKR, OFT, VERA
+from cases_lowrank import LOHA, LOKR, OFT, VERA
 from cases_methods import DORA, IA3, LN
 from cases_moe import LENGTHS, MIXTRAL, QWEN2, QWEN3
 from cases_tokens import TOKENS
@@ -15,7 +15,6 @@ GAP = dict(gap=1e-4)
 
 LORA = {
     "dora-mixtral": (MIXTRAL, LENGTHS, GAP, dict(DORA, r=3, lora_alpha=4, target_modules=["q_proj", "v_proj"]), dict(lr=0.03)),
-    "adalora-mixtral": (MIXTRAL, LENGTHS, GAP, dict(ADALORA, lora_alpha=16, target_modules=["q_proj", "o_proj"]), dict(lr=0.03)),
     # The expert that every row goes through, and its gate.
     "ia3-qwen2-moe": (SHARED, FEW, GAP,
                       dict(IA3, target_modules=["k_proj", "v_proj", "shared_expert.down_proj"],

@@ -18,7 +18,6 @@ LORA = {
                  dict(lr=0.2)),
     "ln-gpt2": (GPT2, [8, 2, 1, 4], {}, dict(LN, target_modules=["ln_1", "ln_2", "ln_f"]), dict(lr=0.1)),
     "bitfit-gpt2": (GPT2, [8, 2, 1, 4], STILL, BITFIT, dict(lr=0.1)),
-    "vera-gpt2": (GPT2, [8, 2, 1, 4], {}, dict(VERA, r=6, fan_in_fan_out=True, target_modules=["c_attn", "c_proj"]), dict(lr=0.2)),
     "vera-phi3": (PHI3, [6, 1, 4], {}, dict(VERA, r=6, target_modules=["qkv_proj", "down_proj"]), dict(lr=0.3)),
     "loha-phi3": (PHI3, RAGGED, {}, dict(LOHA, r=2, alpha=3, target_modules=["qkv_proj", "gate_up_proj"]), dict(lr=0.04)),
     "lokr-falcon": (NEW, RAGGED, {}, dict(LOKR, r=2, alpha=2, target_modules=["query_key_value", "dense_4h_to_h"]), dict(lr=0.05)),

@@ -6,7 +6,6 @@
 
 static const struct lwalk_mutation mutations[] = {
 	{ "dora-t5", false, "lora_alpha", "1.9" },
-	{ "lokr-t5", false, "alpha", "1.9" },
 	{ "oft-t5", true, "decay", "0" },
 	{ "dora-t5", true, "decay", "0" },
 };

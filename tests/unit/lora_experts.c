@@ -6,7 +6,6 @@
 
 static const struct lwalk_mutation mutations[] = {
 	{ "dora-mixtral", false, "lora_alpha", "3.9" },
-	{ "adalora-mixtral", false, "tinit", "3" },
 	{ "loha-mixtral", false, "alpha", "2.9" },
 	{ "lokr-qwen3-moe", false, "alpha", "1.9" },
 	{ "oft-qwen2-moe", true, "decay", "0" },
