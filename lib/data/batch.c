@@ -14,7 +14,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/opt.h"
 #include "base/rng.h"
 #include "data/plan.h"
 #include "io/bounds.h"

@@ -9,7 +9,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/opt.h"
 #include "base/rng.h"
 
 static int by_id(const void *a, const void *b)

@@ -11,7 +11,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/opt.h"
 #include "train/checkpoint_priv.h"
 #include "train/loop_priv.h"
 
