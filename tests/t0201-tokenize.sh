@@ -161,6 +161,14 @@ test_that 'labels of a pipe must be named: by --labels, a file, the model or the
 	echo "[\"y\",\"z\"]" >ad/labels.json
 	gives "0 0 1 class 1 : 0 5\n1 0 2 class 0 : 0 6\n" -m m -a ad <c.jsonl
 	head_has labels "[\\\"y\\\",\\\"z\\\"]" got.pts
+	# On another adapter it still tells them, and virtual tokens of both count.
+	mkdir -p below
+	echo "{\"peft_type\":\"PROMPT_TUNING\",\"task_type\":\"CAUSAL_LM\",\"num_virtual_tokens\":7}" >below/adapter_config.json
+	gives "0 0 1 class 1 : 0 5\n1 0 2 class 0 : 0 6\n" -m m -a below -a ad <c.jsonl
+	head_has max_len $(($(peft-tokenize -m m -a ad <c.jsonl | peft-view | sed -n "s/^ *max_len  *//p") - 7)) got.pts
+	printf "a\\377,b" >bad
+	exits 2 peft-tokenize -m m --labels "$(cat bad)" -o x c.jsonl 2>err
+	grep "label 1 is not UTF-8" err
 	# Text without a label is for that classifier, too.
 	echo c | gives "0 0 1 : 0 5\n" -m m -a ad
 	head_has task class got.pts

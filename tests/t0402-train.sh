@@ -109,5 +109,6 @@ test_that 'nothing has a gradient: status 4, nothing saved' '
 test_that 'a tensor without a gradient is listed by its path' '
 	peft-step -m base -a lm -o z2 --lr 0 --schedule constant lm.pts >/dev/null 2>err
 	cat err
+	grep -e "--lr 0 learns nothing" err
 	grep "no gradient has reached .*lora_A" err'
 test_done

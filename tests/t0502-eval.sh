@@ -66,6 +66,9 @@ test_that 'what does not belong together is refused' '
 	grep "odd" err
 	exits 2 peft-eval sums.pts
 	exits 2 peft-eval -m base --logits sums.pts
+	exits 2 peft-eval -m base --predictions r.pts --logits sums.pts 2>err
+	grep -e "--logits: predictions of the task lm hold none" err
+	test ! -e r.pts
 	exits 3 peft-eval -m base sums.jsonl 2>err
 	grep -i "text\|json" err'
 test_that 'a loss that is no number is shown, and is a failure' '

@@ -57,6 +57,7 @@ test_that '-n stops, also an endless input' '
 test_that 'misuse and bad input' '
 	exits 2 peft-generate --prompt x
 	exits 2 peft-generate -m base --json --score x.jsonl
+	exits 2 peft-generate -m base --seed 1 --prompt x
 	exits 2 peft-generate -m base --top-p 0 --temperature 1 --prompt x
 	printf "{\"prompt\": 1}\n" >bad.jsonl
 	exits 3 peft-generate -m base bad.jsonl 2>err

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "io/stream.h"
 #include "io/task.h"
 
@@ -33,6 +34,8 @@ static int check(char **labels, int n, struct pt_error *err)
 		int64_t old;
 
 		st = pt_map_put(&map, labels[i], strlen(labels[i]), i, &old, err);
+		if (!st && pt_utf8_valid(labels[i], strlen(labels[i])) < strlen(labels[i]))
+			st = pt_error(err, PT_USAGE, "label %d is not UTF-8", i + 1);
 		if (!st && !*labels[i])
 			st = pt_error(err, PT_USAGE, "label %d is empty", i + 1);
 		for (const unsigned char *p = (const unsigned char *)labels[i]; !st && *p; p++)

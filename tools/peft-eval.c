@@ -215,6 +215,8 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	if (classes && (!pt_task_labels(j->l.feed.task) || j->l.feed.problem == PT_PROBLEM_REGRESSION))
 		return pt_error(err, PT_USAGE, "--classes: the task %s has no classes",
 				j->l.feed.problem == PT_PROBLEM_REGRESSION ? "regression" : pt_task_name(j->l.feed.task));
+	if (logits && (pt_task_per_token(j->l.feed.task) || pt_task_outputs(j->l.feed.task)))
+		return pt_error(err, PT_USAGE, "--logits: predictions of the task %s hold none", pt_task_name(j->l.feed.task));
 	j->bf16 = load_bf16(&j->l, dtype);
 	j->compare = has_bare(j);
 	j->l.model->router_loss = pt_model_router_factor(j->l.model);

@@ -35,7 +35,7 @@ static const struct pt_opt opts[] = {
 	  .wants = "temperature",
 	  .help = "draw from the likeliest tokens that reach probability P (1)" },
 	{ .name = "seed", .letter = 's', .type = PT_OPT_INT, .arg = "N", .value = &seed, .max = 9e15,
-	  .help = "seed of the draws (0)" },
+	  .wants = "temperature", .help = "seed of the draws (0)" },
 	{ .name = "count", .letter = 'n', .type = PT_OPT_INT, .arg = "N", .value = &count, .max = 9e15,
 	  .help = "stop after N prompts" },
 	{ .name = "json", .type = PT_OPT_FLAG, .value = &json, .excludes = "score",

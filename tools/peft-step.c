@@ -58,7 +58,7 @@ static const struct pt_opt opts[] = {
 	  .help = "of AdamW (1e-8)" },
 	{ .name = "clip", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.clip, .max = 1e30,
 	  .help = "largest norm of the gradient; 0: no clipping (1)" },
-	{ .name = "loraplus", .type = PT_OPT_FLOAT, .arg = "RATIO", .value = &o.loraplus, .max = 1e9,
+	{ .name = "loraplus", .type = PT_OPT_FLOAT, .arg = "RATIO", .value = &o.loraplus, .min = 1e-9, .max = 1e9,
 	  .given = &o.loraplus_given, .help = "LoRA+: rate of B and of vectors, in units of --lr" },
 	{ .name = "loraplus-embedding", .type = PT_OPT_FLOAT, .arg = "F", .value = &o.loraplus_embedding, .max = 1e9,
 	  .wants = "loraplus", .help = "LoRA+: rate of an adapted embedding (1e-6)" },
@@ -252,6 +252,8 @@ static int open_model(struct step_tool *s, struct pt_error *err)
 	    pt_device_plan(&s->plan, s->load.dev, err))
 		return err->status;
 	pt_log(PT_FACT, "%s: %s", s->load.dev->name, s->load.dev->path);
+	if (o.lr == 0)
+		tool_warn("--lr 0 learns nothing");
 	if (o.loraplus_given &&
 	    pt_adapter_loraplus(s->load.adapter, o.loraplus, o.lr > 0 ? o.loraplus_embedding / o.lr : 0, err))
 		return err->status;

@@ -13,8 +13,8 @@
 #include "peft/adapter.h"
 
 static struct pt_tokenize_options o = { .record = 1 << 20 };
-static const char *model, *adapter, *tokenizer, *labels, *task = "auto", *output = "-";
-static struct pt_opt_list paths;
+static const char *model, *tokenizer, *labels, *task = "auto", *output = "-";
+static struct pt_opt_list adapters, paths;
 static int64_t max_length, max_target, reserve, threads, record = 1 << 20;
 static int format;
 static bool chunk_given, length_given, reserve_given, stride_given, whole, zstd, eos_given, eos = true;
@@ -22,8 +22,8 @@ static bool chunk_given, length_given, reserve_given, stride_given, whole, zstd,
 static const struct pt_opt opts[] = {
 	{ .name = "model", .letter = 'm', .type = PT_OPT_STRING, .arg = "DIR", .value = &model,
 	  .help = "model, or a directory with its tokenizer files" },
-	{ .name = "adapter", .letter = 'a', .type = PT_OPT_STRING, .arg = "DIR", .value = &adapter,
-	  .help = "adapter that knows the task, its labels and virtual tokens" },
+	{ .name = "adapter", .letter = 'a', .type = PT_OPT_LIST, .arg = "DIR", .value = &adapters,
+	  .help = "adapter that knows the task, its labels and virtual tokens; repeated: one on the other" },
 	{ .name = "tokenizer", .type = PT_OPT_STRING, .arg = "DIR|FILE", .value = &tokenizer,
 	  .help = "another tokenizer than the model's" },
 	{ .name = "format", .type = PT_OPT_CHOICE, .arg = "FORMAT", .value = &format, .choices = "auto|jsonl|text|tsv|csv",
@@ -79,21 +79,22 @@ struct setting {
 	struct pt_classes given;
 };
 
-static int read_adapter(struct setting *s, struct pt_error *err)
+/* Virtual tokens of a stack add up; its last adapter knows the rest. */
+static int read_adapter(struct setting *s, const char *dir, bool last, struct pt_error *err)
 {
 	struct pt_adapter_info info;
 
-	if (pt_adapter_peek(adapter, &info, err))
+	if (pt_adapter_peek(dir, &info, err))
 		return err->status;
-	/* What a class head learns, one class or several or a number, the labels tell. */
-	if (o.maker.task.task == PT_TASK_NONE && !pt_task_labels(info.task))
-		o.maker.task.task = info.task;
-	if (info.task != PT_TASK_NONE)
-		o.maker.fallback = pt_maker_task_of(info.task, PT_PROBLEM_UNSET);
-	for (int i = 0; info.labels && i < info.nlabels && !labels && !err->status; i++)
-		pt_classes_add(&s->given, info.labels[i], err);
 	if (!reserve_given)
-		reserve = info.front;
+		reserve += info.front;
+	/* What a class head learns, one class or several or a number, the labels tell. */
+	if (last && o.maker.task.task == PT_TASK_NONE && !pt_task_labels(info.task))
+		o.maker.task.task = info.task;
+	if (last && info.task != PT_TASK_NONE)
+		o.maker.fallback = pt_maker_task_of(info.task, PT_PROBLEM_UNSET);
+	for (int i = 0; last && info.labels && i < info.nlabels && !labels && !err->status; i++)
+		pt_classes_add(&s->given, info.labels[i], err);
 	pt_adapter_info_release(&info);
 	return err->status;
 }
@@ -114,8 +115,9 @@ static int read_labels(struct setting *s, struct pt_error *err)
 		err->status = PT_USAGE;		/* a name that no class may have */
 	if (err->status)
 		return err->status;
-	if (adapter && read_adapter(s, err))
-		return err->status;
+	for (int i = 0; i < adapters.n; i++)
+		if (read_adapter(s, adapters.item[i], i == adapters.n - 1, err))
+			return err->status;
 	o.maker.labels = s->given.n ? &s->given : s->facts.labels.n ? &s->facts.labels : NULL;
 	return 0;
 }
@@ -232,6 +234,7 @@ int main(int argc, char **argv)
 	pt_classes_release(&s.given);
 	pt_facts_release(&s.facts);
 	pt_patterns_release(&o.source.path);
+	pt_opt_list_release(&adapters);
 	pt_opt_list_release(&paths);
 	return status;
 }
