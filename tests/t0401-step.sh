@@ -278,13 +278,13 @@ test_that 'the plan says what a run takes' '
 	. ./fixture.sh
 	peft-step -m base -a init --other-tokenizer --plan b.pts >plan
 	cat plan
-	test "$(wc -l <plan)" -eq 6
+	test "$(wc -l <plan)" -eq 7
 	grep "the step fits, 0 of" plan'
 
 test_that 'in less memory: layers are computed again, to the same bits, or the step is refused' '
 	. ./fixture.sh
 	bytes() {
-		peft-step -m base -a init --other-tokenizer --plan "$@" b.pts | awk "/^trained/ { n += \$3 } /^step/ { n += \$2 } END { print n }"
+		peft-step -m base -a init --other-tokenizer --plan "$@" b.pts | awk "/^trained|^other/ { n += \$3 } /^step/ { n += \$2 } END { print n }"
 	}
 	all=$(bytes) least=$(bytes --recompute)
 	test "$least" -lt "$all"
@@ -303,6 +303,31 @@ test_that 'in less memory: layers are computed again, to the same bits, or the s
 	exits 2 step --mem $((least - 1)) -o tight b.pts >never.pts 2>err
 	grep "tokens fit" err
 	exits 2 step --mem 0 -o tight b.pts'
+
+test_that 'the plan adds up: with evaluation, on a device of its own, and what does not fit is told' '
+	. ./fixture.sh
+	peft-batch -b 20 -o large.pts ex.pts
+	plan() { peft-step -m base -a init --other-tokenizer --plan "$@" b.pts; }
+	sum() { awk "/^weights  |^trained|^other/ { n += \$(NF > 2 && \$2 + 0 == 0 ? 3 : 2) } /^step|^evaluation/ { m = \$2 > m ? \$2 : m } END { print n + m }" "$1"; }
+	plan -d guard >plan
+	plan -d guard --eval large.pts >with
+	grep "^evaluation " with
+	grep "the step fits" with
+	test "$(sum with)" -gt "$(sum plan)"
+	all=$(sum with)
+	step -d guard --mem "$all" --recompute=0 --eval large.pts -o just b.pts >just.pts
+	exits 2 plan -d guard --mem $((all - 1)) --recompute=0 --eval large.pts >plan 2>err
+	grep "the evaluation does not fit" plan
+	grep "does not fit into $((all - 1)) bytes: it takes $all at least, with micro-batches of one token [1-9]" err
+	exits 2 step -d guard --mem $((all - 1)) --recompute=0 --eval large.pts -o tight b.pts >never.pts 2>err
+	grep "evaluating a micro-batch" err
+	exits 2 plan --recompute --mem 1k >plan 2>err
+	grep "the step does not fit" plan
+	exits 1 grep " 0 tokens" plan
+	least=$(sed -n "s/.*it takes \([0-9]*\) at least.*/\1/p" err) one=$(sed -n "s/.* of one token //p" err)
+	plan --recompute --mem "$least" | grep "the step fits"
+	exits 2 step --recompute --mem 1k -o tight b.pts >never.pts 2>err
+	grep "training does not fit into 1000 bytes: with micro-batches of one token it takes $one" err'
 
 test_that 'a dry run changes nothing' '
 	. ./fixture.sh

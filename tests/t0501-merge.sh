@@ -17,6 +17,9 @@ test_that 'merged equals unmerged, and not the base' '
 	peft-merge -m base -a a -o merged
 	near "$(loss merged)" "$(loss base a)"
 	exits 1 near "$(loss merged)" "$(loss base)"'
+test_that 'a device merges without the base in its memory' '
+	peft-merge -d guard -m base -a a -o guard
+	cmp merged/model.safetensors guard/model.safetensors'
 test_that 'the files are those of a model' '
 	test -e merged/tokenizer.json
 	test -e merged/generation_config.json

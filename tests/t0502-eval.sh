@@ -25,6 +25,29 @@ test_that 'any threads, any micro-batches, any path of the input: the same' '
 	cmp one three
 	peft-tokenize -m base sums.jsonl | peft-batch -b 1 | peft-eval -m base -a a | sed "s/\(\.[0-9]\{4\}\)[0-9]*/\1/g" >small
 	sed "s/\(\.[0-9]\{4\}\)[0-9]*/\1/g" one | diff - small'
+test_that 'in less memory: weights in turns, or one line' '
+	mkdir deep && cp base/config.json base/tokenizer*.json deep
+	sed -i "s/\"num_hidden_layers\": *[0-9]*/\"num_hidden_layers\": 8/" deep/config.json
+	peft-init -q -m deep -t full -s 2 -o d8
+	peft-eval -m d8 sums.pts >all
+	peft-eval -v -m d8 -d guard sums.pts >guard 2>err
+	exits 1 grep "take turns" err
+	cmp all guard
+	exits 2 peft-eval -m d8 -d guard --mem 1k sums.pts 2>err
+	test "$(wc -l <err)" -eq 1
+	least=$(awk "{ for (i = 1; i < NF; i++) { if (\$i == \"needs\") n += \$(i + 1); if (\$i == \"least\") n += \$(i + 1) } print n }" err)
+	peft-eval -v -m d8 -d guard --mem "$least" sums.pts >turns 2>err
+	grep "the weights of 8 of 8 blocks take turns on guard" err
+	cmp all turns
+	exits 2 peft-eval -m d8 -d guard --mem $((least - 1)) sums.pts
+	exits 2 peft-eval -m d8 --mem 1k sums.pts 2>err
+	grep "needs [0-9]* bytes, 1000 are left: use peft-batch with a smaller -b" err
+	peft-generate -m d8 --max-tokens 9 --context 40 --prompt "1 and" >all
+	exits 2 peft-generate -d guard -m d8 --mem 1k --max-tokens 9 --context 40 --prompt "1 and" 2>err
+	grep "shorter texts than of 40 tokens take less" err
+	peft-generate -v -d guard -m d8 --mem 120000 --max-tokens 9 --context 40 --prompt "1 and" >turns 2>err
+	grep "take turns on guard" err
+	cmp all turns'
 test_that 'classes: accuracy and F1 beside the majority' '
 	peft-eval --classes -m base -a cls test.pts >out
 	test "$(head -n 1 out)" = "$(printf "metric\tadapter\tmajority")"

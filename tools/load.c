@@ -302,3 +302,10 @@ bool load_bf16(const struct load *l, int dtype)
 			return true;
 	return false;
 }
+
+size_t load_mem(const struct load *l, int64_t mem)
+{
+	size_t all = l->dev->memory(l->dev);
+
+	return mem && (uint64_t)mem < all ? (size_t)mem : all;
+}

@@ -31,6 +31,9 @@ enum { LOAD_AUTO, LOAD_F32, LOAD_BF16 };
 #define LOAD_OPTION_THREADS(v) \
 	{ .name = "threads", .letter = 'j', .type = PT_OPT_INT, .arg = "N", .value = (v), .max = 4096, \
 	  .help = "threads (all cores)" }
+#define LOAD_OPTION_MEM(v) \
+	{ .name = "mem", .type = PT_OPT_INT, .arg = "SIZE", .value = (v), .min = 1, .max = 9e18, \
+	  .help = "bytes to work in; on the CPU beside the base's weights (all that there is)" }
 /* Adapters that are used as they are. */
 #define LOAD_OPTION_ADAPTERS(v) \
 	{ .name = "adapter", .letter = 'a', .type = PT_OPT_LIST, .arg = "DIR", .value = (v), \
@@ -78,5 +81,8 @@ bool load_same(const char *a, const char *b);
  * stored so and the device has such products.
  */
 bool load_bf16(const struct load *l, int dtype);
+
+/* Bytes that the device has, or mem where that is less and not 0. */
+size_t load_mem(const struct load *l, int64_t mem);
 
 #endif

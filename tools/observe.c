@@ -37,15 +37,7 @@ static int fit(struct observe *o, const struct pt_bounds *b, struct pt_error *er
 	pt_bounds_raise(&o->bounds, b);
 	if (pt_loss_plan(o->plan, o->model, &o->feed, &o->bounds, false, false, &bytes, NULL, err))
 		return err->status;
-	if (o->ready)
-		pt_run_release(&o->run);
-	o->ready = false;
-	/* First fit may place a smaller micro-batch a little worse. */
-	if (pt_run_init(&o->run, o->model->dev, bytes + bytes / 16 + 4096, err))
-		return err->status;
-	o->ready = true;
-	pt_run_compute(&o->run, false);
-	return 0;
+	return pt_model_run(o->model, &o->run, bytes, 0, false, err);
 }
 
 static int start(struct observe *o, struct pt_error *err)
@@ -101,7 +93,7 @@ void observe_release(struct observe *o)
 	if (!o->in)
 		return;
 	pt_feed_release(&o->feed);
-	if (o->ready)
+	if (o->run.dev)
 		pt_run_release(&o->run);
 	if (o->plan)
 		pt_device_close(o->plan);

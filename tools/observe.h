@@ -22,7 +22,6 @@ struct observe {
 	struct pt_feed feed;
 	struct pt_bounds bounds;	/* that run has room for */
 	struct pt_run run;
-	bool ready;			/* run has an arena */
 };
 
 /* pt_batches.next with a struct observe: the stream is opened at the first call, and at its end was read to END. */

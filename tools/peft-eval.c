@@ -16,7 +16,7 @@
 
 static const char *model, *predictions, *device = "auto";
 static struct pt_opt_list adapters;
-static int64_t threads;
+static int64_t threads, mem;
 static int dtype;
 static bool logits, losses, classes, other_tokenizer, bare = true;
 
@@ -36,7 +36,7 @@ static const struct pt_opt opts[] = {
 	  .help = "evaluate the bare base too where it has a head for the task (default)" },
 	{ .name = "other-tokenizer", .type = PT_OPT_FLAG, .value = &other_tokenizer,
 	  .help = "take a stream of another tokenizer than the model's" },
-	LOAD_OPTION_DTYPE(&dtype), LOAD_OPTION_DEVICE(&device), LOAD_OPTION_THREADS(&threads),
+	LOAD_OPTION_MEM(&mem), LOAD_OPTION_DTYPE(&dtype), LOAD_OPTION_DEVICE(&device), LOAD_OPTION_THREADS(&threads),
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
@@ -48,7 +48,6 @@ struct job {
 	struct load l;
 	struct pt_device *plan;
 	struct pt_run run;
-	bool ready;			/* run has an arena */
 	struct pt_bounds bounds;	/* that it holds */
 	struct pt_evaluator with, base;
 	bool compare;			/* the bare base can be evaluated */
@@ -67,20 +66,30 @@ static bool has_bare(const struct job *j)
 /* Memory for micro-batches within b and those before. */
 static int fit(struct job *j, const struct pt_bounds *b, struct pt_error *err)
 {
+	struct pt_bounds all = j->bounds;
 	size_t bytes;
+	int st;
 
-	pt_bounds_raise(&j->bounds, b);
-	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &j->bounds, false, j->bf16, &bytes, NULL, err))
+	pt_bounds_raise(&all, b);
+	if (pt_loss_plan(j->plan, j->l.model, &j->with.feed, &all, false, j->bf16, &bytes, NULL, err))
 		return err->status;
-	if (j->ready)
-		pt_run_release(&j->run);
-	j->ready = false;
-	/* First fit may place a smaller micro-batch a little worse. */
-	bytes += bytes / 16 + 4096;
-	if (pt_model_place_beside(j->l.model, bytes, err) || pt_run_init(&j->run, j->l.dev, bytes, err))
+	st = pt_model_run(j->l.model, &j->run, bytes, load_mem(&j->l, mem), j->bf16, err);
+	if (st == PT_USAGE)
+		return pt_error_add(err, ": use peft-batch with a smaller -b or --tokens");
+	if (!st)
+		j->bounds = all;
+	return st;
+}
+
+/* What HEAD promises; --stream alone cannot keep to less, so that there what comes is waited for. */
+static int fit_head(struct job *j, const struct pt_record *head, struct pt_error *err)
+{
+	struct pt_bounds b;
+
+	if (pt_loop_bounds(head, &b, err) || !b.tokens || fit(j, &b, err) != PT_USAGE || pt_st_meta(&head->st, "total_steps"))
 		return err->status;
-	j->ready = true;
-	pt_run_compute(&j->run, j->bf16);
+	pt_log(PT_WARN, "%s; the stream may never hold such a micro-batch: going on", err->msg);
+	*err = (struct pt_error)PT_ERROR_INIT;
 	return 0;
 }
 
@@ -203,7 +212,6 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	struct load_options o = { .model = model, .adapter = adapters.item, .nadapters = adapters.n, .device = device,
 				  .threads = (int)threads,
 				  .other_tokenizer = other_tokenizer };
-	struct pt_bounds b;
 
 	if (pt_reader_open(&j->in, (const char *const *)t->operand, t->noperands, "batch", 0, err) ||
 	    pt_reader_head(j->in, &o.head, err))
@@ -222,8 +230,7 @@ static int start(struct job *j, const struct pt_tool *t, struct pt_error *err)
 	j->l.model->router_loss = pt_model_router_factor(j->l.model);
 	pt_log(PT_FACT, "%s: %s", j->l.dev->name, j->l.dev->path);
 	if (pt_evaluator_init(&j->with, &j->run, j->l.model, &j->l.feed, err) ||
-	    pt_evaluator_init(&j->base, &j->run, j->l.model, &j->l.feed, err) || pt_loop_bounds(o.head, &b, err) ||
-	    (b.tokens > 0 && fit(j, &b, err)))
+	    pt_evaluator_init(&j->base, &j->run, j->l.model, &j->l.feed, err) || fit_head(j, o.head, err))
 		return err->status;
 	return predictions ? head(j, o.head, err) : 0;
 }
@@ -269,7 +276,7 @@ int main(int argc, char **argv)
 	pt_predict_release(&j.predict);
 	pt_evaluator_release(&j.with);
 	pt_evaluator_release(&j.base);
-	if (j.ready)
+	if (j.run.dev)
 		pt_run_release(&j.run);
 	load_close(&j.l);
 	pt_opt_list_release(&adapters);

@@ -13,7 +13,7 @@
 #include "tool.h"
 
 static const char *model, *device = "auto";
-static int64_t threads, seed, count = -1, max_tokens = 256, context = 4096, top_k;
+static int64_t threads, mem, seed, count = -1, max_tokens = 256, context = 4096, top_k;
 static double temperature, top_p = 1;
 static int dtype;
 static bool json, score, ignore_eos, special;
@@ -48,7 +48,7 @@ static const struct pt_opt opts[] = {
 	  .help = "write special tokens too" },
 	{ .name = "context", .type = PT_OPT_INT, .arg = "N", .value = &context, .min = 2, .max = 1 << 30,
 	  .help = "positions to keep, prompt and text together (4096, or the model's)" },
-	LOAD_OPTION_DTYPE(&dtype), LOAD_OPTION_DEVICE(&device), LOAD_OPTION_THREADS(&threads),
+	LOAD_OPTION_MEM(&mem), LOAD_OPTION_DTYPE(&dtype), LOAD_OPTION_DEVICE(&device), LOAD_OPTION_THREADS(&threads),
 	{ 0 }
 };
 static const struct pt_opt_spec spec = {
@@ -227,6 +227,7 @@ static int start(struct job *j, struct pt_error *err)
 	if (o.max_length > pt_model_max_len(j->l.model))
 		o.max_length = pt_model_max_len(j->l.model);
 	o.bf16 = load_bf16(&j->l, dtype);
+	o.mem = load_mem(&j->l, mem);
 	st = pt_device_plan(&j->plan, j->l.dev, err);
 	if (!st)
 		st = pt_encoder_new(&j->enc, j->l.tok, err);

@@ -66,8 +66,7 @@ static const struct pt_opt opts[] = {
 	  .given = &o.router_given, .help = "keep the experts of a mixture in balance: factor of that loss (by model)" },
 	{ .name = "lora-fa", .type = PT_OPT_FLAG, .value = &o.lorafa,
 	  .help = "LoRA-FA: A stands still, the gradient of B is turned to what full training's step is nearest to" },
-	{ .name = "mem", .type = PT_OPT_INT, .arg = "SIZE", .value = &o.mem, .min = 1, .max = 9e18,
-	  .help = "bytes to train in, beside the base's weights (all that the device has)" },
+	LOAD_OPTION_MEM(&o.mem),
 	{ .name = "recompute", .type = PT_OPT_INT, .arg = "N", .value = &o.recompute, .max = 1e9, .optional = true,
 	  .given = &o.recompute_given,
 	  .help = "keep one tensor of N layers (all) and compute the rest again (as many as it takes to fit)" },
@@ -233,9 +232,8 @@ static int set_router_loss(struct pt_model *m, struct pt_error *err)
 static void set_memory(struct step_tool *s)
 {
 	int blocks = pt_model_blocks(s->load.model);
-	size_t all = s->load.dev->memory(s->load.dev);
 
-	s->lo.limit = o.mem && (size_t)o.mem < all ? (size_t)o.mem : all;
+	s->lo.limit = load_mem(&s->load, o.mem);
 	if (o.recompute_given)
 		s->load.model->recompute = o.recompute < blocks ? (int)o.recompute : blocks;
 	else
@@ -328,7 +326,7 @@ static int run(struct step_tool *s, struct pt_error *err)
 	if (find_schedule(s, err) || open_model(s, err) || put_options(s, err))
 		return err->status;
 	if (o.plan)
-		return trial_plan(&s->step, s->head, &s->load, s->lo.schedule.total, s->lo.limit, err);
+		return trial_plan(&s->step, s->head, o.eval, &s->load, s->lo.schedule.total, s->lo.limit, err);
 	s->reads = o.dry_run;
 	if (o.dry_run)
 		return trial_step(&s->step, s->in, &s->load, s->lo.limit, err);
@@ -355,13 +353,6 @@ static bool is_stop_name(const char *name)
 	return false;
 }
 
-static void add_place(struct pt_error *err, const char *place)
-{
-	size_t n = strlen(err->msg);
-
-	snprintf(err->msg + n, sizeof err->msg - n, "; %s", place);
-}
-
 /* The status a bad end has, after waiting for a signal that explains it; *sig is the signal or 0. */
 static void judge(const struct step_tool *s, struct pt_error *err, int *sig)
 {
@@ -381,7 +372,7 @@ static void judge(const struct step_tool *s, struct pt_error *err, int *sig)
 	else if (err->status == PT_DATA && is_stop_name(upstream))
 		pt_error(err, PT_STOPPED, "the input was stopped by %s: %s", upstream, place);
 	else if (step && err->status == PT_DATA)
-		add_place(err, place);
+		pt_error_add(err, "; %s", place);
 }
 
 static void say_end(const struct step_tool *s)

@@ -55,45 +55,78 @@ static int largest(struct pt_step *s, const struct pt_bounds *b, size_t room, st
 	return 0;
 }
 
-int trial_plan(struct pt_step *s, const struct pt_record *head, const struct load *l, int64_t total, size_t limit,
-	       struct pt_error *err)
+/* The table: what there is, and how training within b, and evaluation within e, are made to fit. */
+static void print_room(const struct pt_step *s, const struct load *l, const struct pt_bounds *b,
+		       const struct pt_bounds *e, const struct pt_step_room *r, size_t limit)
 {
-	size_t state = pt_step_state_bytes(s), room = limit > state ? limit - state : 0;
-	int asked = s->model->recompute, blocks = pt_model_blocks(s->model);
-	struct pt_step_room r;
-	struct pt_bounds b;
+	size_t held = pt_step_state_bytes(s), trained = (size_t)pt_params_count(s->opt.params) * 4 * sizeof(float);
+	int blocks = pt_model_blocks(s->model);
 	char note[200];
 
-	if (pt_loop_bounds(head, &b, err))
-		return err->status;
-	if (!b.tokens)
-		return pt_error(err, PT_USAGE, "the stream's HEAD has no bounds to plan with");
-	if (pt_step_choose(s, &b, NULL, room, &r, err))
-		return err->status;
 	if (s->dev->copies) {
-		snprintf(note, sizeof note, "on %s, %d of %d layers in turns", s->dev->name, r.turns, blocks);
-		line("weights", r.weights, note);
+		snprintf(note, sizeof note, "on %s, %d of %d layers in turns", s->dev->name, r->turns, blocks);
+		line("weights", r->weights, note);
 	} else {
 		line("weights, mapped", mapped(l->info.full ? &l->full : &l->base), "shared by all processes");
 	}
 	snprintf(note, sizeof note, "%lld values with gradient and moments",
 		 (long long)pt_params_count(s->opt.params));
-	line("trained tensors", state, note);
+	line("trained tensors", trained, note);
+	line("other tensors", held - trained, "that stand still, or that methods and the optimiser keep");
 	snprintf(note, sizeof note, "micro-batches of %lld tokens, %lld sequences, %lld tokens a sequence",
-		 (long long)b.tokens, (long long)b.seqs, (long long)b.len);
-	line("step", r.train, note);
-	if (r.away) {
-		snprintf(note, sizeof note, "pinned, inputs of %d of %d layers", r.away, blocks);
-		line("host", r.host, note);
+		 (long long)b->tokens, (long long)b->seqs, (long long)b->len);
+	line("step", r->train, note);
+	if (e) {
+		snprintf(note, sizeof note, "in place of the step: %lld tokens, %lld sequences, %lld tokens a sequence",
+			 (long long)e->tokens, (long long)e->seqs, (long long)e->len);
+		line("evaluation", r->eval, note);
 	}
-	snprintf(note, sizeof note, "the step %s, %d of %d layers computed again",
-		 pt_step_room_bytes(&r) > room ? "does not fit" : "fits", r.recompute, blocks);
+	if (r->away) {
+		snprintf(note, sizeof note, "pinned, inputs of %d of %d layers", r->away, blocks);
+		line("host", r->host, note);
+	}
+	snprintf(note, sizeof note, "%s, %d of %d layers computed again",
+		 held + r->weights + r->train > limit ? "the step does not fit" :
+		 held + pt_step_room_bytes(r) > limit ? "the evaluation does not fit" : "the step fits", r->recompute, blocks);
 	line("memory", limit, note);
+}
+
+static int too_large(struct pt_step *s, const struct pt_bounds *b, const struct pt_bounds *e, size_t limit,
+		     struct pt_error *err)
+{
+	size_t least, one;
+
+	if (pt_step_least(s, b, e, &least, err) || pt_step_least(s, NULL, NULL, &one, err))
+		return err->status;
+	return pt_error(err, PT_USAGE, "the run does not fit into %zu bytes: it takes %zu at least, with micro-batches of one token %zu",
+			limit, least, one);
+}
+
+int trial_plan(struct pt_step *s, const struct pt_record *head, const char *eval, const struct load *l, int64_t total,
+	       size_t limit, struct pt_error *err)
+{
+	int asked = s->model->recompute;
+	struct pt_bounds b, held = { 0 }, *e = eval ? &held : NULL;
+	struct pt_step_room r;
+	size_t state, room;
+
+	if (pt_loop_bounds(head, &b, err) || (eval && pt_loop_eval_bounds(head, eval, e, err)))
+		return err->status;
+	if (!b.tokens)
+		return pt_error(err, PT_USAGE, "the stream's HEAD has no bounds to plan with");
+	/* What the method keeps for a run is a part of it. */
+	if (pt_adapter_begin(l->adapter, total, err))
+		return err->status;
+	state = pt_step_state_bytes(s);
+	room = limit > state ? limit - state : 0;
+	if (pt_step_choose(s, &b, e, room, &r, err))
+		return err->status;
+	print_room(s, l, &b, e, &r, limit);
 	s->model->recompute = asked;
 	s->model->away = 0;
-	if (largest(s, &b, room > r.weights ? room - r.weights : 0, err))
+	if ((room > r.weights && largest(s, &b, room - r.weights, err)) || plan_method(l, total, err) || tool_finish(err))
 		return err->status;
-	return plan_method(l, total, err) ? err->status : tool_finish(err);
+	return state + pt_step_room_bytes(&r) > limit ? too_large(s, &b, e, limit, err) : 0;
 }
 
 /* Its class by the name that the head has for it, or its numbers. */

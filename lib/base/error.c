@@ -65,6 +65,18 @@ int pt_error_errno(struct pt_error *err, const char *fmt, ...)
 	return PT_FAIL;
 }
 
+int pt_error_add(struct pt_error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!err)
+		return PT_FAIL;
+	va_start(ap, fmt);
+	append(err, strlen(err->msg), fmt, ap);
+	va_end(ap);
+	return err->status;
+}
+
 int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 {
 	char old[sizeof err->msg];

@@ -38,6 +38,10 @@ void pt_error_clear(struct pt_error *err);
 int pt_error_errno(struct pt_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Put more behind the message; returns the status it holds. */
+int pt_error_add(struct pt_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* Put "context: " before the message; returns the status it holds. */
 int pt_error_prefix(struct pt_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

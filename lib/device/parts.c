@@ -51,14 +51,26 @@ int pt_parts_init(struct pt_parts *p, struct pt_device *dev, int parts, struct p
 
 int pt_parts_add(struct pt_parts *p, int part, const void *host, size_t n, void **use, struct pt_error *err)
 {
-	size_t *bytes = &p->bytes[1 + part];
-
 	if (pt_grow(&p->span, &p->cap, p->n + 1, sizeof *p->span, err))
 		return err->status;
-	p->span[p->n++] = (struct pt_span){ .part = part, .host = host, .n = n, .use = use, .at = *bytes };
-	*bytes += aligned(n);
+	p->span[p->n++] = (struct pt_span){ .part = part, .host = host, .n = n, .use = use };
+	p->bytes[1 + part] += aligned(n);
 	*use = (void *)(uintptr_t)host;
 	return 0;
+}
+
+void pt_parts_spare(struct pt_parts *p, size_t i, bool spare)
+{
+	struct pt_span *s = &p->span[i];
+
+	if (s->spare == spare)
+		return;
+	s->spare = spare;
+	if (spare)
+		p->bytes[1 + s->part] -= aligned(s->n);
+	else
+		p->bytes[1 + s->part] += aligned(s->n);
+	p->placed = false;
 }
 
 /* Bytes of what stays, and of the largest part in turns. */
@@ -83,6 +95,15 @@ size_t pt_parts_bytes(const struct pt_parts *p, int turns)
 		return 0;
 	measure(p, turns, &kept, &largest);
 	return kept + 2 * largest;
+}
+
+size_t pt_parts_held(const struct pt_parts *p)
+{
+	size_t n = p->kept ? p->kept_bytes : 0;
+
+	for (int i = 0; i < 2; i++)
+		n += p->place[i].mem ? p->place_bytes : 0;
+	return n;
 }
 
 int pt_parts_turns(const struct pt_parts *p, size_t room)
@@ -135,7 +156,7 @@ static int pin(struct pt_parts *p, int part, struct pt_error *err)
 	for (size_t i = 0; i < p->n; i++) {
 		struct pt_span *s = &p->span[i];
 
-		if (s->part != part)
+		if (s->part != part || s->spare)
 			continue;
 		memcpy((char *)p->pinned[part] + s->at, s->host, s->n);
 		*s->use = NULL;
@@ -149,7 +170,7 @@ static int upload(struct pt_parts *p, int part, char *to, struct pt_error *err)
 	for (size_t i = 0; i < p->n; i++) {
 		struct pt_span *s = &p->span[i];
 
-		if (s->part != part)
+		if (s->part != part || s->spare)
 			continue;
 		if (p->dev->upload(p->dev, to + s->at, s->host, s->n, err))
 			return err->status;
@@ -170,10 +191,28 @@ static int fetch(struct pt_parts *p, int part, struct pt_error *err)
 	return 0;
 }
 
+/* Where each stands in its part. */
+static void lay(struct pt_parts *p)
+{
+	memset(p->bytes, 0, ((size_t)p->parts + 1) * sizeof *p->bytes);
+	for (size_t i = 0; i < p->n; i++) {
+		struct pt_span *s = &p->span[i];
+
+		/* What nobody reads is nowhere. */
+		if (s->spare) {
+			*s->use = NULL;
+			continue;
+		}
+		s->at = p->bytes[1 + s->part];
+		p->bytes[1 + s->part] += aligned(s->n);
+	}
+}
+
 static int place(struct pt_parts *p, struct pt_error *err)
 {
 	char *to;
 
+	lay(p);
 	measure(p, p->turns, &p->kept_bytes, &p->place_bytes);
 	p->pinned = pt_calloc((size_t)p->parts + 1, sizeof *p->pinned, err);
 	if (!p->pinned || (p->kept_bytes && p->dev->alloc(p->dev, p->kept_bytes, &p->kept, err)))
@@ -222,7 +261,7 @@ bool pt_parts_in_turns(const struct pt_parts *p, int part)
 static void point(struct pt_parts *p, int part, char *mem)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->span[i].part == part)
+		if (p->span[i].part == part && !p->span[i].spare)
 			*p->span[i].use = mem ? mem + p->span[i].at : NULL;
 }
 
@@ -241,7 +280,17 @@ int pt_parts_need(struct pt_parts *p, struct pt_device *dev, int part, struct pt
 	return 0;
 }
 
-int pt_parts_done(struct pt_parts *p, struct pt_device *dev, int part, enum pt_parts_next next, struct pt_error *err)
+/* Of the two parts in turns from one on, the one that has the place of the k-th; -1: there is none. */
+static int again(const struct pt_parts *p, int k, int from)
+{
+	int first = before(from, p->parts, p->turns);
+
+	first += (k - first) % 2 != 0;
+	return first < p->turns ? first : -1;
+}
+
+int pt_parts_done(struct pt_parts *p, struct pt_device *dev, int part, enum pt_parts_next next, int from,
+		  struct pt_error *err)
 {
 	int k;
 
@@ -256,6 +305,6 @@ int pt_parts_done(struct pt_parts *p, struct pt_device *dev, int part, enum pt_p
 	else if (k + 2 < p->turns)
 		k += 2;
 	else
-		k = next == PT_PARTS_AGAIN ? k % 2 : -1;
+		k = next == PT_PARTS_AGAIN ? again(p, k, from) : -1;
 	return k < 0 || nth(p, k) == part ? 0 : fetch(p, nth(p, k), err);
 }

@@ -20,7 +20,8 @@ struct pt_span {
 	const void *host;
 	size_t n;
 	void **use;			/* what kernels read: NULL while a part in turns is not there */
-	size_t at;			/* offset in the part */
+	size_t at;			/* offset in the part, once it is placed */
+	bool spare;			/* no kernel reads it: it is not placed */
 };
 
 struct pt_parts_place {
@@ -48,17 +49,21 @@ struct pt_parts {
 enum pt_parts_next {
 	PT_PARTS_FORWARD,		/* the parts behind, then all of them backward */
 	PT_PARTS_BACKWARD,		/* the parts before, then all of them forward */
-	PT_PARTS_AGAIN,			/* the parts behind, then the first */
+	PT_PARTS_AGAIN,			/* the parts behind, then those from another one on */
 };
 
 int pt_parts_init(struct pt_parts *p, struct pt_device *dev, int parts, struct pt_error *err);
 void pt_parts_release(struct pt_parts *p);
 
-/* n bytes at host, which stay there; *use is host until pt_parts_place(). */
+/* n bytes at host, which stay there; *use is host until pt_parts_place(). Its number is p->n - 1. */
 int pt_parts_add(struct pt_parts *p, int part, const void *host, size_t n, void **use, struct pt_error *err);
+/* No kernel reads number i, or (false) one does again: from the next pt_parts_place() on. */
+void pt_parts_spare(struct pt_parts *p, size_t i, bool spare);
 
 /* Device memory that weights take when so many parts take turns: none where they are read in place. */
 size_t pt_parts_bytes(const struct pt_parts *p, int turns);
+/* What they take as they are placed now. */
+size_t pt_parts_held(const struct pt_parts *p);
 /* The fewest that must, so that weights are within room; -1: all of them in turns are too large. */
 int pt_parts_turns(const struct pt_parts *p, size_t room);
 
@@ -70,9 +75,10 @@ bool pt_parts_in_turns(const struct pt_parts *p, int part);
 /*
  * Kernels called on dev, which is that of the parts or its plan, read the
  * part from now on; or they do no more, and next says what its place may be
- * used for.
+ * used for; of PT_PARTS_AGAIN, from is the part that those behind are followed by.
  */
 int pt_parts_need(struct pt_parts *p, struct pt_device *dev, int part, struct pt_error *err);
-int pt_parts_done(struct pt_parts *p, struct pt_device *dev, int part, enum pt_parts_next next, struct pt_error *err);
+int pt_parts_done(struct pt_parts *p, struct pt_device *dev, int part, enum pt_parts_next next, int from,
+		  struct pt_error *err);
 
 #endif

@@ -30,14 +30,13 @@ struct pt_generator {
 	int front;			/* positions before the text */
 	int64_t source;			/* prompt of an encoder-decoder that there is memory for */
 	bool decoder;			/* the text is a decoder's, apart from the prompt */
-	bool ready;			/* the run holds what must be released */
 };
 
 void pt_generator_free(struct pt_generator *g)
 {
 	if (!g)
 		return;
-	if (g->ready)
+	if (g->run.dev)
 		pt_run_release(&g->run);
 	pt_kvcache_free(g->cache);
 	pt_sampler_release(&g->sampler);
@@ -152,9 +151,8 @@ static int make_run(struct pt_generator *g, int64_t source, struct pt_error *err
 	size_t bytes;
 	int st;
 
-	if (g->ready)
+	if (g->run.dev)
 		pt_run_release(&g->run);
-	g->ready = false;
 	g->source = 0;
 	st = ids ? pt_run_init(&g->run, g->plan, 0, err) : err->status;
 	if (st) {
@@ -173,17 +171,13 @@ static int make_run(struct pt_generator *g, int64_t source, struct pt_error *err
 	pt_run_release(&g->run);
 	rewind_text(g);
 	free(ids);
-	/* First fit may place shorter texts a little worse. */
-	bytes += bytes / 16 + 4096;
 	if (!st)
-		st = pt_model_place_beside(g->m, bytes, err);
-	if (!st)
-		st = pt_run_init(&g->run, g->m->dev, bytes, err);
+		st = pt_model_run(g->m, &g->run, bytes, g->o.mem, g->o.bf16, err);
+	if (st == PT_USAGE)
+		return pt_error_add(err, ": shorter texts than of %lld tokens take less", (long long)g->o.max_length);
 	if (st)
 		return st;
-	g->ready = true;
 	g->source = source;
-	pt_run_compute(&g->run, g->o.bf16);
 	return 0;
 }
 

@@ -21,6 +21,7 @@ struct pt_generate_options {
 	int64_t max_length;
 	bool ignore_eos;
 	bool bf16;			/* the compute type, as pt_run_compute() takes it */
+	size_t mem;			/* bytes for all of it, as pt_model_run() takes them; 0: what there is */
 };
 
 struct pt_generator;

@@ -156,7 +156,7 @@ static int backward_leaves(struct pt_run *run, struct pt_node *node)
 {
 	const struct turn *t = node->ctx;
 
-	return pt_parts_done(t->parts, run->dev, t->part, PT_PARTS_BACKWARD, &run->err);
+	return pt_parts_done(t->parts, run->dev, t->part, PT_PARTS_BACKWARD, 0, &run->err);
 }
 
 /* Backward comes by here. */
@@ -180,7 +180,7 @@ int pt_block_enter(struct pt_run *run, const struct pt_stack *s, const struct pt
 	return pt_parts_need(t.parts, run->dev, t.part, &run->err);
 }
 
-int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad)
+int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad, bool alone)
 {
 	const struct turn t = { &m->body->parts, s->first + i };
 
@@ -188,7 +188,8 @@ int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt
 		return run->err.status;
 	if (grad && on_the_way_back(run, t, "enter a block", backward_enters))
 		return run->err.status;
-	return pt_parts_done(t.parts, run->dev, t.part, run->record ? PT_PARTS_FORWARD : PT_PARTS_AGAIN, &run->err);
+	return pt_parts_done(t.parts, run->dev, t.part, run->record ? PT_PARTS_FORWARD : PT_PARTS_AGAIN,
+			     alone ? s->first : 0, &run->err);
 }
 
 struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct pt_tensor *x)
@@ -212,7 +213,7 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 		if (grad && p->stack->first + i >= p->m->recompute) {
 			pt_block_enter(run, p->stack, p->m, i, true);
 			x = pt_block(run, p, l, x, &delta);
-			pt_block_leave(run, p->stack, p->m, i, true);
+			pt_block_leave(run, p->stack, p->m, i, true, false);
 			continue;
 		}
 		x = pt_sum_norm(run, p->m, NULL, x, delta);
@@ -223,7 +224,7 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 			flags = p->stack->first + i < p->m->away ? PT_SCOPE_RECOMPUTE | PT_SCOPE_AWAY : PT_SCOPE_RECOMPUTE;
 		pt_block_enter(run, p->stack, p->m, i, grad);
 		if (pt_scope(run, flags, scoped_block, &arg, sizeof arg, in, p->memory ? 2 : 1, shape, out, nout) ||
-		    pt_block_leave(run, p->stack, p->m, i, grad))
+		    pt_block_leave(run, p->stack, p->m, i, grad, p->cache != NULL))
 			return NULL;
 		if (nout > 1)
 			p->stat[i] = out[1];

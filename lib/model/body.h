@@ -118,9 +118,11 @@ struct pt_tensor *pt_blocks(struct pt_run *run, const struct pt_pass *p, struct 
 /*
  * body.c: the weights of block i of a stack are read from here on, up to the
  * leave; where they take turns (device/parts.h) backward finds them likewise.
+ * alone: behind this stack's last block its first is read again, as a decoder
+ * writes; else the model's.
  */
 int pt_block_enter(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad);
-int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad);
+int pt_block_leave(struct pt_run *run, const struct pt_stack *s, const struct pt_model *m, int i, bool grad, bool alone);
 /* norm(x + delta), without the norm or the delta where they are NULL; both are done with. */
 struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
 			      struct pt_tensor *x, struct pt_tensor *delta);

@@ -61,7 +61,7 @@ int pt_model_encode(struct pt_run *run, struct pt_model *m, const struct pt_inpu
 	for (int i = 0; i < s->cfg->layers; i++) {
 		pt_block_enter(run, s, m, i, false);
 		pt_block_cross_kv(run, &s->layer[i], memory, kv);
-		pt_block_leave(run, s, m, i, false);
+		pt_block_leave(run, s, m, i, false, true);
 		pt_kvcache_keep(run, in->cache, i, kv[0], kv[1]);
 		pt_tensor_done(run, kv[0]);
 		pt_tensor_done(run, kv[1]);

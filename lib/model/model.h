@@ -79,11 +79,22 @@ int pt_model_blocks(const struct pt_model *m);
  * turns. pt_model_open() does it with 0, unless that is deferred. Nothing happens where kernels read them in place.
  */
 int pt_model_place(struct pt_model *m, int turns, struct pt_error *err);
-/* Device memory for that; and the fewest turns that keep within room, -1: there is no such number. */
+/*
+ * From the next pt_model_place() on nothing but w->use is read in w's stead, or (false) w again: where all
+ * who share the value are spared, it is not on the device.
+ */
+void pt_model_spare(struct pt_model *m, struct pt_weight *w, bool spare);
+/* Device memory that weights take as they are placed now. */
+size_t pt_model_place_held(const struct pt_model *m);
+/* Device memory for a placing; and the fewest turns that keep within room, -1: there is no such number. */
 size_t pt_model_place_bytes(const struct pt_model *m, int turns);
 int pt_model_place_turns(const struct pt_model *m, size_t room);
-/* The same in what the device has left beside so many bytes; PT_DEVICE when that is too little. */
-int pt_model_place_beside(struct pt_model *m, size_t bytes, struct pt_error *err);
+/*
+ * An arena for what a plan counted so many bytes of, in run (zeroed, or one that was made so: anew), and the weights
+ * beside it: both in limit bytes (0: all that the device has), with what is allocated already. Blocks take turns as
+ * far as it takes; those that do stay so. PT_USAGE when it is too little, with the bytes.
+ */
+int pt_model_run(struct pt_model *m, struct pt_run *run, size_t bytes, size_t limit, bool bf16, struct pt_error *err);
 
 /* n bytes of a weight of the base, from byte at on, to the host. */
 int pt_weight_read(const struct pt_model *m, const struct pt_weight *w, size_t at, size_t n, void *out,

@@ -43,6 +43,9 @@ struct pt_weight {
 	struct pt_tensor *use;	/* what forward reads: &t, or a trainable copy that stands in for it.
 				 * A tied weight does not follow its twin: who trains the base sets both */
 	struct pt_weight *tied;	/* the weight whose storage this one shares (tied head), or NULL */
+	int64_t mapped;		/* number of its bytes among those that are placed (body.h); -1: they are not mapped */
+	int readers;		/* of the bytes: itself and its twins, less those that pt_model_spare() says */
+	bool spare;
 	bool fresh;		/* initialised here: the checkpoint has no value */
 	bool norm;		/* of a norm: ones, never decayed */
 	bool bias;

@@ -173,6 +173,8 @@ static struct pt_weight *add_weight(struct pt_model *m, const struct pt_site *s,
 		w->path = pt_format(err, "%s.%s", s->path, bias ? "bias" : "weight");
 	if (!w->path)
 		return NULL;
+	w->mapped = -1;
+	w->readers = 1;
 	m->nweights++;
 	pt_tensor_init(&w->t, PT_F32, ndim, shape, NULL);
 	w->t.name = w->path;

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "model/body.h"
 
@@ -189,6 +188,7 @@ static int set_bytes(struct pt_model *m, const struct pt_site *s, struct pt_weig
 		return 0;
 	}
 	w->host = (const char *)host + at;
+	w->mapped = (int64_t)m->body->parts.n;
 	return pt_parts_add(&m->body->parts, part_of(m, s), w->host,
 			    (size_t)pt_tensor_count(&w->t) * pt_dtype_size(w->t.type), &w->t.data, err);
 }
@@ -238,6 +238,7 @@ static void tie(struct pt_weight *w, struct pt_weight *to)
 	w->stored = NULL;
 	w->tied = to;
 	w->fresh = to->fresh;
+	to->readers++;
 }
 
 static bool equal(const struct pt_st_tensor *a, const struct pt_st_tensor *b)
@@ -382,48 +383,6 @@ static int load_all(struct pt_model *m, const struct pt_model_options *o, struct
 			round_scale(s);
 	}
 	return file ? pt_weights_unread(m, &m->body->read, err) : 0;
-}
-
-int pt_model_place(struct pt_model *m, int turns, struct pt_error *err)
-{
-	int st;
-
-	if (m->body->parts.placed && m->body->parts.turns == turns)
-		return 0;
-	st = pt_parts_place(&m->body->parts, turns, err);
-	/* A twin has no bytes of its own. */
-	for (int i = 0; i < m->nweights; i++)
-		if (m->weight[i].tied)
-			m->weight[i].t.data = m->weight[i].tied->t.data;
-	return st;
-}
-
-size_t pt_model_place_bytes(const struct pt_model *m, int turns)
-{
-	return pt_parts_bytes(&m->body->parts, turns);
-}
-
-int pt_model_place_turns(const struct pt_model *m, size_t room)
-{
-	return pt_parts_turns(&m->body->parts, room);
-}
-
-int pt_model_place_beside(struct pt_model *m, size_t bytes, struct pt_error *err)
-{
-	size_t all = m->dev->memory(m->dev), used, room;
-	int turns;
-
-	if (!m->dev->copies || m->body->parts.placed)
-		return pt_model_place(m, m->body->parts.turns, err);
-	used = m->dev->used + bytes;
-	room = all > used ? all - used : 0;
-	turns = pt_model_place_turns(m, room);
-	if (turns < 0)
-		return pt_error(err, PT_DEVICE, "no memory on %s: beside %zu bytes for the work the weights need %zu, %zu are left",
-				m->dev->name, bytes, pt_model_place_bytes(m, pt_model_blocks(m)), room);
-	if (turns)
-		pt_log(PT_FACT, "the weights of %d of %d blocks take turns on %s", turns, pt_model_blocks(m), m->dev->name);
-	return pt_model_place(m, turns, err);
 }
 
 int pt_weight_read(const struct pt_model *m, const struct pt_weight *w, size_t at, size_t n, void *out,

@@ -410,6 +410,8 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 		give_up(a);
 		return st;
 	}
+	/* Who trains does not look at the bare base. */
+	pt_adapter_spare(a, a->trainable);
 	*out = a;
 	return 0;
 }
@@ -445,6 +447,7 @@ int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char 
 		return st;
 	}
 	pt_adapter_enable(a, true);
+	pt_adapter_spare(a, true);
 	*out = a;
 	return 0;
 }
@@ -482,6 +485,7 @@ void pt_adapter_close(struct pt_adapter *a)
 	if (!a)
 		return;
 	pt_adapter_enable(a, false);
+	pt_adapter_spare(a, false);
 	for (int i = 0; i < a->nsites; i++) {
 		struct pt_adapter_site *s = &a->site[i];
 

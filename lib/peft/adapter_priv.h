@@ -71,6 +71,7 @@ int pt_stored_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, 
 		   struct pt_error *err);
 
 /* weights.c: weights of the base that the adapter replaces. */
+void pt_adapter_spare(struct pt_adapter *a, bool spare);	/* for good, or no more: pt_model_spare() */
 int pt_adapter_replace_all(struct pt_adapter *a, struct pt_error *err);	/* modules_to_save, bias */
 struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const struct pt_weight *w);
 /*

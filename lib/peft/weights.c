@@ -20,6 +20,12 @@ struct pt_adapter_weight *pt_adapter_replaced(const struct pt_adapter *a, const 
 	return NULL;
 }
 
+void pt_adapter_spare(struct pt_adapter *a, bool spare)
+{
+	for (size_t i = 0; i < a->nweights; i++)
+		pt_model_spare(a->model, a->weight[i].weight, spare);
+}
+
 bool pt_module_holds(const char *name, const struct pt_weight *w, bool whole)
 {
 	size_t n = strlen(name);

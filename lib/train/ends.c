@@ -239,9 +239,9 @@ static int same_meta(const struct pt_record *a, const struct pt_record *b, const
 	return 0;
 }
 
-static int open_eval(struct pt_loop *l, struct pt_reader **r, const struct pt_record **head, struct pt_error *err)
+static int open_eval(const char *path, struct pt_reader **r, const struct pt_record **head, struct pt_error *err)
 {
-	const char *const paths[] = { l->o.eval };
+	const char *const paths[] = { path };
 	int status = pt_reader_open(r, paths, 1, "batch", 0, err);
 
 	if (!status)
@@ -249,23 +249,21 @@ static int open_eval(struct pt_loop *l, struct pt_reader **r, const struct pt_re
 	return status;
 }
 
-/* The evaluation's stream fits the training's; its bounds. */
-static int check_eval(struct pt_loop *l, struct pt_bounds *b, struct pt_error *err)
+int pt_loop_eval_bounds(const struct pt_record *train, const char *path, struct pt_bounds *b, struct pt_error *err)
 {
 	const struct pt_record *head;
 	struct pt_reader *r = NULL;
 	int status;
 
-	if ((!strcmp(l->o.eval, "-") || !access(l->o.eval, F_OK)) && !pt_is_file(l->o.eval))
-		return pt_error(err, PT_USAGE, "%s: the batches to evaluate on are read again and again: give a regular file",
-				l->o.eval);
-	status = open_eval(l, &r, &head, err);
-	if (!status && !((status = same_meta(l->head, head, "tokenizer", l->o.eval, err)) ||
-			 (status = same_meta(l->head, head, "task", l->o.eval, err)) ||
-			 (status = same_meta(l->head, head, "labels", l->o.eval, err))))
-		status = pt_loop_some(head, l->o.eval, err) ? err->status : pt_loop_bounds(head, b, err);
+	if ((!strcmp(path, "-") || !access(path, F_OK)) && !pt_is_file(path))
+		return pt_error(err, PT_USAGE, "%s: the batches to evaluate on are read again and again: give a regular file", path);
+	status = open_eval(path, &r, &head, err);
+	if (!status && !((status = same_meta(train, head, "tokenizer", path, err)) ||
+			 (status = same_meta(train, head, "task", path, err)) ||
+			 (status = same_meta(train, head, "labels", path, err))))
+		status = pt_loop_some(head, path, err) ? err->status : pt_loop_bounds(head, b, err);
 	if (!status && !b->tokens)
-		status = pt_error(err, PT_DATA, "%s: its HEAD has no bounds", l->o.eval);
+		status = pt_error(err, PT_DATA, "%s: its HEAD has no bounds", path);
 	pt_reader_close(r);
 	return status;
 }
@@ -325,7 +323,7 @@ int pt_loop_open(struct pt_loop *l, const struct pt_loop_options *o, struct pt_s
 				      .path = s->dev->path, .head = pt_reader_digest(r) };
 	if (s->adapter && (pt_adapter_begin(s->adapter, o->schedule.total, err) || find_adapters(l, s->adapter, err)))
 		return err->status;
-	if (o->eval && check_eval(l, &eval, err))
+	if (o->eval && pt_loop_eval_bounds(l->head, o->eval, &eval, err))
 		return err->status;
 	if (take_up(l, err) || fit(l, o->eval ? &eval : NULL, err))
 		return err->status;
@@ -357,7 +355,7 @@ int pt_loop_evaluate(struct pt_loop *l, bool *best, struct pt_error *err)
 	struct pt_reader *r = NULL;
 	uint64_t digest = 0;
 	double loss;
-	int status = open_eval(l, &r, &head, err);
+	int status = open_eval(l->o.eval, &r, &head, err);
 
 	pt_measure_clear(&e->measure);
 	if (!status)

@@ -61,6 +61,8 @@ int pt_loop_total(const struct pt_record *head, int64_t *total, struct pt_error 
 int pt_loop_some(const struct pt_record *head, const char *name, struct pt_error *err);
 /* Bounds of a batch stream; zeros where the HEAD has none. */
 int pt_loop_bounds(const struct pt_record *head, struct pt_bounds *b, struct pt_error *err);
+/* Bounds of the batches in a file to evaluate on; PT_USAGE where they do not fit a training stream's HEAD. */
+int pt_loop_eval_bounds(const struct pt_record *train, const char *path, struct pt_bounds *b, struct pt_error *err);
 
 /*
  * Create the output directory (*made: it was not there) and hold a lock in it, to be closed by pt_lock_close().

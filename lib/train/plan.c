@@ -144,7 +144,9 @@ int pt_step_choose(struct pt_step *s, const struct pt_bounds *train, const struc
 
 size_t pt_step_state_bytes(const struct pt_step *s)
 {
-	return (size_t)pt_params_count(s->opt.params) * 4 * sizeof(float);
+	size_t work = s->run.dev && !s->dev->plan ? s->run.arena.capacity : 0;
+
+	return s->dev->used - pt_model_place_held(s->model) - work;
 }
 
 static struct pt_bounds of_tokens(const struct pt_bounds *b, int64_t tokens)
@@ -190,16 +192,36 @@ int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, 
 	return 0;
 }
 
-static int too_large(struct pt_step *s, const struct pt_bounds *b, size_t need, size_t limit,
+int pt_step_least(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval, size_t *bytes,
+		  struct pt_error *err)
+{
+	static const struct pt_bounds one = { 1, 1, 1, 1, 1 };
+	int recompute = s->model->recompute, away = s->model->away;
+	struct pt_step_room r;
+	int status = pt_step_choose(s, train ? train : &one, eval, 0, &r, err);
+
+	s->model->recompute = recompute;
+	s->model->away = away;
+	*bytes = pt_step_state_bytes(s) + pt_step_room_bytes(&r);
+	return status;
+}
+
+static int too_large(struct pt_step *s, const struct pt_bounds *b, size_t need, size_t left, size_t limit,
 		     struct pt_error *err)
 {
 	int64_t tokens = 0;
+	size_t least;
 
-	if (pt_step_largest(s, b, limit, &tokens, err))
+	if (pt_step_largest(s, b, left, &tokens, err))
 		return err->status;
-	return pt_error(err, PT_USAGE, "a micro-batch of %lld tokens needs %zu bytes, %zu are left; up to %lld tokens fit:"
-			" use peft-batch with a smaller -b or --tokens and --accumulate%s", (long long)b->tokens, need,
-			limit, (long long)tokens, s->model->recompute ? "" : ", or --recompute");
+	if (tokens)
+		return pt_error(err, PT_USAGE, "a micro-batch of %lld tokens needs %zu bytes, %zu are left; up to %lld tokens fit:"
+				" use peft-batch with a smaller -b or --tokens and --accumulate%s", (long long)b->tokens,
+				need, left, (long long)tokens, s->model->recompute ? "" : ", or --recompute");
+	if (pt_step_least(s, NULL, NULL, &least, err))
+		return err->status;
+	return pt_error(err, PT_USAGE, "training does not fit into %zu bytes: with micro-batches of one token it takes %zu", limit,
+			least);
 }
 
 /* What was chosen beyond the plain way. */
@@ -247,7 +269,7 @@ int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct p
 	if (pt_step_room_bytes(&r) > room) {
 		room = less(room, r.weights);
 		if (r.train > room)
-			too_large(s, &t, r.train, room, err);
+			too_large(s, &t, r.train, room, limit, err);
 		else
 			pt_error(err, PT_USAGE, "evaluating a micro-batch of %lld tokens needs %zu bytes, %zu are left;"
 				 " use a smaller -b or --tokens for it", (long long)e.tokens, r.eval, room);

@@ -94,11 +94,21 @@ int pt_step_choose(struct pt_step *s, const struct pt_bounds *train, const struc
 int pt_step_fit(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval,
 		size_t limit, struct pt_error *err);
 
+/*
+ * The least bytes for all of training within train (NULL: micro-batches of one token) and evaluation within eval
+ * (NULL: none), when everything is done that pt_step_choose() may do; what the model says of that stays as it was.
+ */
+int pt_step_least(struct pt_step *s, const struct pt_bounds *train, const struct pt_bounds *eval, size_t *bytes,
+		  struct pt_error *err);
+
 /* Tokens of the largest micro-batch of sequences of b->len whose arena is within limit; 0: none. */
 int pt_step_largest(struct pt_step *s, const struct pt_bounds *b, size_t limit, int64_t *tokens,
 		    struct pt_error *err);
 
-/* Bytes that the trained tensors take: values, gradients, moments. */
+/*
+ * Bytes that are allocated beside the arena and the weights: what trains with gradients and moments, what stands still
+ * of this adapter and of those below it, what methods keep.
+ */
 size_t pt_step_state_bytes(const struct pt_step *s);
 
 /*

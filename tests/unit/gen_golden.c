@@ -8,6 +8,7 @@
 #include "model_fix.h"
 
 #include "gen/generate.h"
+#include "model/body.h"
 
 #define MOST 320	/* tokens of a prompt */
 #define NEW 14		/* of a text */
@@ -142,11 +143,65 @@ static void test_mutations(void **state)
 	pt_json_free(all);
 }
 
+static int copies, copied[NEW + 2];
+static int (*real_fetch)(struct pt_device *, void *, const void *, size_t, uint64_t *, struct pt_error *);
+
+static int count_fetch(struct pt_device *dev, void *dst, const void *pinned, size_t n, uint64_t *ticket, struct pt_error *e)
+{
+	copies++;
+	return real_fetch(dev, dst, pinned, n, ticket, e);
+}
+
+static bool note_copies(void *arg, int32_t id)
+{
+	int *n = arg;
+
+	(void)id;
+	copied[(*n)++] = copies;
+	return true;
+}
+
+/* Weights in turns: a decoder goes round among its own blocks, whatever stands before them. */
+static void test_turns(void **state)
+{
+	static const char *const names[] = { "t5-flan", "llama2" };
+	const int32_t prompt[] = { 5, 9, 11, 2 };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		enum pt_generate_end end;
+		struct pt_generator *g;
+		struct pt_device *plan;
+		struct mfix x;
+		int n = 0, blocks;
+
+		mfix_golden(&x, names[i]);
+		mfix_open(&x, "guard");
+		blocks = x.m->body->stack[x.m->body->nstacks - 1].cfg->layers;
+		assert_int_equal(x.m->body->parts.turns, pt_model_blocks(x.m));
+		assert_ok(pt_device_plan(&plan, x.f.dev, &x.f.err), &x.f.err);
+		g = generator(&x, plan, NEW + 6, NEW);
+		assert_int_equal(x.m->body->parts.turns, pt_model_blocks(x.m));
+		real_fetch = x.f.dev->fetch;
+		x.f.dev->fetch = count_fetch;
+		assert_ok(pt_generate(g, prompt, 4, 0, note_copies, &n, &end, &x.f.err), &x.f.err);
+		assert_int_equal(n, NEW);
+		for (int k = 2; k < n; k++)
+			assert_in_range(copied[k] - copied[k - 1], 0, blocks > 3 ? blocks : blocks == 3 ? 2 : 0);
+		x.f.dev->fetch = real_fetch;
+		pt_generator_free(g);
+		plan->close(plan);
+		mfix_close(&x);
+		mfix_release(&x);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_turns),
 	};
 
 	return cmocka_run_group_tests_name("gen_golden", tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * with the status of bad data and by name, for each tensor and key of it.
  */
 #include "peft_fix.h"
+#include "method_fix.h"
 
 #include "peft/adapter_priv.h"
 
@@ -58,23 +59,6 @@ static struct pt_model *model(void)
 	return m;
 }
 
-/* What a method cannot do without, and what some tests ask for. */
-static cJSON *config_of(const struct pt_method *m)
-{
-	cJSON *c = parse(m->sets ? m->sets : "{}");
-
-	cJSON_AddStringToObject(c, "peft_type", m->peft_type);
-	if (strstr(m->defaults, "\"num_virtual_tokens\""))
-		cJSON_AddNumberToObject(c, "num_virtual_tokens", 3);
-	if (strstr(m->defaults, "\"token_indices\""))
-		cJSON_AddItemToObject(c, "token_indices", parse("[3,7]"));
-	if (strstr(m->defaults, "\"r\":") && !strstr(m->defaults, "\"oft_block_size\"") && strcmp(m->peft_type, "ADALORA") != 0)
-		cJSON_AddNumberToObject(c, "r", 2);
-	if (!strcmp(m->name, "bitfit"))
-		cJSON_AddStringToObject(c, "bias", "all");
-	return c;
-}
-
 /* A directory of m named so; the caller's. */
 static char *write_one(const struct pt_method *m, const char *name)
 {
@@ -82,7 +66,7 @@ static char *write_one(const struct pt_method *m, const char *name)
 	struct pt_adapter *a = NULL;
 	char *path = sub(name);
 
-	assert_ok(pt_adapter_new(&a, base_model, config_of(m), 7, NULL, &err), &err);
+	assert_ok(pt_adapter_new(&a, base_model, method_config(m), 7, NULL, &err), &err);
 	assert_ok(pt_adapter_save(a, path, PT_SAVE_ALL, &err), &err);
 	pt_adapter_close(a);
 	pt_model_close(base_model);
