@@ -34,6 +34,8 @@ test_that 'adalora: equal ranks prune nothing' '
 	peft-step -q -m base -a same --lr 3e-2 -o equal b.pts >/dev/null
 	grep "\"rank_pattern\": null" equal/adapter_config.json'
 test_that 'adalora: another number of steps is said, a schedule without pruning refused' '
+	peft-init -q -m base -t adalora --total-steps 1000000000000000 --delta-t 900000000000000 -o eon
+	timeout 20 peft-step -q -m base -a eon -o never --plan b.pts | grep "^1000000000000000 *32 *8.00$"
 	peft-init -q -m base -t adalora --total-steps 1000 -o long
 	peft-step -q -m base -a long -o longer b.pts 2>err >/dev/null
 	grep "before ranks have come down at step 1000" err

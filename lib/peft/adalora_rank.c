@@ -89,8 +89,8 @@ int pt_adalora_plan(const struct pt_adapter *a, int64_t total, struct pt_buf *ou
 			continue;
 		last = step;
 		/* What is left after it: that of the last step that pruned. */
-		while (step > l.tinit && step < l.total - l.tfinal && step % l.delta)
-			step--;
+		if (step > l.tinit && step < l.total - l.tfinal)
+			step -= step % l.delta < step - l.tinit ? step % l.delta : step - l.tinit;
 		pt_buf_printf(out, "%8lld  %10lld  %9.2f\n", (long long)last,
 			      (long long)pt_adalora_budget(&l, sites, step, &prunes),
 			      (double)pt_adalora_budget(&l, sites, step, &prunes) / (double)sites);
