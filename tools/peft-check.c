@@ -122,7 +122,7 @@ static int check_tensors(const struct operand *o, struct pt_buf *says, struct pt
 /* A file of a directory that has a form of its own. */
 static int check_part(const char *path, struct pt_error *err)
 {
-	const char *dot = strrchr(path, '.');
+	const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
 	struct pt_prov prov = PT_PROV_INIT;
 	struct pt_st st;
 	uint64_t id;
@@ -136,8 +136,7 @@ static int check_part(const char *path, struct pt_error *err)
 		/* A vocabulary may say a thing twice. */
 		j = pt_json_read(path, PT_JSON_LAST_WINS, err);
 		pt_json_free(j);
-		if (j && strlen(path) >= 15 && !strcmp(path + strlen(path) - 15, "provenance.json") &&
-		    !pt_prov_read(&prov, path, &id, err))
+		if (j && slash && !strcmp(slash + 1, PT_PROV_FILE) && !pt_prov_read(&prov, path, &id, err))
 			pt_prov_release(&prov);
 	}
 	return err->status;

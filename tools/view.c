@@ -209,7 +209,7 @@ static void show_config(struct view *v, const struct operand *o)
 
 static int show_dir(struct view *v, const struct operand *o, struct pt_error *err)
 {
-	char *path = pt_path_join(o->dir, "provenance.json", err);
+	char *path = pt_path_join(o->dir, PT_PROV_FILE, err);
 	struct pt_prov prov = PT_PROV_INIT;
 	uint64_t id;
 

@@ -145,6 +145,20 @@ int pt_prov_json(const struct pt_prov *p, uint64_t id, struct pt_buf *out, struc
 	return pt_buf_check(out, err);
 }
 
+int pt_prov_write(const struct pt_prov *p, uint64_t id, const char *dir, struct pt_error *err)
+{
+	struct pt_buf b = PT_BUF_INIT;
+	int st;
+
+	if (!id)
+		return 0;
+	st = pt_prov_json(p, id, &b, err);
+	if (!st)
+		st = pt_file_write_in(dir, PT_PROV_FILE, &b, err);
+	pt_buf_release(&b);
+	return st;
+}
+
 int pt_prov_read(struct pt_prov *p, const char *path, uint64_t *id, struct pt_error *err)
 {
 	const cJSON *nodes, *node;

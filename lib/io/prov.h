@@ -27,6 +27,7 @@ struct pt_prov {
 };
 
 #define PT_PROV_INIT { NULL, 0, 0 }
+#define PT_PROV_FILE "provenance.json"	/* in the directory of an adapter or model */
 #define PT_PROV_MAX 65536		/* nodes; more are refused */
 
 /* What one step says of itself. Strings may be NULL. */
@@ -55,6 +56,8 @@ void pt_prov_put(const struct pt_prov *p, struct pt_st_build *b);
 
 /* provenance.json of an adapter or model: {"id": "...", "nodes": {id: node, ...}}, pretty. */
 int pt_prov_json(const struct pt_prov *p, uint64_t id, struct pt_buf *out, struct pt_error *err);
+/* That as PT_PROV_FILE in dir; nothing where id is 0. */
+int pt_prov_write(const struct pt_prov *p, uint64_t id, const char *dir, struct pt_error *err);
 /* The reverse. An absent file gives an empty set and id 0. */
 int pt_prov_read(struct pt_prov *p, const char *path, uint64_t *id, struct pt_error *err);
 

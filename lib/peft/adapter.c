@@ -347,7 +347,7 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 
 static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
 {
-	char *prov = pt_path_join(dir, PT_ADAPTER_PROV, err);
+	char *prov = pt_path_join(dir, PT_PROV_FILE, err);
 	struct pt_st file[PT_INS] = { 0 };
 	int st = prov ? pt_prov_read(&a->prov, prov, &a->prov_id, err) : PT_FAIL;
 

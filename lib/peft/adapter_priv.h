@@ -11,7 +11,6 @@
 #define PT_ADAPTER_FILE "adapter_model.safetensors"
 #define PT_ADAPTER_STATE "peft_state.safetensors"
 #define PT_ADAPTER_LABELS "labels.json"
-#define PT_ADAPTER_PROV "provenance.json"
 #define PT_FULL_CONFIG "full.json"
 #define PT_KEY_PREFIX "base_model.model."
 
@@ -114,7 +113,6 @@ const char *pt_adapter_file_name(const struct pt_adapter *a, enum pt_adapter_in 
 /* save.c */
 /* Whether a tensor stands in that file. */
 bool pt_adapter_has(const struct pt_adapter *a, enum pt_adapter_in in);
-int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err);
 
 /* labels.c */
 int pt_labels_read(const char *dir, char ***labels, int *n, struct pt_error *err);	/* absent: none */

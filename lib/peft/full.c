@@ -222,7 +222,7 @@ int pt_full_save(struct pt_adapter *a, const char *dir, int part, struct pt_erro
 	if (!st && part != PT_SAVE_LAST)
 		st = write_full(a, dir, err);
 	if (!st && part != PT_SAVE_LAST)
-		st = pt_adapter_write_prov(a, dir, err);
+		st = pt_prov_write(&a->prov, a->prov_id, dir, err);
 	if (!st)
 		st = pt_modelsave_write(&s, dir, parts[part], config, a->model->dir, pt_model_save_fill, a->model, err);
 	pt_modelsave_release(&s);

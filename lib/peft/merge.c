@@ -170,20 +170,6 @@ static int list(struct pt_merge *mg, struct pt_modelsave *s, bool *tied, struct 
 	return 0;
 }
 
-static int write_prov(const struct pt_merge *mg, const char *dir, struct pt_error *err)
-{
-	struct pt_buf b = PT_BUF_INIT;
-	int st;
-
-	if (!mg->prov_id)
-		return 0;
-	st = pt_prov_json(&mg->prov, mg->prov_id, &b, err);
-	if (!st)
-		st = pt_file_write_in(dir, PT_ADAPTER_PROV, &b, err);
-	pt_buf_release(&b);
-	return st;
-}
-
 static bool has_tie(const struct pt_model *m)
 {
 	for (int i = 0; i < m->nweights; i++) {
@@ -215,7 +201,7 @@ int pt_merge_write(struct pt_merge *mg, const char *dir, struct pt_error *err)
 		st = config ? 0 : err->status;
 	}
 	if (!st)
-		st = write_prov(mg, dir, err);
+		st = pt_prov_write(&mg->prov, mg->prov_id, dir, err);
 	if (!st)
 		st = pt_modelsave_write(&s, dir, PT_MODELSAVE_ALL, config, mg->m->dir, fill, mg, err);
 	pt_modelsave_release(&s);

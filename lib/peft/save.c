@@ -69,20 +69,6 @@ static int write_tensors(struct source *s, const char *dir, const char *name, st
 	return st;
 }
 
-int pt_adapter_write_prov(const struct pt_adapter *a, const char *dir, struct pt_error *err)
-{
-	struct pt_buf b = PT_BUF_INIT;
-	int st;
-
-	if (!a->prov_id)
-		return 0;
-	st = pt_prov_json(&a->prov, a->prov_id, &b, err);
-	if (!st)
-		st = pt_file_write_in(dir, PT_ADAPTER_PROV, &b, err);
-	pt_buf_release(&b);
-	return st;
-}
-
 bool pt_adapter_has(const struct pt_adapter *a, enum pt_adapter_in in)
 {
 	for (size_t i = 0; i < a->ntensors; i++) {
@@ -100,7 +86,7 @@ static int write_before(struct source *s, const char *dir, const cJSON *config, 
 	if (a->labels && !a->layout->labels)
 		st = pt_labels_write(dir, a->labels, a->nlabels, err);
 	if (!st)
-		st = pt_adapter_write_prov(a, dir, err);
+		st = pt_prov_write(&a->prov, a->prov_id, dir, err);
 	for (int in = PT_IN_WEIGHTS + 1; in < PT_INS && !st; in++) {
 		struct pt_st_build b;
 
@@ -148,7 +134,7 @@ int pt_adapter_save(struct pt_adapter *a, const char *dir, int part, struct pt_e
 int pt_adapter_part(const char *name)
 {
 	static const char *const rest[] = {
-		PT_ADAPTER_CONFIG, PT_ADAPTER_STATE, PT_ADAPTER_LABELS, PT_ADAPTER_PROV, PT_FULL_CONFIG,
+		PT_ADAPTER_CONFIG, PT_ADAPTER_STATE, PT_ADAPTER_LABELS, PT_PROV_FILE, PT_FULL_CONFIG,
 	};
 
 	const struct pt_layout *l;

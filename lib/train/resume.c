@@ -281,7 +281,7 @@ static int publish_text(const char *out, const char *name, const struct pt_buf *
 bool pt_checkpoint_is_state(const char *name)
 {
 	return name[0] == '.' || !strcmp(name, PT_STATE_JSON) || !strcmp(name, PT_STATE_TENSORS) ||
-	       !strcmp(name, PT_STATE_METRICS) || !strcmp(name, "provenance.json");
+	       !strcmp(name, PT_STATE_METRICS) || !strcmp(name, PT_PROV_FILE);
 }
 
 int pt_checkpoint_file_digest(const char *dir, const char *name, uint64_t *out, struct pt_error *err)
@@ -327,7 +327,7 @@ int pt_checkpoint_publish(const char *dir, const char *out, const struct pt_buf 
 	int status = check_files(dir, err);
 
 	if (!status)
-		status = publish_text(out, "provenance.json", prov, err);
+		status = publish_text(out, PT_PROV_FILE, prov, err);
 	for (int last = 0; last < 2 && !status; last++) {
 		DIR *d = opendir(dir);
 		struct dirent *e;
