@@ -29,10 +29,14 @@ test_that 'adalora: what a checkpoint keeps goes on; without its state the prune
 	peft-step -q -m base -a peft --lr 1e-2 -o on b.pts >/dev/null
 	test "$(pattern on | grep -o true | wc -l)" -eq 8
 	test "$(pattern ad)" = "$(pattern on)"'
-test_that 'adalora: equal ranks prune nothing' '
+test_that 'adalora: equal ranks prune nothing, nor need the configuration name the steps' '
 	peft-init -q -m base -t adalora -r 3 --init-rank 3 -o same
 	peft-step -q -m base -a same --lr 3e-2 -o equal b.pts >/dev/null
-	grep "\"rank_pattern\": null" equal/adapter_config.json'
+	grep "\"rank_pattern\": null" equal/adapter_config.json
+	sed -i "/total_step/d" same/adapter_config.json
+	peft-step -q -m base -a same --lr 3e-2 -o unnamed b.pts >/dev/null
+	cmp unnamed/adapter_model.safetensors equal/adapter_model.safetensors
+	grep "\"total_step\": [1-9]" unnamed/adapter_config.json'
 test_that 'adalora: another number of steps is said, a schedule without pruning refused' '
 	peft-init -q -m base -t adalora --total-steps 1000000000000000 --delta-t 900000000000000 -o eon
 	timeout 20 peft-step -q -m base -a eon -o never --plan b.pts | grep "^1000000000000000 *32 *8.00$"

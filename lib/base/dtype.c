@@ -7,6 +7,8 @@
  */
 #include "base/dtype.h"
 
+#include <math.h>
+
 static const struct {
 	const char *name;
 	int size;
@@ -130,9 +132,14 @@ void pt_to_f32(float *dst, const void *src, enum pt_dtype t, size_t n)
 		for (size_t i = 0; i < n; i++)
 			dst[i] = (float)d[i];
 		break;
-	default:
+	case PT_F32:
 		if (n)
 			memmove(dst, src, n * sizeof *dst);
+		break;
+	default:
+		/* Not a type of floats: nothing is read. */
+		for (size_t i = 0; i < n; i++)
+			dst[i] = NAN;
 		break;
 	}
 }

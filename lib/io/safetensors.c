@@ -192,3 +192,13 @@ int pt_st_require(const struct pt_st *st, const char *name, enum pt_dtype dtype,
 	pt_buf_release(&is);
 	return PT_DATA;
 }
+
+int pt_st_floats(const struct pt_st_tensor *t, float *out, struct pt_error *err)
+{
+	if (t->dtype != PT_F32 && t->dtype != PT_F16 && t->dtype != PT_BF16 && t->dtype != PT_F64)
+		return pt_error(err, PT_DATA, "%s is stored as %s; F32, F16, BF16 and F64 are read", t->name,
+				pt_dtype_name(t->dtype));
+	if (out)
+		pt_to_f32(out, t->data, t->dtype, t->count);
+	return 0;
+}

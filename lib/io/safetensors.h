@@ -33,6 +33,12 @@ struct pt_st_tensor {
 	const void *data;		/* little-endian, row-major; may be unaligned in foreign files */
 };
 
+/*
+ * Its elements as f32 into out[count]; out NULL: only whether they can be read.
+ * PT_DATA where it is none of F32, F16, BF16, F64. Every reader of values asks this.
+ */
+int pt_st_floats(const struct pt_st_tensor *t, float *out, struct pt_error *err);
+
 struct pt_st_meta {
 	const char *key;
 	const char *value;

@@ -279,8 +279,6 @@ static int load_one(struct pt_adapter *a, struct pt_adapter_site *s, int which, 
 
 	if (!st && (!t || t->ndim != 2 || t->shape[which == B ? 0 : 1] != width))
 		st = pt_error(err, PT_DATA, "%s is missing, or not of the module's shape", key);
-	else if (!st && t->dtype != PT_F32 && t->dtype != PT_F16 && t->dtype != PT_BF16 && t->dtype != PT_F64)
-		st = pt_error(err, PT_DATA, "%s is stored as %s", key, pt_dtype_name(t->dtype));
 	rank = st ? 0 : t->shape[which == B ? 1 : 0];
 	if (!st)
 		st = check_pattern(a, s, rank, err);
@@ -290,7 +288,7 @@ static int load_one(struct pt_adapter *a, struct pt_adapter_site *s, int which, 
 		st = from && to ? 0 : err->status;
 	}
 	if (!st)
-		pt_to_f32(from, t->data, t->dtype, t->count);
+		st = pt_st_floats(t, from, err);
 	for (int64_t i = 0; !st && i < all; i++) {
 		if (list && !cJSON_IsTrue(cJSON_GetArrayItem(list, (int)i)))
 			continue;

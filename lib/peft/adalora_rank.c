@@ -102,18 +102,12 @@ int pt_adalora_begin(struct pt_adapter *a, int64_t total, struct pt_error *err)
 {
 	struct pt_device *dev = a->model->dev;
 	struct pt_adalora *l = a->state, with;
-	cJSON *v;
 
 	if (settle(a, total, &with, err))
 		return err->status;
-	if (!l->total) {
-		v = cJSON_CreateNumber((double)with.total);
-		if (!v || !cJSON_ReplaceItemInObjectCaseSensitive(a->config, "total_step", v)) {
-			cJSON_Delete(v);
-			return pt_error(err, PT_FAIL, "out of memory");
-		}
-		l->total = with.total;
-	}
+	if (!l->total && pt_config_set(a->config, "total_step", cJSON_CreateNumber((double)with.total), err))
+		return err->status;
+	l->total = with.total;
 	if (total && total < l->total - l->tfinal)
 		pt_log(PT_WARN, "the run ends at step %lld, before ranks have come down at step %lld (total_step %lld, tfinal %lld)",
 		       (long long)total, (long long)(l->total - l->tfinal), (long long)l->total, (long long)l->tfinal);

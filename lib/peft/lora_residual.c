@@ -73,6 +73,9 @@ int pt_lora_residual_wanted(const struct pt_adapter *a, const struct pt_adapter_
 		return 0;
 	key = key_of(s, "lora_A0.weight", err);
 	*yes = key && pt_st_find(a->file[PT_IN_STATE], key);
+	if (*yes && (l->bias || cJSON_IsTrue(pt_json_get(a->config, "use_dora"))))
+		pt_error(err, PT_DATA, "%s of %s contradicts %s of the configuration", key, PT_ADAPTER_STATE,
+			 l->bias ? "lora_bias" : "use_dora");
 	free(key);
 	return err->status;
 }

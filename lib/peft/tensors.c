@@ -53,6 +53,73 @@ static const char *param_name(const struct pt_adapter *a, const char *key)
 	return strncmp(key, prefix, n) ? key : key + n;
 }
 
+/* "[8, 64]" of a tensor that is wanted. */
+static void want_text(int ndim, const int64_t *shape, struct pt_buf *out)
+{
+	pt_buf_char(out, '[');
+	for (int i = 0; i < ndim; i++)
+		pt_buf_printf(out, "%s%lld", i ? "," : "", (long long)shape[i]);
+	pt_buf_char(out, ']');
+}
+
+static int check_shape(const char *key, int ndim, const int64_t *shape, const struct pt_st_tensor *f, struct pt_error *err)
+{
+	struct pt_buf want = PT_BUF_INIT, have = PT_BUF_INIT;
+	bool same = f->ndim == ndim;
+
+	for (int i = 0; same && i < ndim; i++)
+		same = f->shape[i] == shape[i];
+	if (!same) {
+		want_text(ndim, shape, &want);
+		pt_st_shape_text(f, &have);
+		if (!pt_buf_check(&want, err) && !pt_buf_check(&have, err))
+			pt_error(err, PT_DATA, "%s is %s, this model and configuration want %s", key, have.data, want.data);
+		pt_buf_release(&want);
+		pt_buf_release(&have);
+		return err->status;
+	}
+	return pt_st_floats(f, NULL, err);
+}
+
+/* Files of before PEFT 0.6 have biases of adapted modules without "base_layer.". */
+static const struct pt_st_tensor *find_old(const struct pt_st *st, const char *key)
+{
+	static const char infix[] = ".base_layer.";
+	const char *at = strstr(key, infix);
+	const struct pt_st_tensor *t;
+	struct pt_error err = PT_ERROR_INIT;
+	char *old;
+
+	if (!at)
+		return NULL;
+	old = pt_format(&err, "%.*s.%s", (int)(at - key), key, at + strlen(infix));
+	t = old ? pt_st_find(st, old) : NULL;
+	free(old);
+	return t;
+}
+
+/* What a file has under a key, by any name that it has had; NULL: nothing. */
+static const struct pt_st_tensor *find(const struct pt_st *file, const char *key)
+{
+	const struct pt_st_tensor *f = pt_st_find(file, key);
+
+	return f ? f : find_old(file, key);
+}
+
+/* A file that is open is asked before there is memory for what its configuration says. */
+static int check_stored(const struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
+			struct pt_error *err)
+{
+	enum pt_adapter_in in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS;
+	const struct pt_st_tensor *f = a->file[in] ? find(a->file[in], key) : NULL;
+
+	if (f)
+		return check_shape(key, ndim, shape, f, err);
+	if (a->file[in] && !(flags & PT_TENSOR_OPTIONAL))
+		return pt_error(err, PT_DATA, "%s lacks %s", pt_adapter_file_name(a, in), key);
+	return 0;
+}
+
 int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
 		      struct pt_param **out, struct pt_error *err)
 {
@@ -61,7 +128,9 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 	struct pt_param *p;
 	int st;
 
-	st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
+	st = check_stored(a, key, flags, ndim, shape, err);
+	if (!st)
+		st = pt_grow(&a->tensor, &a->cap_tensors, a->ntensors + 1, sizeof *a->tensor, err);
 	if (!st)
 		st = pt_params_add(frozen ? &a->frozen : &a->params, param_name(a, key), ndim, shape, &p, err);
 	if (st)
@@ -166,54 +235,6 @@ int pt_adapter_set(struct pt_adapter *a, struct pt_param *p, const float *host, 
 	return pt_param_write(&a->params, p, host, err);
 }
 
-/* "[8, 64]" of a tensor that is wanted. */
-static void want_text(const struct pt_tensor *t, struct pt_buf *out)
-{
-	pt_buf_char(out, '[');
-	for (int i = 0; i < t->ndim; i++)
-		pt_buf_printf(out, "%s%lld", i ? "," : "", (long long)t->shape[i]);
-	pt_buf_char(out, ']');
-}
-
-static int check_shape(const struct pt_adapter_tensor *t, const struct pt_st_tensor *f, struct pt_error *err)
-{
-	struct pt_buf want = PT_BUF_INIT, have = PT_BUF_INIT;
-	bool same = f->ndim == t->param->t.ndim;
-
-	for (int i = 0; same && i < f->ndim; i++)
-		same = f->shape[i] == t->param->t.shape[i];
-	if (!same) {
-		want_text(&t->param->t, &want);
-		pt_st_shape_text(f, &have);
-		if (!pt_buf_check(&want, err) && !pt_buf_check(&have, err))
-			pt_error(err, PT_DATA, "%s is %s, this model and configuration want %s", t->key, have.data, want.data);
-		pt_buf_release(&want);
-		pt_buf_release(&have);
-		return err->status;
-	}
-	if (f->dtype != PT_F32 && f->dtype != PT_F16 && f->dtype != PT_BF16 && f->dtype != PT_F64)
-		return pt_error(err, PT_DATA, "%s is stored as %s; F32, F16, BF16 and F64 are read", t->key,
-				pt_dtype_name(f->dtype));
-	return 0;
-}
-
-/* Files of before PEFT 0.6 have biases of adapted modules without "base_layer.". */
-static const struct pt_st_tensor *find_old(const struct pt_st *st, const char *key)
-{
-	static const char infix[] = ".base_layer.";
-	const char *at = strstr(key, infix);
-	const struct pt_st_tensor *t;
-	struct pt_error err = PT_ERROR_INIT;
-	char *old;
-
-	if (!at)
-		return NULL;
-	old = pt_format(&err, "%.*s.%s", (int)(at - key), key, at + strlen(infix));
-	t = old ? pt_st_find(st, old) : NULL;
-	free(old);
-	return t;
-}
-
 static int take_value(struct pt_adapter *a, const struct pt_adapter_tensor *t, const struct pt_st_tensor *f,
 		      struct pt_error *err)
 {
@@ -223,7 +244,7 @@ static int take_value(struct pt_adapter *a, const struct pt_adapter_tensor *t, c
 	if (!st && t->groups > 1 && !(order = pt_malloc(f->count, sizeof *order, err)))
 		st = err->status;
 	if (!st)
-		pt_to_f32(v, f->data, f->dtype, f->count);
+		st = pt_st_floats(f, v, err);
 	if (order)
 		pt_adapter_regroup(t, v, order, false);
 	if (!st)
@@ -241,17 +262,15 @@ const char *pt_adapter_file_name(const struct pt_adapter *a, enum pt_adapter_in 
 static int load_one(struct pt_adapter *a, const struct pt_adapter_tensor *t, bool *const used[PT_INS], struct pt_error *err)
 {
 	const struct pt_st *file = a->file[t->in];
-	const struct pt_st_tensor *f = file ? pt_st_find(file, t->key) : NULL;
+	const struct pt_st_tensor *f = file ? find(file, t->key) : NULL;
 	int st;
 
-	if (!f && file)
-		f = find_old(file, t->key);
 	if (!f && t->optional)
 		return 0;
 	if (!f)
 		return pt_error(err, PT_DATA, "%s lacks %s", pt_adapter_file_name(a, t->in), t->key);
 	used[t->in][f - file->tensor] = true;
-	st = check_shape(t, f, err);
+	st = check_shape(t->key, t->param->t.ndim, t->param->t.shape, f, err);
 	return st || t->twin ? st : take_value(a, t, f, err);
 }
 
@@ -344,10 +363,10 @@ static int check_one(const struct pt_adapter *a, const struct pt_st_tensor *made
 	for (int i = 0; same && i < f->ndim; i++)
 		same = f->shape[i] == made->shape[i];
 	v = same ? pt_malloc(f->count + 1, sizeof *v, err) : NULL;
-	if (err->status)
+	if (err->status || (same && pt_st_floats(f, v, err))) {
+		free(v);
 		return err->status;
-	if (same)
-		pt_to_f32(v, f->data, f->dtype, f->count);
+	}
 	for (size_t i = 0; same && i < f->count; i++) {
 		double want = ((const float *)made->data)[i], d = fabs((double)v[i] - want);
 
@@ -414,7 +433,8 @@ int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *e
 			if (!f)
 				status = pt_error(err, PT_DATA, "%s lacks %s", PT_ADAPTER_STATE, t->key);
 			else
-				status = take ? take_value(a, t, f, err) : check_shape(t, f, err);
+				status = take ? take_value(a, t, f, err)
+					      : check_shape(t->key, t->param->t.ndim, t->param->t.shape, f, err);
 			if (status == PT_DATA)
 				pt_error_prefix(err, "%s", dir);
 		}

@@ -122,8 +122,10 @@ static void with_key(const char *path, const char *key, const char *value, const
 	cJSON_Delete(was);
 }
 
-/* The file without tensor `but`, or with one more row of it, or with a further key. */
-static void with_tensors(const char *path, const char *file, int but, bool longer, const char *more, const char *part)
+enum change { GONE, LONGER, INTEGERS };
+
+/* The file without tensor `but`, or with one more row of it, or with integers in it, or with a further key. */
+static void with_tensors(const char *path, const char *file, int but, enum change how, const char *more, const char *part)
 {
 	char *name = pt_path_join(path, file, &err), *kept = pt_format(&err, "%s.kept", name);
 	struct pt_st_build b;
@@ -137,17 +139,18 @@ static void with_tensors(const char *path, const char *file, int but, bool longe
 		const struct pt_st_tensor *t = &st.tensor[i];
 		int64_t shape[3] = { t->shape[0], t->ndim > 1 ? t->shape[1] : 1, t->ndim > 2 ? t->shape[2] : 1 };
 
-		if ((int)i == but && !longer)
+		if ((int)i == but && how == GONE)
 			continue;
-		if ((int)i == but)
+		if ((int)i == but && how == LONGER)
 			shape[0]++;
-		pt_st_build_tensor(&b, t->name, t->dtype, t->ndim, shape, (int)i == but ? (void *)zero : t->data);
+		pt_st_build_tensor(&b, t->name, (int)i == but && how == INTEGERS ? PT_I32 : t->dtype, t->ndim, shape,
+				   (int)i == but ? (void *)zero : t->data);
 	}
 	if (more)
 		pt_st_build_tensor(&b, more, PT_F32, 1, (int64_t[]){ 2 }, zero);
 	assert_ok(pt_st_build_write(&b, name, &err), &err);
 	/* A rank is said by tensors and configuration; a state without its first tensor is none. */
-	refused(path, part, longer ? "rank" : "of peft_state.safetensors");
+	refused(path, part, how == LONGER ? "rank" : "of peft_state.safetensors");
 	pt_st_build_release(&b);
 	pt_st_release(&st);
 	assert_int_equal(rename(kept, name), 0);
@@ -172,14 +175,15 @@ static void tensors_of(const char *path, const char *file)
 
 		/* What a tied table repeats may be left out. */
 		if (!strstr(key, "lm_head.trainable"))
-			with_tensors(path, file, i, false, NULL, key);
+			with_tensors(path, file, i, GONE, NULL, key);
 		/* VeRA's may be larger. */
 		if (!strstr(key, "vera_B"))
-			with_tensors(path, file, i, true, NULL, key);
+			with_tensors(path, file, i, LONGER, NULL, key);
+		with_tensors(path, file, i, INTEGERS, NULL, key);
 		free(key);
 	}
 	if (n) {
-		with_tensors(path, file, -1, false, "base_model.model.model.layers.0.self_attn.q_proj.nothing", "nothing uses");
+		with_tensors(path, file, -1, GONE, "base_model.model.model.layers.0.self_attn.q_proj.nothing", "nothing uses");
 		pt_st_release(&st);
 	}
 	free(name);
@@ -262,9 +266,37 @@ static void walk(void **state)
 	}
 }
 
+/* A state of one variant under the configuration of another. */
+static void state_of_another(void **state)
+{
+	static const char *const init[] = { "\"pissa\"", "\"olora\"" }, *const key[] = { "lora_bias", "use_dora" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char *config = pt_format(&err, "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":2,\"lora_alpha\":4,"
+					 "\"target_modules\":[\"q_proj\"],\"init_lora_weights\":%s}", init[i]);
+		struct pt_model *base_model = model();
+		struct pt_adapter *a = NULL;
+		char *path = sub("another");
+
+		assert_ok(pt_adapter_new(&a, base_model, parse(config), 7, NULL, &err), &err);
+		assert_ok(pt_adapter_save(a, path, PT_SAVE_ALL, &err), &err);
+		pt_adapter_close(a);
+		pt_model_close(base_model);
+		for (size_t k = 0; k < 2; k++) {
+			char *says = pt_format(&err, "contradicts %s", key[k]);
+
+			with_key(path, key[k], "true", says, NULL);
+			free(says);
+		}
+		free(path);
+		free(config);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(walk) };
+	const struct CMUnitTest tests[] = { T(walk), T(state_of_another) };
 
 	return cmocka_run_group_tests_name("peft_refuse", tests, start_biased, stop_biased);
 }
