@@ -49,8 +49,18 @@ int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 	}
 	slash = strrchr(d->path, '/');
 	n = slash ? (size_t)(slash - d->path) + 1 : 0;
-	d->tmp = pt_format(err, "%.*s.%.200s.tmp.%ld", (int)n, d->path, d->path + n, (long)getpid());
-	return d->tmp && !pt_dir_remove(d->tmp, err) && !pt_dir_make(d->tmp, err) ? 0 : newdir_abort(d, err);
+	/* Another container may have a process of our number, at work on what is there. */
+	for (int serial = 0; ; serial++) {
+		d->tmp = pt_format(err, "%.*s.%.200s.tmp.%ld.%d", (int)n, d->path, d->path + n, (long)getpid(), serial);
+		if (d->tmp && !mkdir(d->tmp, 0777))
+			return 0;
+		if (d->tmp && errno != EEXIST)
+			pt_error_errno(err, "%s: cannot make the directory", d->path);
+		free(d->tmp);
+		d->tmp = NULL;
+		if (err->status)
+			return newdir_abort(d, err);
+	}
 }
 
 int newdir_check(const char *path, const char *input, const char *what, struct pt_error *err)

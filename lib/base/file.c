@@ -318,6 +318,14 @@ char *pt_path_join(const char *dir, const char *name, struct pt_error *err)
 	return pt_format(err, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
 }
 
+/* Whether path is still the name of what is open. */
+static bool is_at(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 int pt_lock_open(int *fd, const char *dir, const char *name, struct pt_error *err)
 {
 	char *path = pt_path_join(dir, name, err);
@@ -326,16 +334,18 @@ int pt_lock_open(int *fd, const char *dir, const char *name, struct pt_error *er
 	*fd = -1;
 	if (!path)
 		return PT_FAIL;
-	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (*fd < 0) {
-		status = pt_error_errno(err, "%s", path);
-	} else if (flock(*fd, LOCK_EX | LOCK_NB)) {
-		if (errno == EWOULDBLOCK)
-			status = pt_error(err, PT_FAIL, "%s: in use by another process", dir);
-		else
-			status = pt_error_errno(err, "%s: cannot lock", path);
+	do {
 		pt_lock_close(fd);
-	}
+		*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+		if (*fd < 0)
+			status = pt_error_errno(err, "%s", path);
+		else if (flock(*fd, LOCK_EX | LOCK_NB))
+			status = errno == EWOULDBLOCK ? pt_error(err, PT_FAIL, "%s: in use by another process", dir)
+						      : pt_error_errno(err, "%s: cannot lock", path);
+		/* Who had it may have removed it in between: a lock on what has no name keeps nobody out. */
+	} while (!status && !is_at(*fd, path));
+	if (status)
+		pt_lock_close(fd);
 	free(path);
 	return status;
 }

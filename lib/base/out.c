@@ -4,7 +4,7 @@
  *
  * The temporary file stands beside its target, since rename() works within
  * one file system only, and is called .NAME.tmp.PID, so that a leftover of a
- * killed process is seen for what it is. Names of open ones are kept in a
+ * killed process is seen for what it is; who writes one has it locked. Names of open ones are kept in a
  * fixed table that a signal handler can walk. The handler may run on another
  * thread: a name is freed only when it is out of the table and nobody reads.
  */
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,20 +52,6 @@ static void tmp_unregister(char *tmp)
 	/* Readers never wait: a handler on this very thread has returned by now. */
 	while (atomic_load(&readers))
 		sched_yield();
-}
-
-static bool tmp_is_open(const char *path)
-{
-	bool found = false;
-
-	atomic_fetch_add(&readers, 1);
-	for (int i = 0; i < MAX_OPEN && !found; i++) {
-		const char *p = atomic_load(&open_tmp[i]);
-
-		found = p && strcmp(p, path) == 0;
-	}
-	atomic_fetch_sub(&readers, 1);
-	return found;
 }
 
 void pt_out_unlink_all(void)
@@ -148,12 +135,61 @@ static int named_fd(const char *path)
 	return *path && !*end && fd >= 0 && fd <= INT_MAX ? (int)fd : -1;
 }
 
+/*
+ * Whether the name is free: nothing is there, or the leftover of a killed process,
+ * which nobody has locked, and which goes. Numbers of processes repeat: each
+ * container counts from 1.
+ */
+static bool is_free(const char *tmp)
+{
+	struct stat st;
+	bool gone;
+	int fd;
+
+	if (lstat(tmp, &st) && errno == ENOENT)
+		return true;
+	fd = open(tmp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	gone = fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB) && !unlink(tmp);
+	if (fd >= 0)
+		close(fd);
+	return gone;
+}
+
+/* A new file under a name that was free; *raced: it is somebody else's by now. */
+static int create(struct pt_out *o, bool *raced, struct pt_error *err)
+{
+	struct stat st;
+	int status = 0;
+
+	*raced = false;
+	if (!tmp_register(o->tmp))
+		return pt_error(err, PT_FAIL, "%s: more than %d output files are open", o->path, MAX_OPEN);
+	o->fd = open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	*raced = o->fd < 0 && errno == EEXIST;
+	if (o->fd >= 0) {
+		/* Where there are no locks nobody takes it for a leftover either. */
+		(void)flock(o->fd, LOCK_EX);
+		*raced = !fstat(o->fd, &st) && !st.st_nlink;
+	}
+	if (o->fd >= 0 && !*raced)
+		return 0;
+	if (!*raced)
+		status = pt_error_errno(err, "%s: cannot create", o->path);
+	tmp_unregister(o->tmp);
+	if (o->fd >= 0)
+		close(o->fd);
+	o->fd = -1;
+	return status;
+}
+
 /* Create o->tmp beside o->path. */
 static int open_tmp_file(struct pt_out *o, mode_t mode, bool exists, struct pt_error *err)
 {
 	size_t dir = dir_length(o->path);
+	bool raced = true;
+	int status = 0;
 
-	for (int serial = 0; ; serial++) {
+	for (int serial = 0; raced && !status; serial++) {
 		char more[16] = "";
 
 		if (serial)
@@ -163,24 +199,16 @@ static int open_tmp_file(struct pt_out *o, mode_t mode, bool exists, struct pt_e
 				   (long)getpid(), more);
 		if (!o->tmp)
 			return PT_FAIL;
-		if (!tmp_is_open(o->tmp))
-			break;
-		free(o->tmp);
-		o->tmp = NULL;
+		if (is_free(o->tmp))
+			status = create(o, &raced, err);
+		if (raced || status) {
+			free(o->tmp);
+			o->tmp = NULL;
+		}
 	}
-	/* A leftover of a killed process that had our number. */
-	unlink(o->tmp);
-	if (!tmp_register(o->tmp)) {
-		free(o->tmp);
-		o->tmp = NULL;
-		return pt_error(err, PT_FAIL, "%s: more than %d output files are open", o->path, MAX_OPEN);
-	}
-	o->fd = open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (o->fd < 0)
-		return pt_error_errno(err, "%s: cannot create", o->path);
-	if (exists && fchmod(o->fd, mode & 07777) && errno != EPERM)
+	if (!status && exists && fchmod(o->fd, mode & 07777) && errno != EPERM)
 		return pt_error_errno(err, "%s: cannot set the mode", o->path);
-	return 0;
+	return status;
 }
 
 int pt_out_open(struct pt_out *o, const char *path, struct pt_error *err)
@@ -280,11 +308,12 @@ int pt_out_commit(struct pt_out *o, struct pt_error *err)
 
 	if (o->tmp && fsync(fd))
 		status = pt_error_errno(err, "%s: cannot write", name_of(o));
-	o->fd = -1;
-	if (close_fd(fd) && !status)
-		status = pt_error_errno(err, "%s: cannot write", name_of(o));
+	/* Its lock is held until it has its name. */
 	if (o->tmp && !status && rename(o->tmp, o->path))
 		status = pt_error_errno(err, "%s: cannot rename", name_of(o));
+	o->fd = -1;
+	if (close_fd(fd) && !status && !o->tmp)
+		status = pt_error_errno(err, "%s: cannot write", name_of(o));
 	if (o->tmp && !status) {
 		status = pt_dir_sync_parent(o->path, err);
 		/* The file has its name: there is nothing left to unlink. */
@@ -297,10 +326,10 @@ int pt_out_commit(struct pt_out *o, struct pt_error *err)
 
 void pt_out_abort(struct pt_out *o)
 {
-	if (o->fd >= 0)
-		close_fd(o->fd);
 	if (o->tmp)
 		unlink(o->tmp);
+	if (o->fd >= 0)
+		close_fd(o->fd);
 	forget(o);
 }
 

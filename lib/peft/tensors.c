@@ -4,9 +4,11 @@
  * files, that the loader and the writer walk.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -420,7 +422,10 @@ int pt_adapter_restore(struct pt_adapter *a, const char *dir, struct pt_error *e
 	if (!kept)
 		return 0;
 	path = pt_path_join(dir, PT_ADAPTER_STATE, err);
-	status = path ? pt_st_open(&st, path, err) : err->status;
+	if (path && access(path, F_OK) && errno == ENOENT)
+		status = pt_error(err, PT_DATA, "%s is missing", path);
+	else
+		status = path ? pt_st_open(&st, path, err) : err->status;
 	free(path);
 	/* All are looked at before one is taken. */
 	for (int take = 0; take < 2 && !status; take++) {

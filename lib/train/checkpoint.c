@@ -86,6 +86,15 @@ int pt_checkpoint_set_aside(const char *out, int64_t after, struct pt_error *err
 	return status;
 }
 
+/* Cleaning up is never the cause of a failure: another's files, or those that somebody has open over NFS, stay. */
+static void remove_or_say(const char *path)
+{
+	struct pt_error err = PT_ERROR_INIT;
+
+	if (pt_dir_remove(path, &err))
+		pt_log(PT_WARN, "%s is left behind: %s", path, err.msg);
+}
+
 int pt_checkpoint_clean(const char *out, struct pt_error *err)
 {
 	char *path = pt_path_join(out, PT_CHECKPOINTS, err), *name;
@@ -97,7 +106,9 @@ int pt_checkpoint_clean(const char *out, struct pt_error *err)
 		if (strncmp(e->d_name, ".step-", 6))
 			continue;
 		name = pt_path_join(path, e->d_name, err);
-		status = name ? pt_dir_remove(name, err) : err->status;
+		status = name ? 0 : err->status;
+		if (name)
+			remove_or_say(name);
 		free(name);
 	}
 	if (d)
@@ -116,7 +127,7 @@ static int drop(const char *out, int64_t step, struct pt_error *err)
 	if (!status && rename(path, gone) && errno != ENOENT)
 		status = pt_error_errno(err, "%s: cannot remove", path);
 	if (!status)
-		status = pt_dir_remove(gone, err);
+		remove_or_say(gone);
 	free(path);
 	free(gone);
 	return status;
@@ -127,13 +138,14 @@ static int prune(const char *out, int keep, const struct pt_progress *at, struct
 	int64_t *steps;
 	size_t n;
 	int status = pt_checkpoint_steps(out, &steps, &n, err);
+	struct pt_error e = PT_ERROR_INIT;
 
 	/* What is beyond the one just saved is not this run's, and no reason to drop it. */
 	while (n && steps[n - 1] > at->step)
 		n--;
 	for (size_t i = 0; !status && i + (size_t)keep < n; i++)
-		if (steps[i] != at->best_step)
-			status = drop(out, steps[i], err);
+		if (steps[i] != at->best_step && drop(out, steps[i], &e))
+			pt_log(PT_WARN, "the checkpoint of step %lld is left behind: %s", (long long)steps[i], e.msg);
 	free(steps);
 	return status;
 }
@@ -199,20 +211,20 @@ static int write_tensors(const char *dir, struct pt_optimizer *opt, uint64_t *ch
 	return status;
 }
 
-static void add_hex(cJSON *j, const char *key, uint64_t v)
+static bool add_hex(cJSON *j, const char *key, uint64_t v)
 {
-	cJSON_AddStringToObject(j, key, pt_hex64(v).s);
+	return cJSON_AddStringToObject(j, key, pt_hex64(v).s) != NULL;
 }
 
 /* Trained tensors that no gradient has reached yet. */
-static cJSON *unmoved(const struct pt_optimizer *opt)
+static bool add_unmoved(cJSON *j, const struct pt_optimizer *opt)
 {
-	cJSON *list = cJSON_CreateArray();
+	cJSON *list = cJSON_AddArrayToObject(j, "without_gradient");
 
 	for (int i = 0; list && i < opt->params->n; i++)
-		if (!opt->moved[i])
-			cJSON_AddItemToArray(list, cJSON_CreateString(opt->params->item[i]->name));
-	return list;
+		if (!opt->moved[i] && !cJSON_AddItemToArray(list, cJSON_CreateString(opt->params->item[i]->name)))
+			return false;
+	return list != NULL;
 }
 
 static int is_published(const struct dirent *e)
@@ -233,8 +245,8 @@ static int add_files(cJSON *j, const char *dir, struct pt_error *err)
 	for (int i = 0; i < n; i++) {
 		if (!status)
 			status = pt_checkpoint_file_digest(dir, list[i]->d_name, &digest, err);
-		if (!status)
-			add_hex(files, list[i]->d_name, digest);
+		if (!status && !add_hex(files, list[i]->d_name, digest))
+			status = pt_error(err, PT_FAIL, "out of memory");
 		free(list[i]);
 	}
 	free(list);
@@ -242,45 +254,48 @@ static int add_files(cJSON *j, const char *dir, struct pt_error *err)
 }
 
 /* What the adapter of this directory was trained on. */
-static void add_below(cJSON *j, const struct pt_identity *id)
+static bool add_below(cJSON *j, const struct pt_identity *id)
 {
 	cJSON *list = id->nbelow ? cJSON_AddArrayToObject(j, "below") : NULL;
 
 	for (int i = 0; i < id->nbelow; i++) {
 		cJSON *item = cJSON_CreateObject();
 
-		cJSON_AddStringToObject(item, "adapter", id->below[i].dir);
-		add_hex(item, "digest", id->below[i].digest);
-		cJSON_AddItemToArray(list, item);
+		/* The list owns it first, so that it goes with the list. */
+		if (!cJSON_AddItemToArray(list, item)) {
+			cJSON_Delete(item);
+			return false;
+		}
+		if (!cJSON_AddStringToObject(item, "adapter", id->below[i].dir) || !add_hex(item, "digest", id->below[i].digest))
+			return false;
 	}
+	return true;
+}
+
+/* A checkpoint without one of these would be refused, and older ones go for it: all or none. */
+static bool add_keys(cJSON *j, const struct pt_identity *id, const struct pt_progress *at, uint64_t checksum)
+{
+	return cJSON_AddNumberToObject(j, "version", 1) && cJSON_AddNumberToObject(j, "step", (double)at->step) &&
+	       add_hex(j, "consumed", at->digest) && cJSON_AddStringToObject(j, "options", id->options) &&
+	       add_hex(j, "base", id->base) && add_hex(j, "adapter", id->adapter) && add_below(j, id) &&
+	       add_hex(j, "head", id->head) && cJSON_AddStringToObject(j, "dtype", id->bf16 ? "bf16" : "f32") &&
+	       cJSON_AddStringToObject(j, "path", id->path) && (!at->eval || add_hex(j, "eval", at->eval)) &&
+	       (!at->best_step || (cJSON_AddNumberToObject(j, "best_step", (double)at->best_step) &&
+				   cJSON_AddNumberToObject(j, "best_loss", at->best_loss) &&
+				   cJSON_AddNumberToObject(j, "stale", (double)at->stale))) &&
+	       add_hex(j, "checksum", checksum);
 }
 
 static int write_json(const char *dir, const struct pt_identity *id, const struct pt_progress *at,
 		      const struct pt_optimizer *opt, uint64_t checksum, struct pt_error *err)
 {
 	cJSON *j = cJSON_CreateObject();
-	int status;
+	int status = j && add_keys(j, id, at, checksum) ? 0 : pt_error(err, PT_FAIL, "out of memory");
 
-	cJSON_AddNumberToObject(j, "version", 1);
-	cJSON_AddNumberToObject(j, "step", (double)at->step);
-	add_hex(j, "consumed", at->digest);
-	cJSON_AddStringToObject(j, "options", id->options);
-	add_hex(j, "base", id->base);
-	add_hex(j, "adapter", id->adapter);
-	add_below(j, id);
-	add_hex(j, "head", id->head);
-	cJSON_AddStringToObject(j, "dtype", id->bf16 ? "bf16" : "f32");
-	cJSON_AddStringToObject(j, "path", id->path);
-	if (at->eval)
-		add_hex(j, "eval", at->eval);
-	if (at->best_step) {
-		cJSON_AddNumberToObject(j, "best_step", (double)at->best_step);
-		cJSON_AddNumberToObject(j, "best_loss", at->best_loss);
-		cJSON_AddNumberToObject(j, "stale", (double)at->stale);
-	}
-	add_hex(j, "checksum", checksum);
-	status = add_files(j, dir, err);
-	cJSON_AddItemToObject(j, "without_gradient", unmoved(opt));
+	if (!status)
+		status = add_files(j, dir, err);
+	if (!status && !add_unmoved(j, opt))
+		status = pt_error(err, PT_FAIL, "out of memory");
 	if (!status)
 		status = pt_json_write(j, dir, PT_STATE_JSON, err);
 	pt_json_free(j);

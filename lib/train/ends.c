@@ -202,7 +202,7 @@ static int load_newest(struct pt_loop *l, struct pt_checkpoint *c, struct pt_err
 			return err->status;
 		if (!c->dir || !pt_checkpoint_load(c, l->s->adapter, &l->s->opt, &l->h, &e))
 			return pt_checkpoint_set_aside(l->o.out, c->dir ? c->at.step : 0, err);
-		if (e.status == PT_DEVICE) {
+		if (e.status != PT_DATA) {
 			*err = e;
 			return err->status;
 		}

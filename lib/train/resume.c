@@ -4,9 +4,11 @@
  * at the end of a run; see checkpoint.h.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/json.h"
@@ -124,6 +126,25 @@ static int check_tensors(const char *dir, uint64_t checksum, struct pt_error *er
 	return status;
 }
 
+/* A file that is gone is damage; one that cannot be read now (rights, a disk, memory) is none: it may be whole. */
+static int check_there(const char *dir, struct pt_error *err)
+{
+	static const char *const names[] = { PT_STATE_JSON, PT_STATE_TENSORS, PT_STATE_METRICS };
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		char *path = pt_path_join(dir, names[i], err);
+
+		if (!path)
+			return err->status;
+		if (access(path, F_OK) && errno == ENOENT)
+			pt_error(err, PT_DATA, "%s is missing", path);
+		free(path);
+		if (err->status)
+			return err->status;
+	}
+	return 0;
+}
+
 static int read_one(struct pt_checkpoint *c, const char *out, int64_t step, struct pt_error *err)
 {
 	char *path = NULL;
@@ -132,7 +153,7 @@ static int read_one(struct pt_checkpoint *c, const char *out, int64_t step, stru
 	int status;
 
 	c->dir = pt_checkpoint_path(out, step, err);
-	path = c->dir ? pt_path_join(c->dir, PT_STATE_JSON, err) : NULL;
+	path = c->dir && !check_there(c->dir, err) ? pt_path_join(c->dir, PT_STATE_JSON, err) : NULL;
 	j = path ? pt_json_read(path, 0, err) : NULL;
 	status = j ? read_json(c, j, &checksum, err) : err->status;
 	if (j && status)
@@ -160,6 +181,11 @@ int pt_checkpoint_find(struct pt_checkpoint *c, const char *out, int64_t before,
 			continue;
 		if (read_one(c, out, steps[n], &e) == 0)
 			break;
+		if (e.status != PT_DATA) {
+			*err = e;
+			status = pt_error_prefix(err, "checkpoint of step %lld", (long long)steps[n]);
+			break;
+		}
 		pt_log(PT_WARN, "checkpoint of step %lld passed over: %s", (long long)steps[n], e.msg);
 		pt_checkpoint_release(c);
 	}

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -132,6 +133,7 @@ static void abort_leaves_nothing(void **state)
 	unlink(at("kept"));
 }
 
+/* What nobody has locked is a leftover; what somebody has is in the making, in a container with equal numbers say. */
 static void leftover_is_replaced(void **state)
 {
 	struct pt_error err = PT_ERROR_INIT;
@@ -146,6 +148,14 @@ static void leftover_is_replaced(void **state)
 	assert_ok(pt_file_write(at("f"), "ok", 2, &err), &err);
 	holds(at("f"), "ok");
 	assert_int_equal(entries(dir), 1);
+
+	fd = open(at(tmp), O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0 && !flock(fd, LOCK_EX) && write(fd, "another's", 9) == 9);
+	assert_ok(pt_file_write(at("f"), "mine", 4, &err), &err);
+	holds(at("f"), "mine");
+	holds(at(tmp), "another's");
+	close(fd);
+	unlink(at(tmp));
 	unlink(at("f"));
 }
 

@@ -121,6 +121,40 @@ static void damaged(void **state)
 	}
 }
 
+/* What cannot be read now may be whole: the start fails, and every checkpoint stays under its name. A file that is gone is damage. */
+static void unreadable(void **state)
+{
+	static const char *const files[] = { "training_state.json", "training_state.safetensors", "metrics.pts" };
+	char out[300], path[400], kept[410];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		struct run u = { .stop_after = 10 };
+		struct pt_loop_options o;
+
+		snprintf(out, sizeof out, "%s/out-%zu", dir, i);
+		tstream_write(in_dir("b.pts"), STEPS, 2, 3, 20, STEPS);
+		o = options(&u, out);
+		o.save_steps = 2;
+		assert_int_equal(go(&u, in_dir("b.pts"), &o), PT_STOPPED);
+		end(&u);
+		snprintf(path, sizeof path, "%s/checkpoints/step-00000004/%s", out, files[i]);
+		snprintf(kept, sizeof kept, "%s.kept", path);
+		assert_int_equal(rename(path, kept), 0);
+		/* A link to itself: also root cannot read it. */
+		assert_int_equal(symlink(files[i], path), 0);
+		memset(&u, 0, sizeof u);
+		assert_fails(go(&u, in_dir("b.pts"), &o), PT_FAIL, files[i], &err);
+		end(&u);
+		assert_steps(out, 2, 2);
+		assert_int_equal(unlink(path), 0);
+		memset(&u, 0, sizeof u);
+		assert_ok(go(&u, in_dir("b.pts"), &o), &err);
+		assert_int_equal(u.l.resumed, 2);
+		end(&u);
+	}
+}
+
 /* An evaluation that is not finite is never the best, and does not read as 0 from a checkpoint. */
 static void nan_is_never_best(void **state)
 {
@@ -182,7 +216,7 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_dir, drop_dir)
 	const struct CMUnitTest tests[] = {
-		CASE(kept), CASE(damaged), CASE(nan_is_never_best), CASE(published),
+		CASE(kept), CASE(damaged), CASE(unreadable), CASE(nan_is_never_best), CASE(published),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
