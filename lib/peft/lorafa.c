@@ -116,9 +116,10 @@ int pt_adapter_lorafa(struct pt_adapter *a, struct pt_error *err)
 		if (len < k || strcmp(s->param[PT_LORA_B]->name + len - k, ".lora_B.weight") != 0 ||
 		    s->site->kind != PT_SITE_LINEAR)
 			continue;
-		if (add(a, s, &a->precondition[n++], err))
+		/* Counted first: what it has got by a failure goes with the adapter. */
+		a->npreconditions = ++n;
+		if (add(a, s, &a->precondition[n - 1], err))
 			return err->status;
-		a->npreconditions = n;
 	}
 	return n ? 0 : pt_error(err, PT_USAGE, "LoRA-FA is for adapters that train a lora_B of linears; %s has none",
 				a->method ? a->method->name : "full training");
