@@ -86,8 +86,8 @@ static int open_model(struct operand *o, const char *path, struct pt_error *err)
 
 static int open_dir(struct operand *o, const char *path, struct pt_error *err)
 {
-	char *adapter = pt_path_join(path, "adapter_config.json", err);
-	char *model = pt_path_join(path, "config.json", err);
+	char *adapter = pt_path_join(path, PT_ADAPTER_CONFIG, err);
+	char *model = pt_path_join(path, PT_MODEL_CONFIG, err);
 
 	if (!adapter || !model) {
 		err->status = PT_FAIL;

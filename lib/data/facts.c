@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "io/modeldir.h"
 
 enum { LIMIT = 1024 };
 
@@ -112,7 +113,7 @@ static int sentence_length(struct pt_facts *f, const char *dir, struct pt_error 
 
 int pt_facts_read(struct pt_facts *f, const char *dir, struct pt_error *err)
 {
-	char *path = pt_path_join(dir, "config.json", err);
+	char *path = pt_path_join(dir, PT_MODEL_CONFIG, err);
 	cJSON *j = NULL;
 	int status = 0;
 

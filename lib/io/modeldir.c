@@ -148,8 +148,8 @@ static int read_config(struct pt_modeldir *m, struct pt_error *err)
 {
 	struct priv *p = m->priv;
 	struct pt_buf text = PT_BUF_INIT;
-	char *path = pt_path_join(m->path, "config.json", err);
-	char *adapter = pt_path_join(m->path, "adapter_config.json", err);
+	char *path = pt_path_join(m->path, PT_MODEL_CONFIG, err);
+	char *adapter = pt_path_join(m->path, PT_ADAPTER_CONFIG, err);
 	int st = path && adapter ? 0 : err->status;
 
 	if (st)
@@ -336,15 +336,15 @@ static int no_weights(const struct pt_modeldir *m, int flags, struct pt_error *e
 
 static int open_weights(struct pt_modeldir *m, int flags, struct pt_error *err)
 {
-	char *single = pt_path_join(m->path, "model.safetensors", err);
-	char *index = pt_path_join(m->path, "model.safetensors.index.json", err);
+	char *single = pt_path_join(m->path, PT_MODEL_WEIGHTS, err);
+	char *index = pt_path_join(m->path, PT_MODEL_INDEX, err);
 	int st = 0;
 
 	m->weights = true;
 	if (!single || !index) {
 		st = err->status;
 	} else if (pt_is_file(single)) {
-		st = open_single(m, "model.safetensors", err);
+		st = open_single(m, PT_MODEL_WEIGHTS, err);
 	} else if (pt_is_file(index)) {
 		st = open_sharded(m, index, err);
 	} else {

@@ -18,6 +18,12 @@
 #include "base/json.h"
 #include "io/safetensors.h"
 
+/* Files of a model directory. */
+#define PT_MODEL_CONFIG "config.json"
+#define PT_MODEL_WEIGHTS "model.safetensors"
+#define PT_MODEL_INDEX "model.safetensors.index.json"
+#define PT_ADAPTER_CONFIG "adapter_config.json"	/* of an adapter's directory, whatever the library */
+
 struct pt_modeldir {
 	char *given;		/* as the user wrote it */
 	char *path;		/* directory */

@@ -13,10 +13,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-
-static const char single_name[] = "model.safetensors";
-static const char config_name[] = "config.json";
-static const char index_name[] = "model.safetensors.index.json";
+#include "io/modeldir.h"
 
 enum { NAME_SIZE = 48 };
 
@@ -24,7 +21,7 @@ enum { NAME_SIZE = 48 };
 static void shard_name(char *buf, int i, int n)
 {
 	if (n == 1)
-		snprintf(buf, NAME_SIZE, "%s", single_name);
+		snprintf(buf, NAME_SIZE, "%s", PT_MODEL_WEIGHTS);
 	else
 		snprintf(buf, NAME_SIZE, "model-%05d-of-%05d.safetensors", i + 1, n);
 }
@@ -41,9 +38,9 @@ int pt_modelsave_part(const char *name)
 {
 	int i, n;
 
-	if (!strcmp(name, single_name) || !strcmp(name, index_name))
+	if (!strcmp(name, PT_MODEL_WEIGHTS) || !strcmp(name, PT_MODEL_INDEX))
 		return PT_MODELSAVE_LAST;
-	return !strcmp(name, config_name) || is_shard(name, &i, &n) ? PT_MODELSAVE_REST : 0;
+	return !strcmp(name, PT_MODEL_CONFIG) || is_shard(name, &i, &n) ? PT_MODELSAVE_REST : 0;
 }
 
 void pt_modelsave_init(struct pt_modelsave *s)
@@ -166,7 +163,7 @@ static int write_index(const struct pt_modelsave *s, const char *dir, struct pt_
 	}
 	pt_buf_str(&text, "\n  }\n}\n");
 	if (st == 0)
-		st = pt_file_write_in(dir, index_name, &text, err);
+		st = pt_file_write_in(dir, PT_MODEL_INDEX, &text, err);
 	pt_buf_release(&text);
 	free(p);
 	return st;
@@ -191,9 +188,9 @@ static bool is_stale(const struct pt_modelsave *s, const char *name)
 	char same[NAME_SIZE];
 	int i, n;
 
-	if (!strcmp(name, single_name))
+	if (!strcmp(name, PT_MODEL_WEIGHTS))
 		return s->nshards != 1;
-	if (!strcmp(name, index_name))
+	if (!strcmp(name, PT_MODEL_INDEX))
 		return s->nshards == 1;
 	if (!is_shard(name, &i, &n))
 		return false;
@@ -241,7 +238,7 @@ int pt_modelsave_write(struct pt_modelsave *s, const char *dir, int parts, const
 		if (from)
 			st = pt_modelsave_tokenizer(from, dir, err);
 		if (st == 0)
-			st = pt_json_write(config, dir, config_name, err);
+			st = pt_json_write(config, dir, PT_MODEL_CONFIG, err);
 		for (int i = 0; st == 0 && s->nshards > 1 && i < s->nshards; i++)
 			st = write_shard(s, dir, i, fill, arg, err);
 	}

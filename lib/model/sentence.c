@@ -51,7 +51,7 @@ static int read_pooling(struct pt_model *m, const cJSON *j, struct pt_error *err
 
 static int pooling_file(struct pt_model *m, const char *sub, struct pt_error *err)
 {
-	char *dir = pt_path_join(m->dir->path, sub, err), *path = dir ? pt_path_join(dir, "config.json", err) : NULL;
+	char *dir = pt_path_join(m->dir->path, sub, err), *path = dir ? pt_path_join(dir, PT_MODEL_CONFIG, err) : NULL;
 	cJSON *j = path ? pt_json_read(path, 0, err) : NULL;
 
 	if (j && read_pooling(m, j, err))

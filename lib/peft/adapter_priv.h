@@ -7,7 +7,6 @@
 
 #include "peft/adapter.h"
 
-#define PT_ADAPTER_CONFIG "adapter_config.json"
 #define PT_ADAPTER_FILE "adapter_model.safetensors"
 #define PT_ADAPTER_STATE "peft_state.safetensors"
 #define PT_ADAPTER_LABELS "labels.json"

@@ -316,7 +316,8 @@ static int draw(struct pt_adapter *a, struct pt_param *p, enum draw how, uint64_
 	uint64_t key = pt_rng_mix_str(seed, p->name);
 	int st;
 
-	while (b->seed >= 0 && *name != '.')
+	/* By the last two parts of its name. */
+	while (name > p->name && *name != '.')
 		name--;
 	if (b->seed >= 0)
 		key = pt_rng_mix_str((uint64_t)b->seed, name);

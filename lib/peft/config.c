@@ -202,7 +202,7 @@ static bool has_step(const char *saved)
 int pt_adapter_peek(const char *dir, struct pt_adapter_info *info, struct pt_error *err)
 {
 	char *config = pt_path_join(dir, PT_ADAPTER_CONFIG, err);
-	char *model = pt_path_join(dir, "config.json", err);
+	char *model = pt_path_join(dir, PT_MODEL_CONFIG, err);
 	char *saved = pt_path_join(dir, "checkpoints", err);
 	int st = config && model && saved ? 0 : PT_FAIL;
 

@@ -227,7 +227,7 @@ static bool is_module(const struct pt_site *s)
 	return s->weight != NULL;
 }
 
-/* An entry that no module matches: an error of a fresh adapter. */
+/* Whether the file adapts experts or routers one by one, as PEFT did when they were modules. */
 static void look_for_packed(struct pt_adapter *a)
 {
 	const struct pt_st *file = a->file[PT_IN_WEIGHTS];
@@ -240,6 +240,7 @@ static void look_for_packed(struct pt_adapter *a)
 	}
 }
 
+/* An entry that no module matches: an error of a fresh adapter. */
 static int check_entries(const struct pt_adapter *a, const char *key, struct pt_error *err)
 {
 	const cJSON *v = pt_json_get(a->config, key);

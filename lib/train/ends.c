@@ -11,6 +11,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/modeldir.h"
+#include "peft/layout.h"
 #include "train/checkpoint_priv.h"
 #include "train/loop_priv.h"
 
@@ -45,28 +47,32 @@ int pt_loop_bounds(const struct pt_record *head, struct pt_bounds *b, struct pt_
 	return 0;
 }
 
+static int check_absent(const char *out, const char *name, struct pt_error *err)
+{
+	char *path = pt_path_join(out, name, err);
+	bool there = path && pt_is_file(path);
+
+	free(path);
+	if (there)
+		return pt_error(err, PT_USAGE, "%s holds %s, which no run has left there: give another -o, or remove it", out, name);
+	return err->status;
+}
+
 /* An adapter or a model that no run has left there is not written over. */
 static int check_foreign(const char *out, struct pt_error *err)
 {
-	static const char *const name[] = {
-		PT_CHECKPOINTS, "adapter_config.json", "adapter_model.safetensors", "adapter.safetensors", "config.json",
-		"model.safetensors", "model.safetensors.index.json",
-	};
+	static const char *const name[] = { PT_ADAPTER_CONFIG, PT_MODEL_CONFIG, PT_MODEL_WEIGHTS, PT_MODEL_INDEX };
+	char *runs = pt_path_join(out, PT_CHECKPOINTS, err);
+	bool run = runs && pt_is_dir(runs);
+	const struct pt_layout *l;
+	int st = runs ? 0 : err->status;
 
-	for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
-		char *path = pt_path_join(out, name[i], err);
-		bool there = path && (i ? pt_is_file(path) : pt_is_dir(path));
-
-		free(path);
-		if (!path)
-			return err->status;
-		if (there && i)
-			return pt_error(err, PT_USAGE, "%s holds %s, which no run has left there: give another -o, or remove it",
-					out, name[i]);
-		if (there)
-			return 0;
-	}
-	return 0;
+	free(runs);
+	for (size_t i = 0; !run && i < sizeof name / sizeof name[0] && !st; i++)
+		st = check_absent(out, name[i], err);
+	for (int i = 0; !run && (l = pt_layout_at(i)) && !st; i++)
+		st = check_absent(out, l->weights, err);
+	return st;
 }
 
 int pt_loop_lock(const char *out, int *fd, bool *made, struct pt_error *err)
