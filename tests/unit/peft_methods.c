@@ -424,7 +424,7 @@ static void test_shift(void **state)
 	pt_adapter_close(a);
 	empty = sub(&x, "empty");
 	a = put(&x, &shift, config, NULL, true);
-	assert_fails(pt_adapter_restore(a, empty, &err), PT_FAIL, "peft_state.safetensors", &err);
+	assert_fails(pt_adapter_restore(a, empty, &err), PT_DATA, "peft_state.safetensors", &err);
 	err = (struct pt_error)PT_ERROR_INIT;
 	free(empty);
 	pt_adapter_close(a);
