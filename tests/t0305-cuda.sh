@@ -36,6 +36,10 @@ if ! "$BUILD/tests/aux/device" cuda >gpu 2>why; then
 	test_done
 	exit
 fi
+test_that 'a Hopper runs the code that is for it, not what others fall back to' '
+	case $(cat gpu) in
+	*H[12]00*) grep "code for Hopper" gpu ;;
+	esac'
 for unit in ${GPU_UNITS-$(sh "$SRC/.ci/gpu-units" "$BUILD")}; do
 	test_that "$unit on the GPU" "
 		cd '$SRC'

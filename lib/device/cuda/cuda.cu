@@ -295,7 +295,6 @@ static int cuda_open(struct pt_device **out, int index, const struct pt_device_o
 		return pt_cuda_error(err, PT_FAIL, "out of memory");
 	}
 	snprintf(dev->name, sizeof dev->name, "cuda:%d", index);
-	snprintf(dev->path, sizeof dev->path, "%.120s, cublasLt %zu", prop.name, cublasLtGetVersion());
 	c->index = index;
 	c->sms = prop.multiProcessorCount;
 	c->shared = prop.sharedMemPerBlockOptin;
@@ -317,6 +316,8 @@ static int cuda_open(struct pt_device **out, int index, const struct pt_device_o
 		cuda_close(dev);
 		return err->status;
 	}
+	snprintf(dev->path, sizeof dev->path, "%.100s, cublasLt %zu%s", prop.name, cublasLtGetVersion(),
+		 c->hopper ? ", code for Hopper" : "");
 	*out = dev;
 	return 0;
 }
