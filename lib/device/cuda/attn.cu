@@ -55,6 +55,9 @@ int pt_cuda_attn_call(struct pt_device *dev, const struct pt_k_attn *k, bool bac
 	if (k->head_dim > PT_ATTN_DIM)
 		return pt_cuda_error(err, PT_DEVICE, "attention with heads of %d: %d are the most on a GPU", k->head_dim,
 				     PT_ATTN_DIM);
+	/* A grid ends there. */
+	if (k->batch > 65535 || k->prefixes > 65535)
+		return pt_cuda_error(err, PT_DEVICE, "attention over %d sequences: a micro-batch has 65535 at most on a GPU", k->batch);
 	if (k->bias == PT_BIAS_BUCKETS) {
 		if (k->buckets > PT_ATTN_BUCKETS || k->buckets < 4)
 			return pt_cuda_error(err, PT_DEVICE, "attention with %d buckets of positions: 4 to %d", k->buckets,

@@ -135,11 +135,14 @@ static int pack_launch(struct pt_device *dev, const struct pt_k_linear_group *g,
 {
 	int64_t most = 0;
 
+	/* Elements of a term are counted in an int there. */
 	for (int i = 0; i < n; i++) {
 		int64_t size = p->term[i].width * (p->term[i].n > g->k ? p->term[i].n : g->k);
 
 		most = size > most ? size : most;
 	}
+	if (most > INT32_MAX - (1 << 24))
+		return pt_cuda_error(err, PT_DEVICE, "a low-rank term of more than 2^31 elements");
 	PT_ACT_TYPE(g->type, (pack<T><<<dim3(pt_grid(most, BLOCK * 4), (unsigned)n), BLOCK, 0, pt_cuda_stream(dev)>>>(
 		*p, (T *)w->a, (T *)w->b, (T *)w->at, (int)g->k, (int)w->ranks)));
 	return pt_cuda_launched(err, "low-rank terms");
