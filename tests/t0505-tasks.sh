@@ -52,6 +52,25 @@ test_that 'tags of words: entities are learned, the adapter keeps their names' '
 	grep B-N want
 	peft-view -m base tags.pts | grep "x→B-N"'
 
+test_that 'from data, the pooler of a classifier too; a stream of another task is refused' '
+	awk "BEGIN { srand(4); for (i = 0; i < 120; i++) { n = 3 + int(rand() * 5); t = \"\"
+		for (k = 0; k < n; k++) t = t (k ? \" \" : \"\") substr(\"abcdefgh\", 1 + int(rand() * 8), 1)
+		print \"{\\\"text\\\":\\\"\" t \"\\\",\\\"label\\\":\\\"\" (t ~ /a/ ? \"yes\" : \"no\") \"\\\"}\" } }" >has.jsonl
+	peft-tokenize -q -m base --task class has.jsonl >has.pts
+	peft-batch -q -b 12 -e 6 -s 1 has.pts >has.b
+	peft-init -q -t full -m m --task class --labels no,yes -s 1 -o whole
+	cp m/vocab.txt m/tokenizer_config.json whole/
+	for i in eva corda; do
+		peft-init -q -m whole --targets all-linear -r 2 --init $i -o $i has.b
+		peft-view $i/adapter_model.safetensors | grep "pooler.dense.lora_A.weight"
+		peft-step -q -m whole -a $i -o $i-on --lr 1e-2 has.b >/dev/null
+		peft-eval -m whole -a $i-on has.b >out
+		beats accuracy out 0.8
+	done
+	exits 2 peft-init -m base --task mlm --init eva -o none has.b 2>err
+	grep "^peft-init: the stream is for the task class, base for mlm; use --task class or peft-tokenize --task mlm" err
+	test ! -e none'
+
 test_that 'tags that nobody knows yet: a class for each token' '
 	echo "{\"tokens\":[\"a\",\"x\",\"y\"]}" | peft-tokenize -m base -a tags | peft-batch |
 		peft-eval -m base -a tags --predictions q.pts >out

@@ -29,6 +29,20 @@ static int check_tokenizer(const struct observe *o, const struct pt_record *head
 						digest, o->dir->path, own.s) : 0;
 }
 
+/* The task of the model is what the stream is for. */
+static int check_task(const struct observe *o, const struct pt_record *head, struct pt_error *err)
+{
+	const char *name = pt_st_meta(&head->st, "task"), *own = pt_task_name(o->model->task);
+	int task = name ? pt_task_parse(name) : -1;
+
+	if (name && task < 0)
+		return pt_error(err, PT_USAGE, "the stream is for the task %.40s, which is not supported", name);
+	if (name && task != (int)o->model->task)
+		return pt_error(err, PT_USAGE, "the stream is for the task %s, %s for %s; use --task %s or peft-tokenize --task %s",
+				name, o->dir->given, own, name, own);
+	return 0;
+}
+
 /* Memory for micro-batches within b and those before. */
 static int fit(struct observe *o, const struct pt_bounds *b, struct pt_error *err)
 {
@@ -46,15 +60,19 @@ static int start(struct observe *o, struct pt_error *err)
 				     .decoder_start = (int32_t)o->model->cfg.decoder_start };
 	const struct pt_record *head;
 	struct pt_bounds b;
+	const char *name;
 
-	if (o->model->task == PT_TASK_SEQ_CLS)
-		f.problem = PT_PROBLEM_SINGLE;
 	if (tool_check_input(o->path, o->npaths, err) || pt_reader_open(&o->in, (const char *const *)o->path, o->npaths, "batch", 0, err) ||
 	    pt_reader_head(o->in, &head, err))
 		return err->status;
 	if (!head)
 		return pt_error(err, PT_DATA, "%s: no HEAD begins it", pt_reader_name(o->in));
-	if (check_tokenizer(o, head, err) || pt_device_plan(&o->plan, o->model->dev, err) || pt_feed_init(&o->feed, &f, err) ||
+	name = pt_st_meta(&head->st, "task");
+	if (o->model->task == PT_TASK_SEQ_CLS && name)
+		f.problem = pt_task_parse_problem(name);
+	if (o->model->task == PT_TASK_SEQ_CLS && f.problem == PT_PROBLEM_UNSET)
+		f.problem = PT_PROBLEM_SINGLE;
+	if (check_task(o, head, err) || check_tokenizer(o, head, err) || pt_device_plan(&o->plan, o->model->dev, err) || pt_feed_init(&o->feed, &f, err) ||
 	    pt_loop_bounds(head, &b, err))
 		return err->status;
 	return b.tokens > 0 ? fit(o, &b, err) : 0;

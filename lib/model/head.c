@@ -139,6 +139,20 @@ static struct pt_tensor *transform(struct pt_run *run, struct pt_model *m, struc
 	return x;
 }
 
+const struct pt_site *pt_model_head_dense(const struct pt_model *m)
+{
+	const struct pt_head *h = m->body->head;
+
+	return h && h->out ? m->body->part[PT_ROLE_HEAD_DENSE] : NULL;
+}
+
+struct pt_tensor *pt_model_head_input(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+				      struct pt_tensor *hidden)
+{
+	hidden = hidden ? pool(run, m, in, hidden) : NULL;
+	return hidden ? transform(run, m, hidden) : NULL;
+}
+
 static bool has_task(struct pt_run *run, const struct pt_model *m, bool is, const char *what)
 {
 	if (!is && !run->err.status)
@@ -154,10 +168,10 @@ struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, cons
 
 	if (!hidden || !has_task(run, m, is, "for classification"))
 		return NULL;
-	hidden = pool(run, m, in, hidden);
+	hidden = pt_model_head_input(run, m, in, hidden);
 	if (!hidden)
 		return NULL;
-	hidden = pt_site_pass(run, m->body->part[PT_ROLE_HEAD_IN], transform(run, m, hidden));
+	hidden = pt_site_pass(run, m->body->part[PT_ROLE_HEAD_IN], hidden);
 	return pt_site_linear1(run, m->body->part[PT_ROLE_HEAD_OUT], hidden);
 }
 

@@ -158,6 +158,14 @@ double pt_model_router_factor(const struct pt_model *m);
 struct pt_tensor *pt_model_classify(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				    struct pt_tensor *hidden);
 
+/*
+ * What the last linear of the head reads of the rows that it picks, [B,C], or of all, [N,C]; and the linear that stands
+ * before that one, NULL: there is none.
+ */
+struct pt_tensor *pt_model_head_input(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
+				      struct pt_tensor *hidden);
+const struct pt_site *pt_model_head_dense(const struct pt_model *m);
+
 /* Embeddings [B,C] of the sequences, as the head or the directory of a sentence-transformer pools them; not normalised. */
 struct pt_tensor *pt_model_embed(struct pt_run *run, struct pt_model *m, const struct pt_input *in,
 				 struct pt_tensor *hidden);

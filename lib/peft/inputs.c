@@ -74,11 +74,11 @@ static int64_t keep_learned(const struct pt_inputs *p, const struct pt_rows *row
 	return kept;
 }
 
-/* The size of the largest value, as CorDA has it: not of the largest size. */
+/* The size of the largest value, as CorDA has it: not of the largest size. A head's rows may be of a sequence each. */
 static void scale_sequences(struct pt_input_sum *s, const struct pt_rows *rows, int64_t in, float *x)
 {
 	for (int b = 0; b < rows->batch; b++) {
-		int64_t from = rows->host_cu[b] * in, to = rows->host_cu[b + 1] * in;
+		int64_t from = (rows->host_cu ? rows->host_cu[b] : b) * in, to = (rows->host_cu ? rows->host_cu[b + 1] : b + 1) * in;
 		float most = to > from ? x[from] : 0;
 
 		for (int64_t i = from; i < to; i++)
@@ -132,7 +132,7 @@ static int take(struct pt_run *run, struct pt_input_watch *w, struct pt_tensor *
 {
 	struct pt_inputs *p = w->p;
 	const struct pt_rows *rows = x->rows;
-	int64_t in = x->shape[1], n = rows->host_cu[rows->batch];
+	int64_t in = x->shape[1], n = rows->host_cu ? rows->host_cu[rows->batch] : rows->n;
 	size_t all = (size_t)pt_tensor_count(x);
 	struct pt_input_sum *s;
 
@@ -165,15 +165,29 @@ static struct pt_tensor *input(struct pt_run *run, struct pt_hook *h, struct pt_
 
 static const struct pt_hook_ops hook = { .input = input };
 
+/* Whether the linear before the last one of a head is watched: a pooler. */
+static bool watches_head(const struct pt_inputs *p)
+{
+	for (int i = 0; i < p->a->nsites; i++) {
+		if (p->watch[i].site && p->watch[i].site == pt_model_head_dense(p->a->model))
+			return true;
+	}
+	return false;
+}
+
 static int pass(struct pt_inputs *p, struct pt_error *err)
 {
 	const struct pt_batches *b = p->a->batches;
+	bool head = watches_head(p);
+	struct pt_tensor *hidden;
 	struct pt_run *run;
 	int64_t n = 0;
 	int st;
 
 	while (!(st = b->next(b->arg, &run, &p->now, err)) && p->now) {
-		pt_model_hidden(run, p->a->model, p->now);
+		hidden = pt_model_hidden(run, p->a->model, p->now);
+		if (head)
+			pt_model_head_input(run, p->a->model, p->now, hidden);
 		if ((st = pt_run_check(run, err)) || (st = pt_stopped(p->a->stop, err)))
 			break;
 		n++;
@@ -185,7 +199,7 @@ static int pass(struct pt_inputs *p, struct pt_error *err)
 
 static int refuse(const struct pt_site *s, struct pt_error *err)
 {
-	return pt_error(err, PT_USAGE, "%s reads nothing of the batches: it cannot be initialised from them", s->path);
+	return pt_error(err, PT_USAGE, "%s reads nothing of the batches: it cannot be initialised from them; exclude_modules leaves it out", s->path);
 }
 
 int pt_inputs_new(struct pt_inputs **out, struct pt_adapter *a, enum pt_inputs_how how, struct pt_error *err)
