@@ -152,6 +152,29 @@ test_that 'what is initialised from data says what it lacks' '
 	exits 2 peft-init -m base -t dora --init corda -o none held.pts 2>err
 	grep "not supported with use_dora" err
 	test ! -e none'
+test_that 'a tied table has one update at both ends: it learns, goes on bit by bit, is merged tied' '
+	. ./fixture.sh
+	echo "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":4,\"target_modules\":[\"embed_tokens\",\"v_proj\"],\"ensure_weight_tying\":true}" >tie.json
+	peft-init -m base --config tie.json -o tie0 >out
+	grep "^lm_head " out
+	near "$(loss tie0)" "$(loss)"
+	peft-step -q -m base -a tie0 --lr 1e-2 -o tie b.pts >/dev/null
+	less "$(loss tie)" "$(loss)"
+	exits 3 peft-step -q -m base -a tie0 --lr 1e-2 -o cut-tie cut.pts
+	peft-step -q -m base -a tie0 --lr 1e-2 -o cut-tie b.pts >/dev/null
+	cmp tie/adapter_model.safetensors cut-tie/adapter_model.safetensors
+	peft-view tie/adapter_model.safetensors | grep -c "lm_head.lora_[AB].weight" | grep -x 2
+	peft-merge -q -m base -a tie -o merged-tie
+	near "$(loss tie)" "$(peft-eval -m merged-tie held.pts | sed -n "s/^loss[^0-9]*\([0-9.]*\).*/\1/p")"
+	grep "\"tie_word_embeddings\": true" merged-tie/config.json
+	for how in cat svd; do
+		peft-merge -q -m base -a tie=0.75 -a cut-tie=0.25 --combine $how -o sum-$how
+		near "$(loss sum-$how)" "$(loss tie)"
+		peft-view sum-$how/adapter_model.safetensors | grep "lm_head.lora_A"
+	done
+	sed "s/true/true,\"use_dora\":true/" tie.json >dora.json
+	exits 2 peft-init -m base --config dora.json -o none 2>err
+	grep "lm_head is tied to model.embed_tokens: ensure_weight_tying does not go with use_dora" err'
 test_that 'what takes its start out of the base is refused where it cannot' '
 	exits 2 peft-init -m base -t dora --init pissa -o x 2>err
 	grep "not supported with use_dora" err

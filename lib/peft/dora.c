@@ -195,8 +195,13 @@ static int parse(struct pt_adapter *a, struct pt_error *err)
 
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
-	int st = pt_lora_create(a, s, 0, err);
+	int st = pt_lora_tied_wanted(a, s, err);
 
+	if (!st && s->twin)
+		return pt_error(err, PT_USAGE, "%s is tied to %s: ensure_weight_tying does not go with use_dora there",
+				s->site->path, s->twin->site->path);
+	if (!st)
+		st = pt_lora_create(a, s, 0, err);
 	if (!st)
 		st = pt_adapter_tensor_at(a, s, "lora_magnitude_vector", 0, 1, &s->site->out, err);
 	if (!st)

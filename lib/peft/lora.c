@@ -253,6 +253,10 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 {
 	if (s->site->kind != PT_SITE_PARAM)
 		s->state = a->state;
+	if (pt_lora_tied_wanted(a, s, err))
+		return err->status;
+	if (s->twin)
+		return find_scale(a, s, false, err) ? err->status : pt_lora_tied_create(a, s, err);
 	return pt_lora_create(a, s, 0, err);
 }
 
@@ -373,10 +377,14 @@ static int fresh_values(const struct pt_adapter_site *s, enum pt_lora_init init,
 int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err)
 {
 	const struct pt_lora *l = a->state;
-	float *va = pt_calloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
-	float *vb = pt_calloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
-	int st = va && vb ? 0 : err->status;
+	float *va, *vb;
+	int st;
 
+	if (pt_lora_tied(s))
+		return 0;
+	va = pt_calloc((size_t)pt_tensor_count(&s->param[A]->t), sizeof *va, err);
+	vb = pt_calloc((size_t)pt_tensor_count(&s->param[B]->t), sizeof *vb, err);
+	st = va && vb ? 0 : err->status;
 	if (!st)
 		st = pt_lora_residual(s) ? pt_lora_residual_init(a, s, va, vb, err) :
 		     pt_lora_eva(s, l, va) ? 0 : fresh_values(s, l->init, seed, va, vb, err);
@@ -394,7 +402,7 @@ int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed,
 	return st;
 }
 
-static void transpose(const float *x, int64_t rows, int64_t cols, float *out)
+void pt_lora_transpose(const float *x, int64_t rows, int64_t cols, float *out)
 {
 	for (int64_t i = 0; i < rows; i++) {
 		for (int64_t j = 0; j < cols; j++)
@@ -439,8 +447,8 @@ int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const
 	int st = ta && tb && sum ? 0 : err->status;
 
 	if (!st && flip) {
-		transpose(va, rank, in, ta);
-		transpose(vb, out, rank, tb);
+		pt_lora_transpose(va, rank, in, ta);
+		pt_lora_transpose(vb, out, rank, tb);
 		pt_lora_add_product(value, in, out, s->scale, ta, tb, s->rank, sum);
 	} else if (!st) {
 		pt_lora_add_product(value, out, in, s->scale, vb, va, s->rank, sum);
@@ -467,6 +475,8 @@ int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const s
 		return pt_error(err, PT_USAGE, "%s has no bias to merge lora_B.bias into", s->site->path);
 	if (pt_lora_residual(s))
 		return pt_lora_residual_merge(a, s, value, err);
+	if (pt_lora_tied(s))
+		return pt_lora_tied_merge(a, s, value, err);
 	va = pt_malloc(na, sizeof *va, err);
 	vb = pt_malloc(nb, sizeof *vb, err);
 	st = va && vb ? pt_adapter_get(a, s->param[A], va, err) : err->status;
@@ -484,6 +494,8 @@ void pt_lora_release(struct pt_adapter *a)
 	for (int i = 0; i < a->nsites; i++) {
 		if (pt_lora_residual(&a->site[i]))
 			pt_lora_residual_release(&a->site[i]);
+		else if (pt_lora_tied(&a->site[i]))
+			pt_lora_tied_release(&a->site[i]);
 		else if (a->site[i].site->kind == PT_SITE_PARAM)
 			free(a->site[i].state);
 	}

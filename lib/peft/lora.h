@@ -69,6 +69,8 @@ void pt_lora_release(struct pt_adapter *a);
 /* The same of a linear's weight, or a table, with A [r,in] and B [out,r] given. */
 int pt_lora_merge_values(const struct pt_adapter_site *s, const float *va, const float *vb, float *value,
 			 struct pt_error *err);
+/* x [rows,cols] as [cols,rows]. */
+void pt_lora_transpose(const float *x, int64_t rows, int64_t cols, float *out);
 /* w[i,:] += scale * sum_k c[i,k] d[k,:], a row at a time with sum[cols] between. */
 void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, const float *c, const float *d, int rank,
 			 float *sum);
@@ -96,6 +98,14 @@ int pt_lora_residual_merge(struct pt_adapter *a, const struct pt_adapter_site *s
 void pt_lora_residual_release(struct pt_adapter_site *s);
 int pt_lora_save(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
 int pt_lora_settle(struct pt_adapter *a, struct pt_error *err);
+
+/* lora_tied.c: a linear with the update of the table that it is tied to, s->twin; found, and as what becomes of it. */
+int pt_lora_tied_wanted(const struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+int pt_lora_tied_create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+bool pt_lora_tied(const struct pt_adapter_site *s);
+int pt_lora_tied_save(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_st_build *file, struct pt_error *err);
+int pt_lora_tied_merge(struct pt_adapter *a, const struct pt_adapter_site *s, float *value, struct pt_error *err);
+void pt_lora_tied_release(struct pt_adapter_site *s);
 
 /* lora_param.c: LoRA on a parameter (PT_SITE_PARAM); s->state is its own. */
 int pt_lora_param_name(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *name, char **out,

@@ -243,11 +243,22 @@ static int combine(struct pt_device *dev, const struct pt_combine_options *o, co
 static int site(struct pt_adapter *to, struct pt_adapter_site *s, struct pt_adapter *const *from,
 		const struct pt_adapter_site *const *part, int n, const struct pt_combine_options *o, struct pt_error *err)
 {
-	struct part *p = pt_calloc((size_t)n, sizeof *p, err);
-	float *a = pt_calloc((size_t)(s->rank * s->site->in), sizeof *a, err);
-	float *b = pt_calloc((size_t)(s->rank * s->site->out), sizeof *b, err);
-	int st = p && a && b ? 0 : err->status, k = 0;
+	struct part *p;
+	float *a, *b;
+	int st, k = 0;
 
+	for (int i = 0; i < n; i++) {
+		if (part[i] && !part[i]->twin != !s->twin)
+			return pt_error(err, PT_USAGE, "some have the update of a table here (ensure_weight_tying), and some their own:"
+					" that is not combined");
+	}
+	/* That of the table. */
+	if (s->twin)
+		return 0;
+	p = pt_calloc((size_t)n, sizeof *p, err);
+	a = pt_calloc((size_t)(s->rank * s->site->in), sizeof *a, err);
+	b = pt_calloc((size_t)(s->rank * s->site->out), sizeof *b, err);
+	st = p && a && b ? 0 : err->status;
 	for (int i = 0; i < n && !st; i++) {
 		if (part[i])
 			st = read_part(from[i], part[i], o->weight[i], &p[k++], err);

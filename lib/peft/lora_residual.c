@@ -227,6 +227,8 @@ int pt_lora_save(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, 
 	for (int i = 0; i < a->nsites && !st; i++) {
 		if (pt_lora_residual(&a->site[i]))
 			st = save_site(a, &a->site[i], file, err);
+		else if (pt_lora_tied(&a->site[i]))
+			st = pt_lora_tied_save(a, &a->site[i], file, err);
 	}
 	return st;
 }

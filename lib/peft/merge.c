@@ -61,11 +61,27 @@ static bool share_rows(const struct pt_adapter *a, const struct pt_weight *w)
 	return false;
 }
 
+/* Whether both have the same update. */
+static bool share_update(const struct pt_adapter *a, const struct pt_weight *w, const struct pt_weight *other)
+{
+	const struct pt_adapter_act *act;
+	size_t n;
+
+	act = a ? pt_adapter_acts(a, w, &n) : NULL;
+	if (act && n == 1) {
+		const struct pt_adapter_site *s = &a->site[act->site];
+
+		return s->twin && s->twin->site->weight == other && s->twin->scale == s->scale;
+	}
+	return false;
+}
+
 /* Whether w is written under its twin's name alone. */
 static bool stays_tied(const struct pt_merge *mg, const struct pt_weight *w)
 {
 	return w->tied && w->use->data == w->tied->use->data &&
-	       ((!adapted(mg, w) && !adapted(mg, w->tied)) || share_rows(mg->a, w));
+	       ((!adapted(mg, w) && !adapted(mg, w->tied)) || share_rows(mg->a, w) || share_update(mg->a, w, w->tied) ||
+		share_update(mg->a, w->tied, w));
 }
 
 /* A weight that the base lacks is stored as the first matrix of the base is. */

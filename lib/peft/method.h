@@ -39,6 +39,7 @@ struct pt_adapter_site {
 	uint64_t rng;			/* random site: that of the site, another at each level of a stack */
 	int rank;			/* 0 where there is none */
 	float scale;
+	struct pt_adapter_site *twin;	/* the other end of a tied table, whose update, as large, is this one's too; NULL: none */
 	void *state;			/* the method's */
 	/* PARAM: hooks of the linears that it holds, [site->npieces], made by create in place of hook; freed when
 	 * the adapter is closed */

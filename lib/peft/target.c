@@ -414,6 +414,52 @@ static int select_params(const struct pt_adapter *a, bool *matched, int *n, stru
 	return 0;
 }
 
+/* Whether target_modules means an end of the embeddings by PEFT's rule: one of two names, or an expression for them. */
+static int names_table(const struct pt_adapter *a, bool *yes, struct pt_error *err)
+{
+	static const char *const name[] = { "embed_tokens", "lm_head" };
+	const cJSON *v = pt_json_get(a->config, "target_modules");
+	const char *entry;
+
+	*yes = false;
+	for (int i = 0; !*yes && (entry = pt_config_item(v, i)); i++) {
+		for (int k = 0; !*yes && k < 2; k++) {
+			if (cJSON_IsString(v) && pt_regex_match(entry, name[k], yes, err))
+				return err->status;
+			if (!cJSON_IsString(v))
+				*yes = has_suffix(entry, name[k]);
+		}
+	}
+	return 0;
+}
+
+/* ensure_weight_tying: where one end of a tied table is a target, both are. */
+static int select_ends(const struct pt_adapter *a, bool *matched, int *n, struct pt_error *err)
+{
+	const struct pt_model *m = a->model;
+	bool tying = false, yes = false;
+
+	if (pt_method_has_key(a->method, "ensure_weight_tying") &&
+	    (pt_json_bool(a->config, "ensure_weight_tying", false, &tying, err) || (tying && names_table(a, &yes, err))))
+		return err->status;
+	for (int i = 0; i < m->nsites && yes; i++) {
+		const struct pt_weight *w = m->site[i].output ? m->site[i].weight : NULL;
+
+		for (int k = 0; k < m->nsites && w; k++) {
+			const struct pt_weight *table = m->site[k].kind == PT_SITE_EMBEDDING ? m->site[k].weight : NULL;
+
+			if (!table || (w->tied != table && table->tied != w))
+				continue;
+			if (m->cfg.nstacks > 1)
+				return pt_error(err, PT_USAGE, "ensure_weight_tying: %s has several ends; targets of a tied table are"
+						" supported in models of one stack", m->site[k].path);
+			*n += !matched[i] + !matched[k];
+			matched[i] = matched[k] = true;
+		}
+	}
+	return 0;
+}
+
 int pt_config_set_names(cJSON *config, const char *key, const char *names, struct pt_error *err)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -518,12 +564,16 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 			return st;
 		matched[i] = yes && !no;
 		n += matched[i];
+	}
+	if (select_ends(a, matched, &n, err) || select_params(a, matched, &n, err))
+		return err->status;
+	for (int i = 0; i < m->nsites; i++) {
+		const struct pt_site *s = &m->site[i];
+
 		if (matched[i] && !(a->method->kinds & 1u << s->kind))
 			return pt_error(err, PT_USAGE, "%s is a %s: %s cannot act on it", s->path, s->module,
 					a->method->name);
 	}
-	if (select_params(a, matched, &n, err))
-		return err->status;
 	if (!n)
 		return pt_error(err, PT_USAGE, "no module of the model is left to adapt: see target_modules, exclude_modules, layers_to_transform");
 	if ((st = check_patterns(a, "rank_pattern", matched, err)))

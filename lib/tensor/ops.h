@@ -74,8 +74,9 @@ int32_t *pt_skew_places(int64_t n, int64_t b, struct pt_error *err);
  */
 struct pt_tensor *pt_op_cayley(struct pt_run *run, struct pt_tensor *q, int64_t b);
 int pt_cayley_inverses(const float *q, int64_t n, int64_t b, float *inverse, float *turn, struct pt_error *err);
-/* The elements of x as [rows,cols]. */
+/* The elements of x as [rows,cols]; x [R,C] as [C,R]. */
 struct pt_tensor *pt_op_reshape(struct pt_run *run, struct pt_tensor *x, int64_t rows, int64_t cols);
+struct pt_tensor *pt_op_transpose(struct pt_run *run, struct pt_tensor *x);
 /* The Kronecker product of a [L,M] and b [K,N]: [L*K,M*N]. */
 struct pt_tensor *pt_op_kron(struct pt_run *run, struct pt_tensor *a, struct pt_tensor *b);
 /* p counts only while run->train; identity (x itself) otherwise. */

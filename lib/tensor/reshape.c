@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reshape.c - the same elements under another shape, and the Kronecker
- * product made of it (LoKr).
+ * reshape.c - the same elements under another shape, and what is made of it: a
+ * transpose, the Kronecker product (LoKr).
  */
 #include <string.h>
 
@@ -46,6 +46,26 @@ static struct pt_tensor *swap(struct pt_run *run, struct pt_tensor *x, int m, in
 	if (!index || run->dev->upload(run->dev, index, host, (size_t)count * sizeof *host, &run->err))
 		return NULL;
 	return pt_op_pieces(run, x, m * n, index, m * n);
+}
+
+struct pt_tensor *pt_op_transpose(struct pt_run *run, struct pt_tensor *x)
+{
+	struct pt_tensor *row, *y, *z;
+	int64_t rows, cols;
+
+	if (!pt_op_in(run, "transpose", x, 2))
+		return NULL;
+	rows = x->shape[0], cols = x->shape[1];
+	if (rows * cols > INT32_MAX) {
+		pt_op_fail(run, PT_FAIL, "transpose: %lld elements are too many", (long long)(rows * cols));
+		return NULL;
+	}
+	row = pt_op_reshape(run, x, 1, rows * cols);
+	y = swap(run, row, (int)rows, (int)cols);
+	pt_tensor_done(run, row);
+	z = y ? pt_op_reshape(run, y, cols, rows) : NULL;
+	pt_tensor_done(run, y);
+	return z;
 }
 
 /* All products, a row for each element of a, brought to the order of the block matrix. */

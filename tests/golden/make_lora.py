@@ -69,6 +69,23 @@ def put_pieces(g, what, k, v, config, more):
         error[f"grad.{what}{key}"] = whole
 
 
+def tie_ends(model):
+    """What PEFT makes two parameters of one memory, which its optimiser steps one after the other, is one here."""
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not getattr(model.peft_config["default"], "target_modules_to_tie", None) or not hasattr(head, "lora_A"):
+        return
+    pairs = [(head.lora_A["default"], table.lora_embedding_B), (head.lora_B["default"], table.lora_embedding_A)]
+    for linear, _ in pairs:
+        del linear._parameters["weight"]
+
+    def turn(*_):
+        for linear, of in pairs:
+            linear.weight = of["default"].t()
+
+    turn()
+    head.register_forward_pre_hook(turn)
+
+
 def make_adapter(config, more, keys, dtype):
     from peft import get_peft_model
 
@@ -77,6 +94,7 @@ def make_adapter(config, more, keys, dtype):
     with in_type(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = get_peft_model(model, peft_config(keys))
+        tie_ends(model)
     model.eval()
     params, still, encoder = {}, {}, has_encoder(model)
     with torch.no_grad():

@@ -14,6 +14,7 @@ static const struct lwalk_mutation mutations[] = {
 	{ "llama-saved", false, "bias", "\"none\"" },
 	{ "llama-saved", false, "modules_to_save", "null" },
 	{ "llama-tied", false, "ensure_weight_tying", "false" },
+	{ "llama-ends", false, "ensure_weight_tying", "false" },
 	{ "llama", true, "lr", "0.016" },
 	{ "llama", true, "beta1", "0.81" },
 	{ "llama", true, "beta2", "0.949" },

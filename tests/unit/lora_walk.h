@@ -75,8 +75,8 @@ static void lfix_write_tensors(struct lfix *l, const cJSON *table, const char *d
 		data[n] = malloc((size_t)(shape[0] * shape[1] * shape[2]) * sizeof(float));
 		golden_weight(p->string, ndim, shape, data[n]);
 		pt_st_build_tensor(&b, p->string, PT_F32, ndim, shape, data[n]);
-		/* The second name of a tied pair. */
-		if (cJSON_IsTrue(pt_json_get(l->config, "ensure_weight_tying")) && strstr(p->string, "embed_tokens"))
+		/* The second name of a tied pair that trains whole. */
+		if (cJSON_IsTrue(pt_json_get(l->config, "ensure_weight_tying")) && strstr(p->string, "embed_tokens.weight"))
 			pt_st_build_tensor(&b, "base_model.model.lm_head.weight", PT_F32, ndim, shape, data[n]);
 		n++;
 	}

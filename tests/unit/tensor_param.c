@@ -34,6 +34,36 @@ static struct pt_tensor *kron(struct fix *f)
 	return pt_op_kron(&f->run, par(f, "a"), par(f, "b"));
 }
 
+static struct pt_tensor *transpose(struct fix *f)
+{
+	return pt_op_transpose(&f->run, par(f, "a"));
+}
+
+static void test_transpose(void **state)
+{
+	(void)state;
+	for (int i = 0; devices[i]; i++) {
+		struct pt_tensor *y;
+		float *v, *a;
+		struct fix f;
+
+		fix_init(&f, devices[i], FIX_ARENA);
+		fix_param(&f, "a", 3, 5, 0.5f);
+		fix_check(&f, transpose, 1e-2, 3e-4);
+		pt_run_reset(&f.run);
+		f.run.record = false;
+		y = transpose(&f);
+		assert_int_equal(y->shape[0], 5);
+		v = fix_read(&f, y);
+		a = fix_read(&f, par(&f, "a"));
+		for (int k = 0; k < 15; k++)
+			assert_true(v[k] == a[k % 3 * 5 + k / 3]);
+		free(v);
+		free(a);
+		fix_release(&f);
+	}
+}
+
 static void test_kron(void **state)
 {
 	(void)state;
@@ -186,7 +216,7 @@ static void test_exact(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_kron), cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_orthogonality), cmocka_unit_test(test_kron), cmocka_unit_test(test_transpose), cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_skew), cmocka_unit_test(test_orthonormal), cmocka_unit_test(test_exact),
 	};
 
