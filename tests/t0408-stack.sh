@@ -30,6 +30,25 @@ test_that 'the last trains on what is below, which stays as it is; each file is 
 	peft-check out/checkpoints/step-* >/dev/null
 	test "$(grep -c "\"tool\":\"peft-step\"" out/provenance.json)" -ge 1
 	tr "{" "\n" <out/provenance.json | grep -c "tool.*peft-step" | grep -x 2'
+test_that 'one that was trained on others says so where it stands alone, on others, in another order' '
+	peft-step -q -m base -a lang -a lora0 --lr 1e-2 -o second lm.pts 2>err >/dev/null
+	peft-step -q -m base -a lang -a second -a task --lr 1e-2 -o third b.pts 2>>err >/dev/null
+	peft-eval -m base -a lang -a out held.pts 2>>err >x
+	peft-eval -m base -a lang -a second -a third held.pts 2>>err >x
+	peft-generate -q -m base -a lang -a second --max-tokens 2 --prompt x 2>>err >x
+	exits 1 grep "was trained on" err
+	peft-eval -m base -a out held.pts 2>err >x
+	grep "^peft-eval: warning: out was trained on 1 adapter below it, and stands alone here" err
+	peft-generate -q -m base -a second --max-tokens 2 --prompt x 2>err >x
+	grep "^peft-generate: warning: second was trained on 1 adapter below it, and stands alone here" err
+	peft-merge -q -m base -a second -o alone.m 2>err
+	grep "^peft-merge: warning: second was trained on 1 adapter below it, and stands alone here" err
+	peft-step -q -m base -a lora -a out -o on --lr 1e-2 b.pts 2>err >/dev/null
+	grep "^peft-step: warning: out was trained on 1 adapter below it, and stands on others here, or in another order" err
+	peft-eval -m base -a second -a lang -a third held.pts 2>err >x
+	grep "^peft-eval: warning: third was trained on 2 adapters below it, and stands on others" err
+	peft-eval -m base -a second -a third held.pts 2>err >x
+	grep "^peft-eval: warning: third was trained on 2 adapters" err'
 test_that 'order counts' '
 	peft-eval -m base -a lang -a lora lm.pts >x
 	peft-eval -m base -a lora lm.pts >y

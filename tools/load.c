@@ -197,6 +197,16 @@ static void check_base(const struct load *l, const struct load_options *o, const
 	pt_log(PT_WARN, "%s was made for another base than %s%s%s", a->dir, o->model, base ? ": " : "", base ? base : "");
 }
 
+/* What an adapter learned on, where its provenance knows it. */
+static void check_stands(const struct pt_adapter *a)
+{
+	int n;
+
+	if (!pt_adapter_stands(a, &n))
+		pt_log(PT_WARN, "%s was trained on %d adapter%s below it, %s", a->dir, n, n > 1 ? "s" : "",
+		       a->below ? "and stands on others here, or in another order" : "and stands alone here");
+}
+
 bool load_same(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -265,8 +275,10 @@ int load_found(struct load *l, const struct load_options *o, struct pt_error *er
 		return err->status;
 	if (o->nadapters && pt_adapter_open_stack(&l->adapter, l->model, o->adapter, o->nadapters, o->trainable, err))
 		return err->status;
-	for (const struct pt_adapter *a = l->adapter; a; a = a->below)
+	for (const struct pt_adapter *a = l->adapter; a; a = a->below) {
 		check_base(l, o, a);
+		check_stands(a);
+	}
 	return 0;
 }
 

@@ -134,6 +134,8 @@ int pt_adapter_open(struct pt_adapter **a, struct pt_model *m, const char *dir, 
  */
 int pt_adapter_open_stack(struct pt_adapter **a, struct pt_model *m, const char *const *dir, int n, bool trainable,
 			  struct pt_error *err);
+/* Whether it stands on the adapters that it was last trained on, as far as its provenance knows; *trained: their number. */
+bool pt_adapter_stands(const struct pt_adapter *a, int *trained);
 /* With those below. */
 void pt_adapter_close(struct pt_adapter *a);
 /*

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "io/prov.h"
 #include "peft/adapter_priv.h"
 
 static bool is_module(const char *path, const char *module)
@@ -82,4 +83,47 @@ int pt_adapter_open_stack(struct pt_adapter **out, struct pt_model *m, const cha
 	}
 	*out = top;
 	return 0;
+}
+
+/* Whether what stands below now is, from the nearest on, what parents say from the from-th on. */
+static bool same_below(const struct pt_adapter *a, const cJSON *parents, int from)
+{
+	int n = cJSON_GetArraySize(parents);
+
+	for (const struct pt_adapter *b = a->below; b; b = b->below) {
+		struct pt_hex id = pt_hex64(b->prov_id);
+		const char *was;
+
+		if (!b->prov_id)
+			continue;
+		was = from < n ? cJSON_GetStringValue(cJSON_GetArrayItem(parents, from++)) : NULL;
+		if (!was || strcmp(was, id.s) != 0)
+			return false;
+	}
+	return from == n;
+}
+
+bool pt_adapter_stands(const struct pt_adapter *a, int *trained)
+{
+	bool same = true;
+
+	*trained = 0;
+	for (size_t i = 0; i < a->prov.n; i++) {
+		const struct pt_prov_node *node = &a->prov.node[i];
+		struct pt_error ignored = PT_ERROR_INIT;
+		const cJSON *parents;
+		int64_t below;
+		cJSON *j;
+
+		if (node->id != a->prov_id)
+			continue;
+		j = pt_json_parse(node->text, strlen(node->text), 0, "provenance", &ignored);
+		parents = pt_json_get(j, "parents");
+		if (j && !pt_json_int(pt_json_get(j, "counts"), "below", 0, cJSON_GetArraySize(parents), 0, &below, &ignored) && below) {
+			*trained = (int)below;
+			same = same_below(a, parents, cJSON_GetArraySize(parents) - (int)below);
+		}
+		pt_json_free(j);
+	}
+	return same;
 }

@@ -397,12 +397,18 @@ int pt_loop_provenance(struct pt_loop *l, bool whole, struct pt_error *err)
 	struct pt_adapter *a = l->s->adapter;
 	uint64_t *ids = NULL, *parents = NULL, id;
 	char counts[64];
-	size_t n = 0;
+	size_t n = 0, below = 0;
 	int status;
 
 	if (!a)
 		return 0;
-	snprintf(counts, sizeof counts, "{\"steps\":%lld}", (long long)l->at.step);
+	for (const struct pt_adapter *b = a->below; b; b = b->below)
+		below += b->prov_id != 0;
+	/* As many of the last parents are what stood below, the nearest first: pt_adapter_stands(). */
+	if (below)
+		snprintf(counts, sizeof counts, "{\"below\":%zu,\"steps\":%lld}", below, (long long)l->at.step);
+	else
+		snprintf(counts, sizeof counts, "{\"steps\":%lld}", (long long)l->at.step);
 	step.counts = counts;
 	status = pt_prov_union(&prov, &l->priv->prov, err);
 	if (!status)
