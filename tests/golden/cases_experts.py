@@ -2,11 +2,11 @@
 """Cases of the methods on mixtures of experts: on the modules that PEFT has there, beside experts and routers, which
 are parameters to it and take LoRA alone. "salt" finds inputs for which no choice between experts is a matter of
 rounding in any step."""
-from cases_lowrank import LOHA, LOKR, OFT, VERA
-from cases_methods import DORA, IA3, LN
+from cases_lowrank import ADALORA, LOHA, LOKR, OFT, VERA
+from cases_methods import ADAM, BITFIT, DORA, IA3, LN, STILL
 from cases_moe import LENGTHS, MIXTRAL, QWEN2, QWEN3
 from cases_tokens import TOKENS
-from cases_virtual import PREFIX, PROMPT
+from cases_virtual import PREFIX, PROMPT, PTUNING
 
 FEW = [5, 2, 4]
 # Two layers, both sparse.
@@ -29,4 +29,12 @@ LORA = {
     "tokens-mixtral": (MIXTRAL, LENGTHS, GAP, dict(TOKENS, token_indices=list(range(3, 53))), dict(lr=0.1)),
     "prefix-mixtral": (MIXTRAL, [4, 2, 1], GAP, PREFIX, dict(lr=0.1)),
     "prompt-mixtral": (MIXTRAL, [4, 2, 1], GAP, PROMPT, dict(lr=0.1)),
+    "ptuning-mixtral": (MIXTRAL, [4, 2, 1], dict(GAP, salt=4), PTUNING, dict(lr=0.03)),
+    "adalora-mixtral": (MIXTRAL, LENGTHS, dict(GAP, salt=3), dict(ADALORA, lora_alpha=16, target_modules=["v_proj", "o_proj"]),
+                        dict(lr=0.02)),
+    "bitfit-qwen2-moe": (SHARED, [4, 1, 2], dict(GAP, salt=2, **STILL), dict(BITFIT, target_modules=["q_proj"]), dict(lr=0.2)),
+    "loraplus-mixtral": (MIXTRAL, LENGTHS, dict(GAP, loraplus=(3.0, 0.05), salt=1),
+                         dict(r=3, lora_alpha=4, target_modules=["q_proj", "v_proj"]), dict(lr=0.02)),
+    "lorafa-mixtral": (MIXTRAL, [4, 1, 2], dict(GAP, lorafa=True, frozen=["lora_A"], salt=2),
+                       dict(r=3, lora_alpha=4, target_modules=["q_proj", "v_proj", "o_proj"]), dict(ADAM, lr=0.05)),
 }

@@ -5,7 +5,7 @@ from cases import RAGGED
 from cases_gpt import FALCON, GPT2, NEOX, NEW
 from cases_llama import PHI3
 from cases_lowrank import LOHA, LOKR, OFT, VERA
-from cases_methods import BITFIT, DORA, IA3, LN, STILL
+from cases_methods import ADAM, BITFIT, DORA, IA3, LN, STILL
 from cases_virtual import PROMPT, PTUNING
 
 LORA = {
@@ -25,4 +25,11 @@ LORA = {
                  dict(lr=0.03)),
     "prompt-falcon": (FALCON, [4, 2, 1], {}, dict(PROMPT, num_virtual_tokens=8), dict(lr=0.3)),
     "ptuning-phi3": (PHI3, [4, 2, 1], {}, PTUNING, dict(lr=0.03)),
+    "vera-gpt2": (GPT2, [6, 1, 4], dict(salt=2), dict(VERA, r=6, fan_in_fan_out=True, target_modules=["c_attn", "mlp.c_proj"]),
+                  dict(lr=0.2)),
+    "loraplus-gpt2": (GPT2, [8, 2, 1, 4], dict(loraplus=(3.0, 0.05), salt=1),
+                      dict(r=3, lora_alpha=4, fan_in_fan_out=True, target_modules=["wte", "c_attn", "mlp.c_proj"]), dict(lr=0.01)),
+    "lorafa-gpt2": (GPT2, [6, 1, 4], dict(lorafa=True, frozen=["lora_A"], salt=3),
+                    dict(r=3, lora_alpha=4, fan_in_fan_out=True, target_modules=["c_attn", "mlp.c_proj"]),
+                    dict(ADAM, lr=0.04)),
 }

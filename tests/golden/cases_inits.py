@@ -51,4 +51,16 @@ INITS = {
     # As PEFT has it, whose approximation is exact where as many components are asked for as there are features.
     "eva": (BIASED, [12] * 4, dict(whole=True), dict(EVA, r=5, lora_alpha=6, eva_config=dict(rho=3.0),
                                                      target_modules=["q_proj", "v_proj", "o_proj", "up_proj"]), dict(lr=0.02)),
+    # The pooler reads a row of each sequence.
+    "eva-bert": (ENCODER, [7] * 9, dict(CLASS, salt=2), dict(EVA, r=2, lora_alpha=3, target_modules=["query", "output.dense", "pooler.dense"]),
+                 {}),
+    "eva-t5": (SMOOTH, [9] * 4, dict(task="seq2seq", targets=[6] * 4, salt=1),
+               dict(EVA, r=2, lora_alpha=2, target_modules=["SelfAttention.v", "wo"]), dict(lr=0.07)),
+    # A small alpha: what ten steps do to components is not a matter of rounding.
+    "eva-gpt2": (GPT2, [7] * 3, dict(salt=19),
+                 dict(EVA, r=2, lora_alpha=1, fan_in_fan_out=True, target_modules=["c_attn", "c_fc", "mlp.c_proj"]), dict(lr=0.02)),
+    "eva-phi3": (PHI3, [7] * 3, dict(salt=9), dict(EVA, r=2, lora_alpha=1, target_modules=["qkv_proj", "gate_up_proj", "down_proj"]),
+                 dict(lr=0.02)),
+    "eva-mixtral": (MIXTRAL, [7] * 3, dict(gap=1e-4, salt=22),
+                    dict(EVA, r=2, lora_alpha=1, target_modules=["q_proj", "v_proj", "o_proj"]), dict(lr=0.04)),
 }

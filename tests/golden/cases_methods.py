@@ -9,9 +9,11 @@ IA3 = dict(peft_type="IA3")
 LN = dict(peft_type="LN_TUNING")
 BITFIT = dict(r=1, lora_alpha=0, bias="all")
 STILL = dict(frozen=["lora_"])
+# AdamW of LoRA-FA adds eps to what is not yet corrected, and decays after the step: neither counts here.
+ADAM = dict(eps=1e-10, decay=0.0)
 
 LORA = {
-    "dora": (LLAMA, RAGGED, {}, dict(DORA, r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.03)),
+    "dora": (LLAMA, RAGGED, dict(salt=1), dict(DORA, r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.03)),
     "dora-rich": (BIASED, RAGGED, {},
                   dict(DORA, r=5, lora_alpha=1.5, use_rslora=True, bias="all", modules_to_save=["model.norm"],
                        target_modules=["embed_tokens", "k_proj", "o_proj", "gate_proj", "down_proj"],
@@ -21,10 +23,13 @@ LORA = {
     "loraplus": (BIASED, RAGGED, dict(loraplus=(3.0, 0.05)),
                  dict(r=3, lora_alpha=4, bias="lora_only", target_modules=["embed_tokens", "q_proj", "down_proj"]),
                  dict(lr=0.008)),
-    # Its AdamW adds eps to what is not yet corrected, and decays after the step: neither counts here.
     "lorafa": (BIASED, [6, 1, 4], dict(lorafa=True, frozen=["lora_A"]),
                dict(r=3, lora_alpha=4, bias="lora_only", target_modules=["q_proj", "v_proj", "down_proj"]),
-               dict(lr=0.04, eps=1e-10, decay=0.0)),
+               dict(ADAM, lr=0.04)),
+    "loraplus-bert": (ENCODER, RAGGED, dict(task="class", types=True, loraplus=(3.0, 0.05), salt=1),
+                      dict(r=3, lora_alpha=4, target_modules=["word_embeddings", "query", "output.dense"]), dict(lr=0.005)),
+    "lorafa-bert": (ENCODER, RAGGED, dict(task="class", types=True, lorafa=True, frozen=["lora_A"]),
+                    dict(r=3, lora_alpha=4, target_modules=["query", "output.dense"]), dict(ADAM, lr=0.01)),
     "ia3": (LLAMA, RAGGED, {}, dict(IA3), dict(lr=0.2)),
     # An expression for the feed-forward modules; a bias is scaled with its output.
     "ia3-rich": (BIASED, RAGGED, {},
@@ -37,7 +42,7 @@ LORA = {
     # Of queries and the feed-forward's first half alone.
     "bitfit-only": (ENCODER, RAGGED, dict(task="class", types=True, **STILL),
                     dict(BITFIT, bias="lora_only", target_modules=["query", "intermediate.dense"]), {}),
-    "bitfit-llama": (BIASED, RAGGED, STILL, BITFIT, dict(lr=0.1)),
+    "bitfit-llama": (BIASED, RAGGED, dict(STILL, salt=1), BITFIT, dict(lr=0.1)),
     "ln": (LLAMA, RAGGED, {}, dict(LN), dict(lr=0.12)),
     # A norm with a bias; a module of another kind.
     "ln-bert": (ENCODER, RAGGED, dict(task="class", types=True),

@@ -57,6 +57,10 @@ def eva(model, x, more):
         batch["decoder_input_ids"] = model.get_base_model()._shift_right(x["in.decoder_ids"].view(n, -1))
         # The rows of two stacks: all count.
         fns = dict(prepare_model_inputs_fn=None, prepare_layer_inputs_fn=None)
+    if more.get("task") == "class":
+        # Those of tokens and, in the head, of sequences; a pooler's are no contiguous ones, on which PEFT's hash fails.
+        fns = dict(prepare_model_inputs_fn=None, prepare_layer_inputs_fn=None)
+        peft_eva.HashHook.hash_fn = staticmethod(lambda x: hash(tuple(x.reshape(-1).tolist())))
     pca = incremental_pca.IncrementalPCA
 
     class Exact(pca):

@@ -6,6 +6,9 @@
 
 static const struct lwalk_mutation mutations[] = {
 	{ "dora-t5", false, "lora_alpha", "1.9" },
+	{ "lokr-t5", false, "alpha", "1.9" },
+	{ "lorafa-t5", false, "lora_alpha", "1.9" },
+	{ "loraplus-t5", true, "loraplus", "2.9" },
 	{ "oft-t5", true, "decay", "0" },
 	{ "dora-t5", true, "decay", "0" },
 };

@@ -8,6 +8,8 @@ static const struct lwalk_mutation mutations[] = {
 	{ "dora-mixtral", false, "lora_alpha", "3.9" },
 	{ "loha-mixtral", false, "alpha", "2.9" },
 	{ "lokr-qwen3-moe", false, "alpha", "1.9" },
+	{ "adalora-mixtral", false, "orth_reg_weight", "0.45" },
+	{ "bitfit-qwen2-moe", false, "bias", "\"lora_only\"" },
 	{ "oft-qwen2-moe", true, "decay", "0" },
 };
 
