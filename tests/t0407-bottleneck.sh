@@ -128,7 +128,7 @@ test_that 'configurations that say nothing that can be done are refused, named, 
 	refused "scaling: neither a number nor"
 	edit "s/\"non_linearity\": .*/\"non_linearity\": \"leakyrelu\",/"
 	refused "non_linearity .leakyrelu. is not supported"
-	edit "s/\"reduction_factor\": .*/\"reduction_factor\": {\"0\": 2},/"
+	edit "s/\"reduction_factor\": .*/\"reduction_factor\": {\"0\": 16},/"
 	refused "reduction_factor has neither layer 1 nor a default"
 	edit "s/\"reduction_factor\": .*/\"reduction_factor\": 0,/"
 	refused "reduction_factor of layer 0 is no number above 0"
@@ -141,7 +141,9 @@ test_that 'configurations that say nothing that can be done are refused, named, 
 	edit "s/\"inv_adapter\": .*/\"inv_adapter\": \"nice\",/; s/\"inv_adapter_reduction_factor\": .*/\"inv_adapter_reduction_factor\": 2,/"
 	refused "lacks model.invertible_adapters.default.F.0.weight"
 	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/"
-	refused "phm_dim 4 divides not both widths, 16 and 1"
+	refused "lacks .*phm"
+	exits 2 peft-init -m base -t bottleneck --preset compacter -o none 2>err
+	grep "phm_dim 4 divides not both widths, 16 and 1" err
 	edit "s/\"phm_layer\": .*/\"phm_layer\": true,/; s/\"shared_W_phm\": .*/\"shared_W_phm\": true,/"
 	refused "shared_W_phm true is not supported"
 	edit "s/\"config\": {/\"config\": {\"architecture\": \"lora\",/"

@@ -115,6 +115,9 @@ static int check_stored(const struct pt_adapter *a, const char *key, int flags, 
 	enum pt_adapter_in in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS;
 	const struct pt_st_tensor *f = a->file[in] ? find(a->file[in], key) : NULL;
 
+	/* Whether it is of a head, which may have a file of its own, is not known yet. */
+	if (!f && in == PT_IN_WEIGHTS && a->file[PT_IN_HEAD])
+		f = find(a->file[PT_IN_HEAD], key);
 	if (f)
 		return check_shape(key, ndim, shape, f, err);
 	if (a->file[in] && !(flags & PT_TENSOR_OPTIONAL))
