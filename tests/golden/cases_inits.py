@@ -63,4 +63,6 @@ INITS = {
                  dict(lr=0.02)),
     "eva-mixtral": (MIXTRAL, [7] * 3, dict(gap=1e-4, salt=22),
                     dict(EVA, r=2, lora_alpha=1, target_modules=["q_proj", "v_proj", "o_proj"]), dict(lr=0.04)),
+    "eva-dora": (LLAMA, [9] * 3, dict(salt=1), dict(EVA, use_dora=True, r=2, lora_alpha=1, target_modules=["q_proj", "v_proj", "o_proj"]),
+                 dict(lr=0.04)),
 }

@@ -278,41 +278,54 @@ static float lwalk_method_loss(struct lfix *l)
 	return v;
 }
 
-/* late: added to the count of steps that Adam's bias correction sees. */
-static void lwalk_train(struct lfix *l, float *loss, int64_t late)
+/* A run of the golden file's hyper-parameters begins. */
+static void lwalk_begin(struct lfix *l, struct pt_optimizer *o, struct pt_schedule *s)
 {
 	const cJSON *h = l->hyper;
 	struct pt_adamw cfg = {
 		.beta1 = golden_number(h, "beta1"), .beta2 = golden_number(h, "beta2"), .eps = golden_number(h, "eps"),
 		.decay = golden_number(h, "decay"), .clip = golden_number(h, "clip"),
 	};
-	struct pt_schedule s = {
+	struct pt_error *err = &l->x.f.err;
+
+	*s = (struct pt_schedule){
 		.kind = PT_SCHEDULE_LINEAR, .lr = golden_number(h, "lr"), .warmup = (int64_t)golden_number(h, "warmup"),
 		.total = (int64_t)golden_number(h, "total"),
 	};
-	struct pt_error *err = &l->x.f.err;
-	struct pt_optimizer o;
-
 	if (pt_json_get(h, "loraplus"))
-		assert_ok(pt_adapter_loraplus(l->a, golden_number(h, "loraplus"), golden_number(h, "loraplus_embedding") / s.lr, err), err);
-	assert_ok(pt_adapter_begin(l->a, s.total, err), err);
-	assert_ok(pt_optimizer_init(&o, &cfg, &l->a->params, err), err);
-	o.keep_grad = true;	/* what looks at them after the update; each loss clears them */
-	for (int t = 0; t < (int)golden_number(h, "steps"); t++) {
-		const struct pt_param *bad;
-		double norm;
+		assert_ok(pt_adapter_loraplus(l->a, golden_number(h, "loraplus"), golden_number(h, "loraplus_embedding") / s->lr, err), err);
+	assert_ok(pt_adapter_begin(l->a, s->total, err), err);
+	assert_ok(pt_optimizer_init(o, &cfg, &l->a->params, err), err);
+	o->keep_grad = true;	/* what looks at them after the update; each loss clears them */
+}
 
-		struct pt_method_step at = { .step = t + 1, .total = s.total, .clip = 1 };
+/* Step t, from 0; late: added to the count of steps that Adam's bias correction sees. Its loss. */
+static float lwalk_step(struct lfix *l, struct pt_optimizer *o, const struct pt_schedule *s, int t, int64_t late)
+{
+	struct pt_method_step at = { .step = t + 1, .total = s->total, .clip = 1 };
+	struct pt_error *err = &l->x.f.err;
+	float loss = (float)mfix_loss(&l->x, true) + lwalk_method_loss(l);
+	const struct pt_param *bad;
+	double norm;
 
-		loss[t] = (float)mfix_loss(&l->x, true) + lwalk_method_loss(l);
-		assert_ok(pt_adapter_gradient(l->a, &at, err), err);
-		assert_ok(pt_optimizer_norm(&o, &norm, &bad, err), err);
-		assert_null(bad);
-		assert_ok(pt_adapter_precondition(l->a, err), err);
-		assert_ok(pt_optimizer_step(&o, pt_schedule_rate(&s, t), t + 1 + late, norm, err), err);
-		at.clip = pt_optimizer_clip(&o, norm);
-		assert_ok(pt_adapter_after_step(l->a, &at, err), err);
-	}
+	assert_ok(pt_adapter_gradient(l->a, &at, err), err);
+	assert_ok(pt_optimizer_norm(o, &norm, &bad, err), err);
+	assert_null(bad);
+	assert_ok(pt_adapter_precondition(l->a, err), err);
+	assert_ok(pt_optimizer_step(o, pt_schedule_rate(s, t), t + 1 + late, norm, err), err);
+	at.clip = pt_optimizer_clip(o, norm);
+	assert_ok(pt_adapter_after_step(l->a, &at, err), err);
+	return loss;
+}
+
+static void lwalk_train(struct lfix *l, float *loss, int64_t late)
+{
+	struct pt_optimizer o;
+	struct pt_schedule s;
+
+	lwalk_begin(l, &o, &s);
+	for (int t = 0; t < (int)golden_number(l->hyper, "steps"); t++)
+		loss[t] = lwalk_step(l, &o, &s, t, late);
 	pt_optimizer_release(&o);
 }
 

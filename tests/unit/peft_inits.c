@@ -169,6 +169,26 @@ static void check_files(struct lfix *l)
 	free(y);
 }
 
+/* In the base's weights it gives the same logits. */
+static void check_merged(struct lfix *l)
+{
+	size_t n, m;
+	float *y = mfix_out(&l->x, &n), *z, top = 0;
+	struct pt_tensor *old = merge_all(&l->x, l->a);
+
+	pt_adapter_enable(l->a, false);
+	z = mfix_out(&l->x, &m);
+	pt_adapter_enable(l->a, true);
+	merge_back(&l->x, old);
+	assert_int_equal(m, n);
+	for (size_t i = 0; i < n; i++)
+		top = fmaxf(top, fabsf(y[i]));
+	for (size_t i = 0; i < n; i++)
+		assert_true(fabsf(y[i] - z[i]) <= 1e-5f * top);
+	free(y);
+	free(z);
+}
+
 static void test_cases(void **state)
 {
 	int n;
@@ -190,6 +210,8 @@ static void test_cases(void **state)
 			fill_up(&l);
 			lwalk_case(&l, true);
 			check_files(&l);
+			if (!strcmp(lwalk_devices[d], "cpu"))
+				check_merged(&l);
 			print_message("# %s, %s: worst %.2f of what is allowed (%s)\n", name[i], lwalk_devices[d], l.x.g.worst,
 				      l.x.g.worst_of);
 			lfix_close(&l);
