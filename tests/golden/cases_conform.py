@@ -3,7 +3,7 @@
 
   BASES    name: config
   CONFORM  name: (base, keys[, how]); how: "convert" (what was taken out of the base is made ordinary LoRA), "prune"
-           (a few steps, so that ranks come down), "eva" (first values from the inputs)
+           (a few steps, so that ranks come down), "eva", "corda" (first values from the inputs; of the latter made ordinary too)
 """
 from cases import labels
 from cases_llama import LLAMA
@@ -58,6 +58,8 @@ CONFORM = {
     "lora-eva": ("llama", dict(r=2, init_lora_weights="eva", target_modules=["q_proj", "o_proj"]), "eva"),
     "lora-pissa": ("llama", dict(r=2, init_lora_weights="pissa"), "convert"),
     "lora-olora": ("llama", dict(r=2, lora_alpha=3, init_lora_weights="olora"), "convert"),
+    "lora-corda": ("llama", dict(r=2, init_lora_weights="corda", target_modules=["q_proj", "down_proj"]), "corda"),
+    "lora-tied-ends": ("tied", dict(r=2, target_modules=["embed_tokens", "v_proj"], ensure_weight_tying=True)),
     "lora-tied-saved": ("tied", dict(r=2, modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
     "lora-tied-embedding": ("tied", dict(r=2, target_modules=["embed_tokens", "lm_head", "v_proj"])),
     "lora-tied-tokens": ("tied", dict(r=2, trainable_token_indices={"embed_tokens": [5, 17], "lm_head": [3]})),
@@ -94,6 +96,7 @@ CONFORM = {
     "lokr-factor": ("llama", dict(LOKR, decompose_factor=2, init_weights="lycoris")),
     "lokr-bert": ("bert", dict(LOKR, r=1)),
     "lokr-neox": ("neox", LOKR),
+    "lokr-t5": ("t5", LOKR),
     "oft": ("llama", OFT),
     "oft-r": ("llama", dict(OFT, r=4, oft_block_size=0, bias="all")),
     "oft-share": ("llama", dict(OFT, block_share=True, num_cayley_neumann_terms=3)),
@@ -124,4 +127,5 @@ CONFORM = {
     "ptuning": ("llama", PTUNING),
     "ptuning-lstm": ("llama", dict(PTUNING, encoder_reparameterization_type="LSTM")),
     "ptuning-bert": ("bert", PTUNING),
+    "ptuning-t5": ("t5", PTUNING),
 }

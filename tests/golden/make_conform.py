@@ -105,17 +105,25 @@ def make_adapter(base, keys, how, directory):
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        model = base_model(base)
         if how == "eva":
             keys = dict(keys, eva_config=peft.EvaConfig(rho=1.0))
             config = peft.LoraConfig(**dict(dict(task_type=task_of(base)), **keys))
+        elif how == "corda":
+            # Brings what PEFT's takes of a package that it does not ask for.
+            from make_inits import lora_config
+            from peft.tuners.lora.corda import preprocess_corda
+
+            config = lora_config(dict(keys, corda_config={}), "lm")
+            preprocess_corda(model, config, run_model=lambda: [model(input_ids=torch.tensor([x])) for x in INPUTS["input_ids"]])
         else:
             config = peft_config(dict(dict(task_type=task_of(base)), **keys))
-        model = peft.get_peft_model(base_model(base), config).eval()
+        model = peft.get_peft_model(model, config).eval()
         if how == "eva":
             peft.initialize_lora_eva_weights(model, [{"input_ids": torch.tensor(INPUTS["input_ids"])}], show_progress_bar=False)
         model.active_peft_config.base_model_name_or_path = os.path.basename(base)
         first = os.path.join(os.path.dirname(directory), "first")
-        if how == "convert":
+        if how in ("convert", "corda"):
             init, model.active_peft_config.init_lora_weights = model.active_peft_config.init_lora_weights, True
             model.save_pretrained(first)
             model.active_peft_config.init_lora_weights = init
@@ -124,7 +132,7 @@ def make_adapter(base, keys, how, directory):
             prune(model, base, keys["total_step"])
         # What COFT constrains it does in a forward pass.
         model(**{k: torch.tensor(v) for k, v in inputs_of(base).items()})
-        model.save_pretrained(directory, **(dict(path_initial_model_for_weight_conversion=first) if how == "convert" else {}))
+        model.save_pretrained(directory, **(dict(path_initial_model_for_weight_conversion=first) if how in ("convert", "corda") else {}))
     shutil.rmtree(first, ignore_errors=True)
     if os.path.exists(os.path.join(directory, "README.md")):
         os.remove(os.path.join(directory, "README.md"))
