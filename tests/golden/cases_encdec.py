@@ -15,7 +15,7 @@ LORA = {
     # Cross attention, both ends of the feed-forward, the table.
     "dora-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ,
                 dict(DORA, **R3), dict(lr=0.03)),
-    "ia3-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(IA3), dict(lr=0.2)),
+    "ia3-t5": (SMOOTH, [9, 3, 12], dict(SEQ2SEQ, salt=12), dict(IA3), dict(lr=0.2)),
     "ln-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(LN, target_modules=["layer_norm", "final_layer_norm"]), dict(lr=0.1)),
     "oft-t5": (SMOOTH, [9, 3, 12], SEQ2SEQ, dict(OFT, oft_block_size=10, target_modules=["SelfAttention.q", "EncDecAttention.k", "wi"]),
                dict(lr=0.03)),

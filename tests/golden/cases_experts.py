@@ -16,13 +16,13 @@ GAP = dict(gap=1e-4)
 LORA = {
     "dora-mixtral": (MIXTRAL, LENGTHS, GAP, dict(DORA, r=3, lora_alpha=4, target_modules=["q_proj", "v_proj"]), dict(lr=0.03)),
     # The expert that every row goes through, and its gate.
-    "ia3-qwen2-moe": (SHARED, FEW, GAP,
+    "ia3-qwen2-moe": (SHARED, FEW, dict(GAP, salt=11),
                       dict(IA3, target_modules=["k_proj", "v_proj", "shared_expert.down_proj"],
                            feedforward_modules=["shared_expert.down_proj"]), dict(lr=0.2)),
     "ln-mixtral": (MIXTRAL, LENGTHS, GAP, dict(LN, target_modules=["input_layernorm", "post_attention_layernorm", "norm"]),
                    dict(lr=0.1)),
-    "vera-qwen2-moe": (SHARED, FEW, GAP, dict(VERA, r=6, target_modules=["v_proj", "shared_expert.up_proj"]), dict(lr=0.2)),
-    "loha-mixtral": (MIXTRAL, FEW, dict(GAP, salt=0), dict(LOHA, r=2, alpha=3, target_modules=["v_proj", "o_proj"]), dict(lr=0.04)),
+    "vera-qwen2-moe": (SHARED, FEW, dict(GAP, salt=12), dict(VERA, r=6, target_modules=["v_proj", "shared_expert.up_proj"]), dict(lr=0.2)),
+    "loha-mixtral": (MIXTRAL, FEW, dict(GAP, salt=13), dict(LOHA, r=2, alpha=3, target_modules=["v_proj", "o_proj"]), dict(lr=0.04)),
     "lokr-qwen3-moe": (QWEN3, LENGTHS, GAP, dict(LOKR, r=2, alpha=2, target_modules=["v_proj", "o_proj"]), dict(lr=0.05)),
     "oft-qwen2-moe": (SHARED, [4, 1, 2], GAP, dict(OFT, oft_block_size=4, target_modules=["v_proj", "shared_expert.gate_proj",
                                                                                       "shared_expert.up_proj"]), dict(lr=0.08)),

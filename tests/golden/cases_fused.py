@@ -16,9 +16,9 @@ LORA = {
     # A vector for queries, keys and values together.
     "ia3-neox": (NEOX, RAGGED, {}, dict(IA3, target_modules=["query_key_value", "dense_4h_to_h"], feedforward_modules=["dense_4h_to_h"]),
                  dict(lr=0.2)),
-    "ln-gpt2": (GPT2, [8, 2, 1, 4], {}, dict(LN, target_modules=["ln_1", "ln_2", "ln_f"]), dict(lr=0.1)),
+    "ln-gpt2": (GPT2, [8, 2, 1, 4], dict(salt=12), dict(LN, target_modules=["ln_1", "ln_2", "ln_f"]), dict(lr=0.1)),
     "bitfit-gpt2": (GPT2, [8, 2, 1, 4], STILL, BITFIT, dict(lr=0.1)),
-    "vera-phi3": (PHI3, [6, 1, 4], {}, dict(VERA, r=6, target_modules=["qkv_proj", "down_proj"]), dict(lr=0.3)),
+    "vera-phi3": (PHI3, [6, 1, 4], dict(salt=12), dict(VERA, r=6, target_modules=["qkv_proj", "down_proj"]), dict(lr=0.3)),
     "loha-phi3": (PHI3, RAGGED, {}, dict(LOHA, r=2, alpha=3, target_modules=["qkv_proj", "gate_up_proj"]), dict(lr=0.04)),
     "lokr-falcon": (NEW, RAGGED, {}, dict(LOKR, r=2, alpha=2, target_modules=["query_key_value", "dense_4h_to_h"]), dict(lr=0.05)),
     "oft-neox": (NEOX, RAGGED, {}, dict(OFT, oft_block_size=6, bias="oft_only", target_modules=["query_key_value", "dense_h_to_4h"]),

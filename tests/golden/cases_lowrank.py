@@ -32,7 +32,7 @@ LORA = {
     "vera-bert": (ENCODER, RAGGED, dict(task="class", types=True),
                   dict(VERA, r=5, bias="vera_only", target_modules=["query", "intermediate.dense", "output.dense"]),
                   dict(lr=0.008)),
-    "loha": (LLAMA, RAGGED, {}, dict(LOHA, r=3, alpha=5, target_modules=["q_proj", "v_proj", "down_proj"],
+    "loha": (LLAMA, RAGGED, dict(salt=11), dict(LOHA, r=3, alpha=5, target_modules=["q_proj", "v_proj", "down_proj"],
                                      alpha_pattern={"down_proj": 2}, rank_pattern={"layers.0.*q_proj": 2}), dict(lr=0.04)),
     "loha-t5": (dict(T5, feed_forward_proj="gelu_new"), [9, 3, 12], SEQ2SEQ,
                 dict(LOHA, r=2, alpha=2, target_modules=["SelfAttention.v", "wo"]), dict(lr=0.05)),

@@ -32,7 +32,7 @@ LORA = {
                     dict(r=3, lora_alpha=4, target_modules=["query", "output.dense"]), dict(ADAM, lr=0.01)),
     "ia3": (LLAMA, RAGGED, {}, dict(IA3), dict(lr=0.2)),
     # An expression for the feed-forward modules; a bias is scaled with its output.
-    "ia3-rich": (BIASED, RAGGED, {},
+    "ia3-rich": (BIASED, RAGGED, dict(salt=13),
                  dict(IA3, target_modules=["k_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
                       feedforward_modules=r".*\.(o_proj|down_proj)", modules_to_save=["model.norm"]), dict(lr=0.12)),
     "ia3-bert": (ENCODER, RAGGED, dict(task="class", types=True), dict(IA3), {}),

@@ -37,7 +37,7 @@ LORA = {
                      modules_to_save=["final_layer_norm",
                                       "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"],
                      rank_pattern={"decoder.*wo": 2}), dict(lr=0.01)),
-    "mt5": (MT5, [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5], own_head=True), dict(r=4, lora_alpha=1.5), dict(lr=0.03)),
+    "mt5": (MT5, [9, 3, 12], dict(task="seq2seq", targets=[6, 2, 5], own_head=True, salt=13), dict(r=4, lora_alpha=1.5), dict(lr=0.03)),
     "t5-class": (dict(CLASS, feed_forward_proj="gated-silu"), [7, 1, 16, 2, 12, 9], dict(task="class", ends=True),
                  dict(r=4, lora_alpha=8, target_modules=["q", "v"]), {}),
 }

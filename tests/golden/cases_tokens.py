@@ -25,7 +25,7 @@ LORA = {
     "lora-tokens": (LLAMA, RAGGED, {}, dict(BESIDE, trainable_token_indices=SOME), dict(lr=0.05)),
     "lora-tokens-tied": (TIED, RAGGED, {}, dict(BESIDE, trainable_token_indices=SOME), dict(lr=0.05)),
     # Of a tied head others than of the embedding.
-    "dora-tokens": (TIED, RAGGED, {},
+    "dora-tokens": (TIED, RAGGED, dict(salt=12),
                     dict(BESIDE, use_dora=True, trainable_token_indices={"embed_tokens": SOME, "lm_head": [3, 5, 52, 7]}),
                     dict(lr=0.04)),
 }

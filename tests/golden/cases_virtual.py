@@ -21,7 +21,7 @@ LORA = {
     "prompt-t5": (dict(T5, feed_forward_proj="gelu_new"), [3, 1], dict(task="seq2seq", targets=[3, 1]),
                   dict(PROMPT, num_virtual_tokens=8), dict(lr=0.3)),
     "prefix": (LLAMA, [7, 1, 4], {}, PREFIX, dict(lr=0.1)),
-    "prefix-projection": (BIASED, [7, 1, 4], {}, dict(PREFIX, prefix_projection=True, encoder_hidden_size=11), dict(lr=0.05)),
+    "prefix-projection": (BIASED, [7, 1, 4], dict(salt=11), dict(PREFIX, prefix_projection=True, encoder_hidden_size=11), dict(lr=0.05)),
     "prefix-gpt2": (GPT2, [4, 2, 1], {}, PREFIX, dict(lr=0.05)),
     "prefix-bloom": (BLOOM, [4, 2, 1], {}, PREFIX, dict(lr=0.06)),
     "prefix-t5": (EVEN, [3, 1], dict(task="seq2seq", targets=[3, 1]), dict(PREFIX, num_virtual_tokens=8), dict(lr=0.3)),
