@@ -17,7 +17,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 6
+#define PT_DEVICE_ABI 7
 
 struct pt_kernels;
 

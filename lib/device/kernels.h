@@ -69,6 +69,9 @@ struct pt_k_lowrank {
 	float *da, *db, *dbias;		/* backward: accumulated into, or NULL */
 };
 
+enum pt_act { PT_ACT_NONE, PT_ACT_GELU, PT_ACT_GELU_TANH, PT_ACT_SILU, PT_ACT_RELU, PT_ACT_TANH,
+	      PT_ACT_QUICK_GELU, PT_ACT_RELU2, PT_ACT_SIGMOID };
+
 /* One linear of a group: y = x W' + bias + terms. W [Nout,K], or [K,Nout] where transposed (Conv1D). */
 struct pt_k_linear {
 	int64_t n;			/* outputs */
@@ -79,6 +82,7 @@ struct pt_k_linear {
 	enum pt_dtype btype;
 	void *y;			/* [N,Nout] forward */
 	bool acc_y;
+	const struct pt_k_rope *turn;	/* forward: y is rotated, where it stands (n, x, type unused); NULL: not */
 	const void *dy;			/* [N,Nout] backward */
 	float *dw, *dbias;		/* accumulated into, or NULL */
 	const struct pt_k_lowrank *term;	/* host array */
@@ -89,7 +93,7 @@ struct pt_k_linear {
  * With experts the rows of x are sorted by expert: those of e stand at
  * offset[e]..offset[e+1] and go through n linears of its own, lin[e*n+j]. Of
  * one j all have the same outputs and the same y and dy, whose rows are those
- * of x. Terms keep no u.
+ * of x. Terms keep no u; nothing is rotated, and there is no z.
  */
 struct pt_k_linear_group {
 	int64_t rows, k;		/* x [rows, K] */
@@ -102,6 +106,8 @@ struct pt_k_linear_group {
 	const int32_t *offset;		/* [experts+1] */
 	void *dx;			/* backward: NULL when not wanted */
 	bool acc_dx;
+	enum pt_act act;
+	void *z;			/* [N,Nout] forward: act(y of the first) * y of the second, of two; NULL: not wanted */
 	bool round_bf16;
 	void *scratch;			/* scratch bytes as linear_scratch() asks */
 };
@@ -198,9 +204,6 @@ struct pt_k_rope {
 	bool inverse;
 };
 
-enum pt_act { PT_ACT_NONE, PT_ACT_GELU, PT_ACT_GELU_TANH, PT_ACT_SILU, PT_ACT_RELU, PT_ACT_TANH,
-	      PT_ACT_QUICK_GELU, PT_ACT_RELU2, PT_ACT_SIGMOID };
-
 /* y = act(x) [* u]; backward: dx = dy act'(x) [* u], du = dy act(x). */
 struct pt_k_act {
 	enum pt_act act;
@@ -257,6 +260,8 @@ struct pt_k_attn {
 	const void *doo;		/* gradient of o */
 	void *dq, *dk, *dv;		/* as q, k, v; NULL: not wanted */
 	bool acc_dq, acc_dk, acc_dv;
+	/* By which q and k were rotated: dq and dk, not added to, become those before (n, x, inverse unused). NULL: not. */
+	const struct pt_k_rope *turn_q, *turn_k;
 	float *dbias;			/* gradient of the table, accumulated into; NULL: not wanted */
 	void *dprefix_k, *dprefix_v;	/* accumulated into; NULL: not wanted */
 	void *scratch;			/* attn_scratch() bytes */

@@ -8,8 +8,8 @@
  */
 #include "model/body.h"
 
-/* Queries, keys and values of x, from three linears or from one. */
-static void project(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
+/* Queries, keys and values of x, from three linears or from one; those of three rotated by turn, from one not. */
+static void project(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l, const struct pt_turn *turn,
 		    struct pt_tensor *x, struct pt_tensor *y[3])
 {
 	const struct pt_config *c = &p->m->cfg;
@@ -17,7 +17,7 @@ static void project(struct pt_run *run, const struct pt_pass *p, const struct pt
 	struct pt_tensor *z;
 
 	if (!l->part[PT_ROLE_QKV]) {
-		pt_site_linear(run, qkv, 3, x, y);
+		pt_site_turned(run, qkv, turn, 3, x, y);
 		return;
 	}
 	z = pt_site_linear1(run, l->part[PT_ROLE_QKV], x);
@@ -27,17 +27,28 @@ static void project(struct pt_run *run, const struct pt_pass *p, const struct pt
 	pt_tensor_done(run, z);
 }
 
-/* Norm of every head, where there is one, and rotation. */
-static struct pt_tensor *turn(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
-			      struct pt_site *norm, int heads, struct pt_tensor *x)
+/* Queries, keys and values; a norm of every head, where there is one, is before the rotation. */
+static void heads_of(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l, struct pt_tensor *x,
+		     struct pt_tensor *y[3])
 {
 	const struct pt_config *c = &p->m->cfg;
+	struct pt_site *const norm[2] = { l->part[PT_ROLE_Q_NORM], l->part[PT_ROLE_K_NORM] };
+	struct pt_turn turn[3] = { { 0 } }, at_once[3] = { { 0 } };
 
-	if (norm)
-		x = pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, x), x);
-	if (l->cfg->rope >= 0)
-		x = pt_op_rope(run, x, heads, c->head_dim, &p->rope[l->cfg->rope]);
-	return x;
+	for (int i = 0; i < 2 && l->cfg->rope >= 0; i++) {
+		turn[i] = (struct pt_turn){ &p->rope[l->cfg->rope], i ? c->kv_heads : c->heads, c->head_dim };
+		if (!norm[i] && !l->part[PT_ROLE_QKV]) {
+			at_once[i] = turn[i];
+			turn[i].rope = NULL;
+		}
+	}
+	project(run, p, l, at_once, x, y);
+	for (int i = 0; i < 2; i++) {
+		if (norm[i])
+			y[i] = pt_then(run, pt_site_norm(run, norm[i], c->norm, c->eps, y[i]), y[i]);
+		if (turn[i].rope)
+			y[i] = pt_op_rope(run, y[i], turn[i].heads, turn[i].head_dim, turn[i].rope);
+	}
 }
 
 /* Where an attention's keys and values are hooked, and what follows it. */
@@ -99,9 +110,7 @@ static struct pt_tensor *attention(struct pt_run *run, const struct pt_pass *p,
 		.site = l->rng_attn,
 	};
 
-	project(run, p, l, x, y);
-	y[0] = turn(run, p, l, l->part[PT_ROLE_Q_NORM], c->heads, y[0]);
-	y[1] = turn(run, p, l, l->part[PT_ROLE_K_NORM], c->kv_heads, y[1]);
+	heads_of(run, p, l, x, y);
 	if (p->cache)
 		pt_kvcache_append(run, p->cache, l->index, &y[1], &y[2]);
 	set_bias(p, l, &a, &slopes);
@@ -137,35 +146,34 @@ static struct pt_tensor *cross_attention(struct pt_run *run, const struct pt_pas
 	return attend(run, c, &to, &a, y);
 }
 
-/* The two inputs of the gate, from two linears or from one. */
-static void gate_up(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l,
-		    struct pt_tensor *x, struct pt_tensor *y[2])
+/* A gated unit, of two linears or of one. */
+static struct pt_tensor *gated(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l, struct pt_tensor *x)
 {
-	struct pt_site *const gated[2] = { l->part[PT_ROLE_GATE], l->part[PT_ROLE_UP] };
-	struct pt_tensor *z;
+	struct pt_site *const site[2] = { l->part[PT_ROLE_GATE], l->part[PT_ROLE_UP] };
+	enum pt_act act = p->m->cfg.act;
+	struct pt_tensor *y[2], *z;
 
-	if (!l->part[PT_ROLE_GATE_UP]) {
-		pt_site_linear(run, gated, 2, x, y);
-		return;
-	}
+	if (!l->part[PT_ROLE_GATE_UP])
+		return pt_site_glu(run, site, act, x);
 	z = pt_site_linear1(run, l->part[PT_ROLE_GATE_UP], x);
 	for (int i = 0; i < 2; i++)
 		y[i] = pt_op_pieces(run, z, 2, p->halves[i], 1);
 	pt_tensor_done(run, z);
+	z = pt_then(run, pt_op_glu(run, y[0], y[1], act), y[0]);
+	pt_tensor_done(run, y[1]);
+	return z;
 }
 
 static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *p,
 				      const struct pt_layer *l, struct pt_tensor *x)
 {
 	const struct pt_config *c = &p->m->cfg;
-	struct pt_tensor *y[2] = { NULL, NULL }, *z;
+	struct pt_tensor *z;
 
 	if (l->part[PT_ROLE_ROUTER])
 		return pt_mixture(run, p, l, x);
 	if (c->ffn_form == PT_FFN_GATED) {
-		gate_up(run, p, l, x, y);
-		z = pt_then(run, pt_op_glu(run, y[0], y[1], c->act), y[0]);
-		pt_tensor_done(run, y[1]);
+		z = gated(run, p, l, x);
 	} else {
 		z = pt_site_linear1(run, l->part[PT_ROLE_UP], x);
 		z = pt_then(run, pt_op_act(run, z, c->act), z);
@@ -230,6 +238,7 @@ static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
 		*delta = join(run, c, l->part[PT_ROLE_CROSS_OUT], NULL, &x, z);
 	}
 	y = sum_norm(run, c, l->part[PT_ROLE_FFN_NORM], &x, *delta);
+	pt_op_norm_again(y);
 	z = feed_forward(run, p, l, y);
 	x = residual(run, c, x, y);
 	*delta = join(run, c, l->part[PT_ROLE_FFN_OUT], l->part[PT_ROLE_FFN_POST_NORM], &x, z);

@@ -138,7 +138,13 @@ struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, stru
 	return outputs(run, site, x, y);
 }
 
-void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+static struct pt_tensor *turned(struct pt_run *run, const struct pt_turn *t, struct pt_tensor *y)
+{
+	return t && t->rope ? pt_op_rope(run, y, t->heads, t->head_dim, t->rope) : y;
+}
+
+/* turn: NULL, or of each. */
+static void linears(struct pt_run *run, struct pt_site *const *site, const struct pt_turn *turn, int n, struct pt_tensor *x,
 		    struct pt_tensor **y)
 {
 	struct pt_lowrank term[PT_SITE_MAX_GROUP][PT_SITE_MAX_TERMS];
@@ -156,8 +162,10 @@ void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, stru
 		return;
 	for (int i = 0; i < n; i++) {
 		if (replaces_input(site[i])) {
-			y[i] = pt_site_linear1(run, site[i], x);
+			y[i] = turned(run, turn ? &turn[i] : NULL, pt_site_linear1(run, site[i], x));
 		} else if (base_linear(run, site[i], term[k], PT_SITE_MAX_TERMS, &lin[k]) == 0) {
+			if (turn && turn[i].rope && !changes_output(site[i]))
+				lin[k].turn = &turn[i];
 			index[k] = i;
 			out[k++] = NULL;
 		}
@@ -166,8 +174,48 @@ void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, stru
 		return;
 	for (int i = 0; i < k; i++)
 		terms_done(run, &lin[i]);
-	for (int i = 0; i < k; i++)
+	for (int i = 0; i < k; i++) {
 		y[index[i]] = outputs(run, site[index[i]], x, out[i]);
+		if (turn && !lin[i].turn)
+			y[index[i]] = turned(run, &turn[index[i]], y[index[i]]);
+	}
+}
+
+void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
+		    struct pt_tensor **y)
+{
+	linears(run, site, NULL, n, x, y);
+}
+
+void pt_site_turned(struct pt_run *run, struct pt_site *const *site, const struct pt_turn *turn, int n,
+		    struct pt_tensor *x, struct pt_tensor **y)
+{
+	linears(run, site, turn, n, x, y);
+}
+
+struct pt_tensor *pt_site_glu(struct pt_run *run, struct pt_site *const site[2], enum pt_act act, struct pt_tensor *x)
+{
+	struct pt_lowrank term[2][PT_SITE_MAX_TERMS];
+	struct pt_tensor *y[2], *z;
+	struct pt_linear lin[2];
+	bool alone = true;
+
+	for (int i = 0; i < 2; i++)
+		alone &= !replaces_input(site[i]) && !changes_output(site[i]);
+	if (!alone) {
+		pt_site_linear(run, site, 2, x, y);
+		z = pt_op_glu(run, y[0], y[1], act);
+	} else {
+		if (!x || run->err.status || base_linear(run, site[0], term[0], PT_SITE_MAX_TERMS, &lin[0]) ||
+		    base_linear(run, site[1], term[1], PT_SITE_MAX_TERMS, &lin[1]))
+			return NULL;
+		z = pt_op_linear_glu(run, x, lin, act, y);
+		terms_done(run, &lin[0]);
+		terms_done(run, &lin[1]);
+	}
+	pt_tensor_done(run, y[0]);
+	pt_tensor_done(run, y[1]);
+	return z;
 }
 
 /* Terms of a site into the pool, where its linear finds them. */

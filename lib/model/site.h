@@ -147,6 +147,11 @@ void pt_site_remove_hook(struct pt_site *s, struct pt_hook *h);
 /* The linears that share x: y[i] for site[i], hooks applied. Failure is in run->err. */
 void pt_site_linear(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
 		    struct pt_tensor **y);
+/* The same, y[i] rotated by turn[i] where it has a rope. */
+void pt_site_turned(struct pt_run *run, struct pt_site *const *site, const struct pt_turn *turn, int n,
+		    struct pt_tensor *x, struct pt_tensor **y);
+/* act(y of the first) * y of the second of two that share x. */
+struct pt_tensor *pt_site_glu(struct pt_run *run, struct pt_site *const site[2], enum pt_act act, struct pt_tensor *x);
 struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x);
 /* The linears of experts, site[e*n+j]: y[j] for the rows of each. A hook may have terms there, nothing else. */
 void pt_site_experts(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,

@@ -6,50 +6,92 @@
  */
 #include "tensor/op.h"
 
+struct rope_ctx {
+	struct pt_k_rope k;
+	bool done;			/* the attention's backward did it */
+};
+
 static int rope_backward(struct pt_run *run, struct pt_node *node)
 {
-	struct pt_k_rope k = *(struct pt_k_rope *)node->ctx;
+	const struct rope_ctx *c = node->ctx;
+	struct pt_k_rope k = c->k;
 
 	/* In place on the gradient: all consumers of the rotated rows have added theirs. */
-	if (!node->in[0]->grad)
+	if (c->done || !node->in[0]->grad)
 		return 0;
-	node->in[0]->unit_grad = false;
-	k.x = node->in[0]->grad;
+	k.x = pt_tape_grad_own(run, node->in[0]);
 	k.inverse = true;
-	return run->dev->k->rope(run->dev, &k, &run->err);
+	return k.x ? run->dev->k->rope(run->dev, &k, &run->err) : run->err.status;
+}
+
+bool pt_op_rope_fill(struct pt_run *run, const struct pt_tensor *x, int heads, int head_dim, const struct pt_rope *rope,
+		     struct pt_k_rope *k)
+{
+	const int32_t *pos = rope->pos ? rope->pos : x->rows ? x->rows->pos : NULL;
+
+	if (x->shape[1] != (int64_t)heads * head_dim || rope->rot_dim > head_dim || rope->rot_dim % 2 ||
+	    (!pos && x->shape[0])) {
+		pt_op_fail(run, PT_FAIL, "rope: %d heads of %d do not fit %lld features with positions",
+			   heads, head_dim, (long long)x->shape[1]);
+		return false;
+	}
+	*k = (struct pt_k_rope){ .n = x->shape[0], .heads = heads, .head_dim = head_dim,
+		.rot_dim = rope->rot_dim, .type = x->type, .x = x->data, .pos = pos,
+		.cos = rope->cos, .sin = rope->sin };
+	return true;
+}
+
+bool pt_op_rope_record(struct pt_run *run, struct pt_tensor *x, const struct pt_k_rope *k)
+{
+	struct pt_node *node;
+
+	if (!run->record || !x->needs_grad)
+		return true;
+	node = pt_tape_push(run, "rope", rope_backward, pt_arena_mark(&run->arena), &x, 1, NULL, 0, sizeof(struct rope_ctx));
+	if (!node)
+		return false;
+	((struct rope_ctx *)node->ctx)->k = *k;
+	return true;
 }
 
 struct pt_tensor *pt_op_rope(struct pt_run *run, struct pt_tensor *x, int heads, int head_dim,
 			     const struct pt_rope *rope)
 {
-	size_t mark = pt_arena_mark(&run->arena);
-	struct pt_node *node;
-	const int32_t *pos;
 	struct pt_k_rope k;
 
-	if (!pt_op_in(run, "rope", x, 2) || !pt_op_act_type(run, "rope", x))
+	if (!pt_op_in(run, "rope", x, 2) || !pt_op_act_type(run, "rope", x) ||
+	    !pt_op_rope_fill(run, x, heads, head_dim, rope, &k) || pt_tape_check_inplace(run, x) ||
+	    run->dev->k->rope(run->dev, &k, &run->err))
 		return NULL;
-	pos = rope->pos ? rope->pos : x->rows ? x->rows->pos : NULL;
-	if (x->shape[1] != (int64_t)heads * head_dim || rope->rot_dim > head_dim || rope->rot_dim % 2 ||
-	    (!pos && x->shape[0])) {
-		pt_op_fail(run, PT_FAIL, "rope: %d heads of %d do not fit %lld features with positions",
-			   heads, head_dim, (long long)x->shape[1]);
-		return NULL;
+	return pt_op_rope_record(run, x, &k) ? x : NULL;
+}
+
+/*
+ * The rotation of x where it is among the last two nodes on the tape, those before an attention: then nothing stands
+ * between them that the gradient of the rotated rows would come from.
+ */
+static struct rope_ctx *rope_before(const struct pt_run *run, const struct pt_tensor *x)
+{
+	for (size_t i = run->tape->n; i > 0 && i + 2 > run->tape->n; i--) {
+		struct pt_node *node = run->tape->node[i - 1];
+
+		if (node->backward != rope_backward)
+			return NULL;
+		if (node->in[0] == x)
+			return node->ctx;
 	}
-	if (pt_tape_check_inplace(run, x))
+	return NULL;
+}
+
+/* The attention turns a gradient that it writes back itself. */
+static const struct pt_k_rope *take_turn(const struct pt_run *run, const struct pt_tensor *x, const void *grad, bool acc)
+{
+	struct rope_ctx *c = grad && !acc ? rope_before(run, x) : NULL;
+
+	if (!c)
 		return NULL;
-	k = (struct pt_k_rope){ .n = x->shape[0], .heads = heads, .head_dim = head_dim,
-		.rot_dim = rope->rot_dim, .type = x->type, .x = x->data, .pos = pos,
-		.cos = rope->cos, .sin = rope->sin };
-	if (run->dev->k->rope(run->dev, &k, &run->err))
-		return NULL;
-	if (!run->record || !x->needs_grad)
-		return x;
-	node = pt_tape_push(run, "rope", rope_backward, mark, &x, 1, NULL, 0, sizeof k);
-	if (!node)
-		return NULL;
-	*(struct pt_k_rope *)node->ctx = k;
-	return x;
+	c->done = true;
+	return &c->k;
 }
 
 struct attn_ctx {
@@ -78,6 +120,8 @@ static int attn_backward(struct pt_run *run, struct pt_node *node)
 	k.dq = pt_tape_grad(run, c->q, &k.acc_dq);
 	k.dk = pt_tape_grad(run, c->kk, &k.acc_dk);
 	k.dv = pt_tape_grad(run, c->v, &k.acc_dv);
+	k.turn_q = take_turn(run, c->q, k.dq, k.acc_dq);
+	k.turn_k = take_turn(run, c->kk, k.dk, k.acc_dk);
 	zero_tail(run, k.acc_dq ? NULL : k.dq, c->q->rows, k.nq, k.ldq);
 	zero_tail(run, k.acc_dk ? NULL : k.dk, c->kk->rows, k.nk, k.ldk);
 	zero_tail(run, k.acc_dv ? NULL : k.dv, c->kk->rows, k.nk, k.ldv);

@@ -20,6 +20,7 @@ struct linear_ctx {
 	struct pt_k_linear *back;	/* [all]: those whose output got a gradient */
 	struct pt_linear *host;		/* [all] with the tensors behind */
 	struct pt_tensor **y;		/* [n] */
+	struct pt_k_rope *turn;		/* [n]: what lin[].turn points at */
 	struct pt_tensor *x;
 	struct pt_tensor *index;	/* of the experts' route, or NULL */
 	int n, all;
@@ -157,7 +158,8 @@ static struct linear_ctx *new_ctx(struct pt_run *run, int n, int all, int nterms
 	c->back = pt_pool_alloc(&run->pool, (size_t)all * sizeof *c->back, &run->err);
 	c->host = pt_pool_alloc(&run->pool, (size_t)all * sizeof *c->host, &run->err);
 	c->y = pt_pool_alloc(&run->pool, (size_t)n * sizeof(struct pt_tensor *), &run->err);
-	return c->lin && c->back && c->host && c->y ? c : NULL;
+	c->turn = pt_pool_alloc(&run->pool, (size_t)n * sizeof *c->turn, &run->err);
+	return c->lin && c->back && c->host && c->y && c->turn ? c : NULL;
 }
 
 static int linear_backward(struct pt_run *run, struct pt_node *node)
@@ -209,6 +211,22 @@ static bool keep_u(struct pt_run *run, struct linear_ctx *c)
 	return true;
 }
 
+static bool turns(struct pt_run *run, struct linear_ctx *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		const struct pt_turn *t = c->host[i].turn;
+
+		if (!t)
+			continue;
+		if (c->g.experts)
+			return pt_op_fail(run, PT_FAIL, "linear: outputs of experts are not rotated"), false;
+		if (!pt_op_rope_fill(run, c->y[i], t->heads, t->head_dim, t->rope, &c->turn[i]))
+			return false;
+		c->lin[i].turn = &c->turn[i];
+	}
+	return true;
+}
+
 static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
 {
 	struct pt_tensor *x = c->x;
@@ -231,7 +249,7 @@ static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
 		c->lin[i].y = y->data;
 		y->needs_grad |= pt_op_linear_trains(run, &c->host[i]);
 	}
-	return keep_u(run, c);
+	return turns(run, c) && keep_u(run, c);
 }
 
 static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms)
@@ -261,15 +279,50 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	if (!node)
 		return false;
 	*(struct linear_ctx **)node->ctx = c;
-	for (int i = reads_x ? 0 : 1; i < nin; i++)
+	if (reads_x)
+		pt_tape_save_again(run, node, c->x);
+	for (int i = 1; i < nin; i++)
 		pt_tape_save(run, node, in[i]);
 	pt_tape_save(run, node, c->index);
 	return true;
 }
 
-/* n linears, or n of each expert of r. */
+/* Where a gated unit's output stands. */
+struct gated {
+	enum pt_act act;
+	struct pt_tensor *z;
+	size_t mark;
+};
+
+static bool make_gated(struct pt_run *run, struct linear_ctx *c, struct gated *z)
+{
+	if (c->lin[0].n != c->lin[1].n) {
+		pt_op_fail(run, PT_FAIL, "glu: gate and up of different sizes");
+		return false;
+	}
+	z->mark = pt_arena_mark(&run->arena);
+	z->z = pt_op_like(run, c->y[0]);
+	if (!z->z)
+		return false;
+	c->g.act = z->act;
+	c->g.z = z->z->data;
+	return true;
+}
+
+/* Nodes of what the call did. */
+static bool record(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms, const struct gated *z)
+{
+	if (run->record && !record_group(run, c, mark, nterms))
+		return false;
+	for (int i = 0; i < c->n; i++)
+		if (c->lin[i].turn && !pt_op_rope_record(run, c->y[i], &c->turn[i]))
+			return false;
+	return !z || pt_op_glu_record(run, c->y[0], c->y[1], z->z, z->act, z->mark);
+}
+
+/* n linears, or n of each expert of r; z: of two a gated unit (NULL: not). */
 static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
-		   struct pt_tensor **y)
+		   struct gated *z, struct pt_tensor **y)
 {
 	size_t mark = pt_arena_mark(&run->arena);
 	int nterms = 0, all = r ? n * r->experts : n;
@@ -302,13 +355,14 @@ static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, 
 		c->g.offset = r->offset;
 		c->index = r->index;
 	}
-	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c))
+	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c) ||
+	    (z && !make_gated(run, c, z)))
 		return run->err.status;
 	if (pt_op_scratch(run, run->dev->k->linear_scratch(run->dev, &c->g, false), &c->g.scratch))
 		run->dev->k->linear_fwd(run->dev, &c->g, &run->err);
 	pt_op_scratch_drop(run, c->g.scratch);
-	c->g.scratch = NULL;
-	if (run->err.status || (run->record && !record_group(run, c, mark, nterms)))
+	c->g.scratch = c->g.z = NULL;
+	if (run->err.status || !record(run, c, mark, nterms, z))
 		return run->err.status;
 	memcpy(y, c->y, (size_t)n * sizeof(struct pt_tensor *));
 	return 0;
@@ -317,7 +371,7 @@ static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, 
 int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
 		       struct pt_tensor **y)
 {
-	return linears(run, x, NULL, lin, n, y);
+	return linears(run, x, NULL, lin, n, NULL, y);
 }
 
 int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
@@ -330,7 +384,15 @@ int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, c
 	if (x->shape[0] != r->rows.n)
 		return pt_op_fail(run, PT_FAIL, "experts: %lld rows, the route has %lld", (long long)x->shape[0],
 				  (long long)r->rows.n);
-	return linears(run, x, r, lin, n, y);
+	return linears(run, x, r, lin, n, NULL, y);
+}
+
+struct pt_tensor *pt_op_linear_glu(struct pt_run *run, struct pt_tensor *x, const struct pt_linear lin[2], enum pt_act act,
+				   struct pt_tensor *y[2])
+{
+	struct gated z = { .act = act };
+
+	return linears(run, x, NULL, lin, 2, &z, y) ? NULL : z.z;
 }
 
 struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin)

@@ -50,10 +50,28 @@ static int norm_backward(struct pt_run *run, struct pt_node *node)
 	/* The sum's gradient is that of both its terms. */
 	if (c->delta && s->grad && !run->err.status) {
 		if (c->delta->needs_grad && c->x->needs_grad)
-			pt_tape_give(run, c->delta, s->grad);
+			pt_tape_share(run, c->delta, s);
 		pt_tape_move(run, c->x->needs_grad ? c->x : c->delta, s);
 	}
 	return run->err.status;
+}
+
+static int norm_again(struct pt_run *run, const struct pt_tensor *y, void *data)
+{
+	const struct norm_ctx *c = y->node->ctx;
+	struct pt_k_norm k = c->k;
+
+	k.x = c->sum->data;
+	k.delta = NULL;
+	k.sum = NULL;
+	k.y = data;
+	return run->dev->k->norm_fwd(run->dev, &k, &run->err);
+}
+
+void pt_op_norm_again(struct pt_tensor *y)
+{
+	if (y && y->node && y->node->backward == norm_backward)
+		y->again = norm_again;
 }
 
 static struct pt_tensor *norm(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *delta,

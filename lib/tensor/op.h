@@ -63,6 +63,15 @@ struct pt_node *pt_op_node1(struct pt_run *run, const char *name, pt_backward_fn
 bool pt_op_rng(struct pt_run *run, const char *op, const struct pt_rows *rows, float p,
 	       struct pt_k_rows *out);
 
+/* Rotary embedding of x, described to a kernel, and its node when it was done. */
+bool pt_op_rope_fill(struct pt_run *run, const struct pt_tensor *x, int heads, int head_dim, const struct pt_rope *rope,
+		     struct pt_k_rope *k);
+bool pt_op_rope_record(struct pt_run *run, struct pt_tensor *x, const struct pt_k_rope *k);
+
+/* The node of z = act(gate) * up when it was done; mark: taken before z was made. */
+bool pt_op_glu_record(struct pt_run *run, struct pt_tensor *gate, struct pt_tensor *up, struct pt_tensor *z,
+		      enum pt_act kind, size_t mark);
+
 /* Check one linear against K inputs and describe it to a kernel; term[] has room for lin->nterms. */
 bool pt_op_linear_fill(struct pt_run *run, const char *op, const struct pt_linear *lin, int64_t k,
 		       struct pt_k_linear *out, struct pt_k_lowrank *term);

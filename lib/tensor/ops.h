@@ -28,11 +28,21 @@ struct pt_linear {
 	bool transposed;
 	const struct pt_lowrank *term;
 	int nterms;
+	const struct pt_turn *turn;	/* y is rotated as by pt_op_rope(); NULL: not */
+};
+
+/* Heads and tables of a rotary embedding. */
+struct pt_turn {
+	const struct pt_rope *rope;
+	int heads, head_dim;
 };
 
 /* The linears that share x [N,K], as one call: y[i] [N,Nout_i]. Returns 0 or a status (also in run->err). */
 int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
 		       struct pt_tensor **y);
+/* Two linears and what a gated unit makes of them, act(y[0]) * y[1], in one call; NULL: failed. */
+struct pt_tensor *pt_op_linear_glu(struct pt_run *run, struct pt_tensor *x, const struct pt_linear lin[2], enum pt_act act,
+				   struct pt_tensor *y[2]);
 struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin);
 
 /* scale * w[ids]; ids device [n]. The row of the id pad gets no gradient (torch's padding_idx); -1: none. */
@@ -90,6 +100,8 @@ struct pt_norm {
 };
 
 struct pt_tensor *pt_op_norm(struct pt_run *run, struct pt_tensor *x, const struct pt_norm *norm);
+/* What a norm gave is made again in backward, not kept, where linears alone read it there: it costs one pass over x. */
+void pt_op_norm_again(struct pt_tensor *y);
 /* *sum = x + delta; returns norm(*sum): the fused residual of pre-norm blocks. */
 struct pt_tensor *pt_op_add_norm(struct pt_run *run, struct pt_tensor *x, struct pt_tensor *delta,
 				 const struct pt_norm *norm, struct pt_tensor **sum);

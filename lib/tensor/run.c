@@ -147,7 +147,7 @@ struct pt_tensor *pt_tensor_new_f32(struct pt_run *run, int ndim, const int64_t 
 
 void pt_tensor_done(struct pt_run *run, struct pt_tensor *t)
 {
-	if (run->err.status || !t || !t->owned || t->depth != run->depth || t->saved)
+	if (run->err.status || !t || !t->owned || t->depth != run->depth || (t->saved && !t->again))
 		return;
 	pt_arena_drop(&run->arena, t->data);
 	t->data = NULL;

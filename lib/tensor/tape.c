@@ -51,6 +51,13 @@ struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_f
 
 void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t)
 {
+	if (node && t)
+		t->again = NULL;
+	pt_tape_save_again(run, node, t);
+}
+
+void pt_tape_save_again(struct pt_run *run, struct pt_node *node, struct pt_tensor *t)
+{
 	if (!node || !t || !t->owned)
 		return;
 	if (node->nsaved == node->max_saved) {
@@ -61,6 +68,35 @@ void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t)
 	t->saved++;
 }
 
+static size_t grad_bytes(const struct pt_tensor *t)
+{
+	return (size_t)pt_tensor_count(t) * pt_dtype_size(t->grad_type);
+}
+
+static void part(struct pt_tensor *t)
+{
+	if (t->twin)
+		t->twin->twin = NULL;
+	t->twin = NULL;
+}
+
+void *pt_tape_grad_own(struct pt_run *run, struct pt_tensor *t)
+{
+	void *p;
+
+	if (run->err.status)
+		return NULL;
+	t->unit_grad = false;
+	if (!t->twin)
+		return t->grad;
+	if (pt_arena_take(&run->arena, grad_bytes(t), &p, &run->err) ||
+	    run->dev->k->copy(run->dev, p, t->grad, grad_bytes(t), &run->err))
+		return NULL;
+	part(t);
+	t->grad = p;
+	return p;
+}
+
 void *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc)
 {
 	void *p;
@@ -68,17 +104,15 @@ void *pt_tape_grad(struct pt_run *run, struct pt_tensor *t, bool *acc)
 	*acc = true;
 	if (run->err.status || !t || !t->needs_grad)
 		return NULL;
-	if (t->grad) {
-		t->unit_grad = false;
-		return t->grad;
-	}
+	if (t->grad)
+		return pt_tape_grad_own(run, t);
 	if (t->external) {
 		pt_op_fail(run, PT_FAIL, "trainable tensor %s has no gradient memory",
 			   t->name ? t->name : "without a name");
 		return NULL;
 	}
 	*acc = false;
-	if (pt_arena_take(&run->arena, (size_t)pt_tensor_count(t) * pt_dtype_size(t->grad_type), &p, &run->err))
+	if (pt_arena_take(&run->arena, grad_bytes(t), &p, &run->err))
 		return NULL;
 	t->grad = p;
 	t->unit_grad = false;
@@ -109,6 +143,19 @@ int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const void *g)
 		     k->copy(run->dev, to, g, n * pt_dtype_size(t->grad_type), &run->err);
 }
 
+int pt_tape_share(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *from)
+{
+	if (run->err.status || !t->needs_grad)
+		return run->err.status;
+	if (t->grad || t->external || from->external || from->twin || t->grad_type != from->grad_type)
+		return pt_tape_give(run, t, from->grad);
+	t->grad = from->grad;
+	t->unit_grad = from->unit_grad;
+	t->twin = from;
+	from->twin = t;
+	return 0;
+}
+
 int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out)
 {
 	if (run->err.status || !t->needs_grad || !out->grad)
@@ -120,6 +167,10 @@ int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out)
 		return pt_tape_give(run, t, out->grad);
 	t->grad = out->grad;
 	t->unit_grad = out->unit_grad;
+	t->twin = out->twin;
+	if (t->twin)
+		t->twin->twin = t;
+	out->twin = NULL;
 	out->grad = NULL;
 	return 0;
 }
@@ -143,15 +194,40 @@ static bool has_grad(const struct pt_node *node)
 	return !node->nout;
 }
 
+/* Data of node's tensors that were done with before: made, or what was made let go. */
+static int saved_again(struct pt_run *run, struct pt_node *node, bool make)
+{
+	for (int i = 0; i < node->nsaved && !run->err.status; i++) {
+		struct pt_tensor *t = node->saved[i];
+		void *p;
+
+		if (!t->again || !t->data != make || !pt_tensor_count(t))
+			continue;
+		if (!make) {
+			pt_arena_drop(&run->arena, t->data);
+			t->data = NULL;
+		} else if (!pt_arena_take(&run->arena, (size_t)pt_tensor_count(t) * pt_dtype_size(t->type), &p, &run->err) &&
+			   !t->again(run, t, p)) {
+			t->data = p;
+		}
+	}
+	return run->err.status;
+}
+
 /* One node, popped from the tape: its backward, then its outputs and what it kept are gone. */
 static int walk_node(struct pt_run *run, struct pt_node *node)
 {
-	int r = has_grad(node) ? node->backward(run, node) : 0;
+	bool runs = has_grad(node);
+	int r = runs && !saved_again(run, node, true) ? node->backward(run, node) : 0;
 
 	for (int i = 0; i < node->nout; i++) {
-		pt_arena_drop(&run->arena, node->out[i]->grad);
+		if (!node->out[i]->twin)
+			pt_arena_drop(&run->arena, node->out[i]->grad);
+		part(node->out[i]);
 		node->out[i]->grad = NULL;
 	}
+	if (runs)
+		saved_again(run, node, false);
 	for (int i = 0; i < node->nsaved; i++)
 		node->saved[i]->saved--;
 	pt_arena_rewind(&run->arena, node->mark);

@@ -45,6 +45,8 @@ struct pt_node *pt_tape_push(struct pt_run *run, const char *name, pt_backward_f
  * place. At most nin + nout tensors a node: one more is run->err (a bug).
  */
 void pt_tape_save(struct pt_run *run, struct pt_node *node, struct pt_tensor *t);
+/* The same of one whose data backward asks of t alone, not of what it noted before: t may make it again. */
+void pt_tape_save_again(struct pt_run *run, struct pt_node *node, struct pt_tensor *t);
 /*
  * Where to write t's gradient, of t->grad_type: *acc says add (true) or overwrite. NULL when t needs none or
  * on failure.
@@ -56,6 +58,10 @@ void *pt_tape_grad_add(struct pt_run *run, struct pt_tensor *t);
 int pt_tape_give(struct pt_run *run, struct pt_tensor *t, const void *g);
 /* The same from the gradient of out, which is done with: its memory moves where it can. */
 int pt_tape_move(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *out);
+/* The same from the gradient of another tensor, which stays: they share its memory where they can. */
+int pt_tape_share(struct pt_run *run, struct pt_tensor *t, struct pt_tensor *from);
+/* t's gradient (NULL: there is none), to be changed where it stands: shared with no one from here on. */
+void *pt_tape_grad_own(struct pt_run *run, struct pt_tensor *t);
 /*
  * In-place operations call this first: refused (PT_FAIL, a bug) when a node
  * saved t's data, when t is a leaf, or when it comes from outside the scope

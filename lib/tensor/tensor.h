@@ -37,6 +37,8 @@ struct pt_rows {
 	const uint64_t *key;		/* [N] device: random key of the row's example; NULL when nothing is random */
 };
 
+struct pt_run;
+
 struct pt_tensor {
 	enum pt_dtype type;
 	int ndim;
@@ -45,6 +47,7 @@ struct pt_tensor {
 	const struct pt_rows *rows;	/* of activations; inherited by operations */
 	bool needs_grad;
 	void *grad;			/* device, same shape; activations: NULL until the first consumer wrote it */
+	struct pt_tensor *twin;		/* has the same gradient, in the same memory, until one of the two adds to it */
 	enum pt_dtype grad_type;	/* of activations their type, of leaves f32 */
 	bool external;			/* grad lives outside the arena (trainable tensors): always added to */
 	const char *name;		/* for messages; borrowed; may be NULL */
@@ -52,6 +55,10 @@ struct pt_tensor {
 	struct pt_node *node;		/* producer on the tape, NULL for leaves */
 	int depth;			/* scope in which the activation was made */
 	bool owned;			/* an activation of the run: data is a block of its arena */
+	/*
+	 * Makes the data again where backward reads it: once the formula is done with t, nothing is kept. NULL: it is.
+	 */
+	int (*again)(struct pt_run *run, const struct pt_tensor *t, void *data);
 	bool unit_grad;			/* grad is exactly the ones that pt_backward() seeded */
 };
 

@@ -13,6 +13,7 @@
 
 static struct pt_error err = PT_ERROR_INIT;
 static char no_gpu[2100];
+static int slice, slices = 1;		/* PEFT_TEST_SLICE=I/N: of all cases the I-th of each N */
 
 /* One case on one device: leaves made in order, from numbers that depend on the case alone. */
 struct side {
@@ -186,7 +187,7 @@ static void against_cpu(side_fn fn, const char *name, int cases, double tol)
 	}
 	assert_ok(pt_device_open(&cpu, "cpu", NULL, &err), &err);
 	assert_ok(pt_device_open(&gpu, "cuda", NULL, &err), &err);
-	for (int i = 0; i < cases; i++) {
+	for (int i = slice; i < cases; i += slices) {
 		uint64_t seed = pt_rng_mix_str((uint64_t)i, name);
 		struct side want, got;
 		char what[100];
@@ -262,6 +263,51 @@ static struct pt_tensor *linears(struct side *s)
 	for (int i = 0; i < count; i++)
 		sum = sum ? pt_op_add(&s->run, sum, y[i]) : y[i];
 	return sum;
+}
+
+/* A linear of n outputs as all-linear LoRA has it. */
+static struct pt_linear with_term(struct side *s, struct pt_lowrank *term, int64_t n, int64_t k)
+{
+	struct pt_linear lin = { .w = leaf(s, PT_BF16, n, k, 0.03f, false), .term = term, .nterms = fix_once_in(&s->r, 8) ? 0 : 1 };
+	int64_t r = fix_once_in(&s->r, 3) ? 8 : 16;
+
+	*term = (struct pt_lowrank){ .scale = 0.5f, .a = leaf(s, PT_F32, r, k, 0.1f, true),
+		.b = leaf(s, PT_F32, n, r, 0.1f, true) };
+	return lin;
+}
+
+/* What is made of linears' outputs in their own call: a gated unit, or rotated queries and keys for an attention. */
+static struct pt_tensor *units(struct side *s)
+{
+	int len[3] = { 200 + (int)fix_pick(&s->r, 300), 1, (int)fix_pick(&s->r, 200) }, d = fix_once_in(&s->r, 2) ? 64 : 128;
+	int g = 1 + (int)fix_pick(&s->r, 2), heads = g * (1 + (int)fix_pick(&s->r, 2));
+	int64_t k = 16 * (1 + fix_pick(&s->r, 20)), n = 8 * (1 + fix_pick(&s->r, 60));
+	struct pt_rope rope = { .positions = 600, .rot_dim = fix_once_in(&s->r, 4) ? d / 2 : d };
+	enum pt_act act = fix_once_in(&s->r, 2) ? PT_ACT_SILU : fix_once_in(&s->r, 2) ? PT_ACT_GELU_TANH : PT_ACT_GELU;
+	struct pt_attn a = { .heads = heads, .kv_heads = g, .head_dim = d, .scale = 1 / sqrtf((float)d), .causal = true };
+	struct pt_turn turn[2] = { { &rope, heads, d }, { &rope, g, d } };
+	struct pt_tensor *x, *y[3];
+	struct pt_linear lin[3];
+	struct pt_lowrank term[3];
+
+	pack(s, &s->rows, s->cu[0], 3, len, (int)fix_pick(&s->r, 5));
+	x = input(s, s->rows.n, k, &s->rows);
+	if (fix_once_in(&s->r, 2)) {
+		for (int i = 0; i < 2; i++)
+			lin[i] = with_term(s, &term[i], n, k);
+		snprintf(s->text, sizeof s->text, "gated, act %d, [%lld,%lld] on %lld rows", act, (long long)n, (long long)k,
+			 (long long)s->rows.n);
+		return pt_op_linear_glu(&s->run, x, lin, act, y);
+	}
+	rope.cos = leaf(s, PT_F32, rope.positions * rope.rot_dim / 2, 0, 0.7f, false)->data;
+	rope.sin = leaf(s, PT_F32, rope.positions * rope.rot_dim / 2, 0, 0.7f, false)->data;
+	for (int i = 0; i < 3; i++) {
+		lin[i] = with_term(s, &term[i], (i ? g : heads) * d, k);
+		lin[i].turn = i < 2 ? &turn[i] : NULL;
+	}
+	snprintf(s->text, sizeof s->text, "%d/%d heads of %d, %d rotated, of %lld inputs on %lld rows", heads, g, d, rope.rot_dim,
+		 (long long)k, (long long)s->rows.n);
+	return pt_op_linear_group(&s->run, x, lin, 3, y) ? NULL : pt_op_attn(&s->run, y[0], y[1], y[2], &a);
 }
 
 static struct pt_tensor *attention(struct side *s)
@@ -442,6 +488,12 @@ static void test_linears(void **state)
 	against_cpu(linears, "linear", 60, 2e-5);
 }
 
+static void test_units(void **state)
+{
+	(void)state;
+	against_cpu(units, "unit", 40, 3e-5);
+}
+
 static void test_attention(void **state)
 {
 	(void)state;
@@ -480,10 +532,17 @@ int main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_linears),
 		cmocka_unit_test(test_losses),
+		cmocka_unit_test(test_units),
 		cmocka_unit_test(test_attention),
 	};
+	const char *part = getenv("PEFT_TEST_SLICE");
 	struct pt_device *dev;
 
+	if (part && (sscanf(part, "%d/%d", &slice, &slices) != 2 || slice < 0 || slice >= slices)) {
+		fprintf(stderr, "PEFT_TEST_SLICE is %s, not I/N\n", part);
+		return 2;
+	}
+	cmocka_set_test_filter(getenv("PEFT_TEST_ONLY"));
 	if (pt_device_open(&dev, "cuda", NULL, &err))
 		snprintf(no_gpu, sizeof no_gpu, "%s", err.msg);
 	else

@@ -202,5 +202,6 @@ int main(void)
 		cmocka_unit_test(test_no_memory),
 	};
 
+	cmocka_set_test_filter(getenv("PEFT_TEST_ONLY"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

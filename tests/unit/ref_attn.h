@@ -210,6 +210,8 @@ static int ref_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct
 	ref_attn_store(k->dq, k->ldq, k->acc_dq, d.q, k->cu_q[k->batch], cq);
 	ref_attn_store(k->dk, k->ldk, k->acc_dk, d.k, k->cu_k[k->batch], ck);
 	ref_attn_store(k->dv, k->ldv, k->acc_dv, d.v, k->cu_k[k->batch], ck);
+	ref_turn(k->turn_q, k->dq, k->nq, true);
+	ref_turn(k->turn_k, k->dk, k->nk, true);
 	ref_attn_store(k->dprefix_k, ck, true, d.pk, np, ck);
 	ref_attn_store(k->dprefix_v, ck, true, d.pv, np, ck);
 	free(d.q);

@@ -274,6 +274,23 @@ static int ref_dropout(struct pt_device *dev, const struct pt_k_dropout *k, stru
 	return 0;
 }
 
+static int ref_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);
+static int ref_act_fwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
+
+/* A rotation that belongs to another operation; NULL: none. */
+static void ref_turn(const struct pt_k_rope *turn, void *x, int64_t n, bool inverse)
+{
+	struct pt_k_rope k;
+
+	if (!turn || !x)
+		return;
+	k = *turn;
+	k.x = x;
+	k.n = n;
+	k.inverse = inverse;
+	ref_rope(NULL, &k, NULL);
+}
+
 #include "ref_linear.h"
 #include "ref_pairs.h"
 #include "ref_attn.h"

@@ -116,6 +116,12 @@ static int ref_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group 
 		}
 		free(y);
 		free(u);
+		ref_turn(l->turn, l->y, g->rows, false);
+	}
+	if (g->z) {
+		struct pt_k_act act = { .act = g->act, .n = g->rows * g->lin->n, .x = g->lin[0].y, .u = g->lin[1].y, .y = g->z };
+
+		return ref_act_fwd(dev, &act, err);
 	}
 	return 0;
 }

@@ -114,6 +114,8 @@ static int dec_block(struct pt_run *run, void *arg, struct pt_tensor *const *in,
 	prefix.k = lay(f, c->layer, "pk");
 	prefix.v = lay(f, c->layer, "pv");
 	h = pt_op_norm(run, x, &n1);
+	if (d->done)
+		pt_op_norm_again(h);
 	pt_op_linear_group(run, h, lin, 3, y);
 	drop_if(f, d->done, h);
 	y[0] = pt_op_rope(run, y[0], 2, 4, &d->rope);

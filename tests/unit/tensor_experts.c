@@ -37,7 +37,7 @@ static struct pt_tensor *mixture(struct fix *f)
 			snprintf(s[3], 20, "%s.bias.%d", wn[m], e);
 			term[m][e] = (struct pt_lowrank){ par(f, s[1]), par(f, s[2]), NULL, 0.8f, e % 2 ? 0.3f : 0,
 				(uint64_t)(e * 3 + m) };
-			*l = (struct pt_linear){ par(f, s[0]), par(f, s[3]), false, &term[m][e], e != 2 };
+			*l = (struct pt_linear){ par(f, s[0]), par(f, s[3]), false, &term[m][e], e != 2, NULL };
 		}
 	}
 	r = pt_op_route(&f->run, f->variant & 8 ? &f->leaf : z, K, f->variant & 1, f->variant & 6);

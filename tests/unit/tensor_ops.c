@@ -26,9 +26,9 @@ static struct pt_tensor *linear(struct fix *f)
 		{ par(f, "a2"), par(f, "b2"), par(f, "tb"), -1.3f, 0, 12 },
 	};
 	struct pt_linear lin[3] = {
-		{ par(f, "w1"), par(f, "bias"), false, term, 2 },
-		{ frozen, NULL, true, NULL, 0 },
-		{ par(f, "w3"), NULL, false, NULL, 0 },		/* output unused */
+		{ par(f, "w1"), par(f, "bias"), false, term, 2, NULL },
+		{ frozen, NULL, true, NULL, 0, NULL },
+		{ par(f, "w3"), NULL, false, NULL, 0, NULL },		/* output unused */
 	};
 	struct pt_tensor *y[3], *x = act(f, "x", &f->rows);
 
@@ -415,7 +415,7 @@ static struct pt_tensor *empty(struct fix *f)
 {
 	struct pt_tensor *x = act(f, "x", &f->rows), *k, *v, *y;
 	struct pt_lowrank term = { par(f, "a"), par(f, "b"), NULL, 1, 0.1f, 0 };
-	struct pt_linear lin = { par(f, "w"), NULL, false, &term, 1 };
+	struct pt_linear lin = { par(f, "w"), NULL, false, &term, 1, NULL };
 	struct pt_attn a = { 1, 1, 4, .causal = true, .scale = 1 };
 	struct pt_norm n = { PT_NORM_RMS, NULL, NULL, 1e-5f };
 

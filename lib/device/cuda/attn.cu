@@ -51,6 +51,7 @@ int pt_cuda_attn_call(struct pt_device *dev, const struct pt_k_attn *k, bool bac
 	c->k = *k;
 	c->drop = pt_drop_of(k->dropout);
 	c->delta = c->fix = c->table = NULL;
+	c->turn_q = c->turn_k = { NULL, NULL, NULL };
 	c->exact = false;
 	if (k->head_dim > PT_ATTN_DIM)
 		return pt_cuda_error(err, PT_DEVICE, "attention with heads of %d: %d are the most on a GPU", k->head_dim,
@@ -462,6 +463,25 @@ int pt_cuda_attn_fwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt
 	return pt_cuda_launched(err, "attention");
 }
 
+/* Gradients of rotated rows to those of the rows before. */
+static int turn_back(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct pt_k_rope *turn = i ? k->turn_k : k->turn_q;
+		struct pt_k_rope r;
+
+		if (!turn || !(i ? k->dk : k->dq))
+			continue;
+		r = *turn;
+		r.n = i ? k->nk : k->nq;
+		r.x = i ? k->dk : k->dq;
+		r.inverse = true;
+		if (pt_cuda_rope(dev, &r, err))
+			return err->status;
+	}
+	return 0;
+}
+
 int pt_cuda_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
 	int longest = pt_attn_longest(k->host_cu_q, k->batch), keys = pt_attn_longest(k->host_cu_k, k->batch);
@@ -475,9 +495,10 @@ int pt_cuda_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt
 
 	if (pt_cuda_attn_call(dev, k, true, &c, err))
 		return err->status;
-	if ((for_hopper(dev, k) && pt_attn_even(k->doo, k->ldo) && pt_cuda_attn_bwd_hopper(dev, &c)) ||
-	    pt_cuda_attn_bwd_mma(dev, &c))
+	if (for_hopper(dev, k) && pt_attn_even(k->doo, k->ldo) && pt_cuda_attn_bwd_hopper(dev, &c))
 		return pt_cuda_launched(err, "attention");
+	if (pt_cuda_attn_bwd_mma(dev, &c))
+		return pt_cuda_launched(err, "attention") ? err->status : turn_back(dev, k, err);
 	shared = c.table ? (size_t)(WARPS * k->buckets) * sizeof(float) : 0;
 	PT_ACT_TYPE(k->type, {
 		if (longest)
@@ -489,5 +510,5 @@ int pt_cuda_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt
 	});
 	if (c.table && longest)
 		bias_sum<<<dim3((unsigned)k->buckets, (unsigned)k->heads), 256, 0, s>>>(c);
-	return pt_cuda_launched(err, "attention");
+	return pt_cuda_launched(err, "attention") ? err->status : turn_back(dev, k, err);
 }

@@ -12,8 +12,15 @@
 #define PT_ATTN_BUCKETS 128
 #define PT_ATTN_EXACT 128		/* keys to which a second look at them in backward costs little */
 
+/* By which rows were rotated before; cos NULL: not, or not these kernels' business. */
+struct pt_attn_turn {
+	const int32_t *pos;
+	const float *cos, *sin;		/* [positions,D/2] */
+};
+
 struct pt_attn_call {
 	struct pt_k_attn k;
+	struct pt_attn_turn turn_q, turn_k;
 	struct pt_drop drop;
 	float *delta;			/* [H,Nq] backward: sum of do * o */
 	float *fix;			/* [H,Nq] backward: what powers by lse are multiplied with to add up to 1 */

@@ -69,17 +69,40 @@ template <int N> static __device__ inline void mask(float (&x)[N / 2], const int
 	}
 }
 
-/* A group's 64 gradients to memory; rows: how many are there. */
-template <int D> static __device__ inline void store(pt_bf16 *to, int64_t ld, int rows, bool acc, const float (&d)[D / 2])
+/* One row of a thread back from its rotation. */
+template <int D> static __device__ inline void turn_back(const struct pt_attn_turn &t, int64_t row, int r, float (&d)[D / 2])
+{
+	int64_t from = t.pos[row] * (int64_t)(D / 2) + threadIdx.x % 4 * 2;
+
+#pragma unroll
+	for (int n = 0; n < D / 16; n++) {
+		float2 c = *(const float2 *)(t.cos + from + n * 8), s = *(const float2 *)(t.sin + from + n * 8);
+
+#pragma unroll
+		for (int e = 0; e < 2; e++) {
+			float &x = d[4 * n + 2 * r + e], &y = d[4 * (n + D / 16) + 2 * r + e];
+			float p = x, ce = e ? c.y : c.x, se = e ? s.y : s.x;
+
+			x = p * ce + y * se;
+			y = y * ce - p * se;
+		}
+	}
+}
+
+/* A group's 64 gradients to memory, where row is the first of them; rows: how many are there. */
+template <int D> static __device__ inline void store(pt_bf16 *to, int64_t ld, int64_t row, int rows, bool acc,
+						     const struct pt_attn_turn &turn, float (&d)[D / 2])
 {
 	int lane = threadIdx.x % 32, first = threadIdx.x / 32 % 4 * 16 + lane / 4;
 
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
-		pt_bf16 *p = to + (first + 8 * r) * ld + lane % 4 * 2;
+		pt_bf16 *p = to + (row + first + 8 * r) * ld + lane % 4 * 2;
 
 		if (first + 8 * r >= rows)
 			continue;
+		if (turn.cos)
+			turn_back<D>(turn, row + first + 8 * r, r, d);
 #pragma unroll
 		for (int n = 0; n < D / 8; n++) {
 			float a = d[4 * n + 2 * r], b = d[4 * n + 2 * r + 1];
@@ -206,9 +229,9 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 				pt_bar_arrive(b.a_free + 8 * st);
 		}
 		if (k.dk)
-			store<D>((pt_bf16 *)k.dk + (s.k0 + own) * k.ldk + g * D, k.ldk, s.nk - own, k.acc_dk, dk);
+			store<D>((pt_bf16 *)k.dk + g * D, k.ldk, s.k0 + own, s.nk - own, k.acc_dk, c.turn_k, dk);
 		if (k.dv)
-			store<D>((pt_bf16 *)k.dv + (s.k0 + own) * k.ldv + g * D, k.ldv, s.nk - own, k.acc_dv, dv);
+			store<D>((pt_bf16 *)k.dv + g * D, k.ldv, s.k0 + own, s.nk - own, k.acc_dv, pt_attn_turn(), dv);
 	}
 #endif
 }
@@ -306,7 +329,7 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			if (lane == 0)
 				pt_bar_arrive(b.a_free + 8 * st);
 		}
-		store<D>((pt_bf16 *)k.dq + (s.q0 + own) * k.ldq + h * D, k.ldq, s.nq - own, k.acc_dq, dq);
+		store<D>((pt_bf16 *)k.dq + h * D, k.ldq, s.q0 + own, s.nq - own, k.acc_dq, c.turn_q, dq);
 	}
 #endif
 }
@@ -351,7 +374,22 @@ template <int D, int WK, int NK, int WQ, int NQ> static bool launch(struct pt_de
 	return true;
 }
 
-bool pt_cuda_attn_bwd_hopper(struct pt_device *dev, const struct pt_attn_call *c)
+/* Whether a rotation goes into the kernels: of whole heads. */
+static bool whole(const struct pt_k_attn *k, const struct pt_k_rope *r)
 {
-	return c->k.head_dim == 64 ? launch<64, 2, 64, 2, 128>(dev, c) : launch<128, 2, 64, 2, 128>(dev, c);
+	return !r || (r->rot_dim == k->head_dim && (uintptr_t)r->cos % 8 == 0 && (uintptr_t)r->sin % 8 == 0);
+}
+
+bool pt_cuda_attn_bwd_hopper(struct pt_device *dev, const struct pt_attn_call *call)
+{
+	const struct pt_k_rope *q = call->k.turn_q, *k = call->k.turn_k;
+	struct pt_attn_call c = *call;
+
+	if (!whole(&c.k, q) || !whole(&c.k, k))
+		return false;
+	if (q)
+		c.turn_q = { q->pos, q->cos, q->sin };
+	if (k)
+		c.turn_k = { k->pos, k->cos, k->sin };
+	return c.k.head_dim == 64 ? launch<64, 2, 64, 2, 128>(dev, &c) : launch<128, 2, 64, 2, 128>(dev, &c);
 }

@@ -265,8 +265,8 @@ static int one_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, con
 	return 0;
 }
 
-/* Forward in three launches; false: not for this group. */
-static bool mixed_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w)
+/* Forward in three launches; false: not for this group. all: with what is done to the outputs. */
+static bool mixed_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w, bool *all)
 {
 	struct pt_mix_down d = { g->rows, g->k, w->ranks, g->x, w->a, w->u, 0, { { 0 } } };
 	struct pt_linear_place at = { 0 };
@@ -274,38 +274,73 @@ static bool mixed_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, 
 
 	m.m = g->rows;
 	m.outs = g->n;
+	m.act = g->act;
+	m.z = g->z;
 	for (int i = 0; i < g->n; pt_linear_next(g, &g->lin[i++], &at)) {
 		const struct pt_k_linear *l = &g->lin[i];
 		int64_t r = pt_linear_rank(l);
 
 		if (l->bias || l->acc_y || l->nterms > 1 || (l->nterms && l->term->bias))
 			return false;
-		m.out[i] = { l->n, l->y, m.parts };
+		m.out[i] = { l->n, l->y, m.parts, l->turn };
 		m.part[m.parts++] = { g->x, l->w, g->k, g->k, g->k };
 		if (r)
 			m.part[m.parts++] = { w->u + at.u, w->b + at.b, r, w->ranks, r };
 		if (r && l->term->u)
 			d.copy[d.copies++] = { at.rank, l->term->r, l->term->u };
 	}
-	return pt_mix_down(dev, &d) && pt_mix(dev, &m);
+	if (!pt_mix_down(dev, &d))
+		return false;
+	*all = pt_mix(dev, &m);
+	if (*all)
+		return true;
+	m.z = NULL;
+	for (int i = 0; i < g->n; i++)
+		m.out[i].turn = NULL;
+	return pt_mix(dev, &m);
+}
+
+/* What is done to the outputs. */
+static int then(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
+{
+	struct pt_k_act act = { g->act, g->rows * g->lin->n, g->type, g->lin[0].y };
+
+	for (int i = 0; i < g->n; i++) {
+		struct pt_k_rope turn;
+
+		if (!g->lin[i].turn)
+			continue;
+		turn = *g->lin[i].turn;
+		turn.n = g->rows;
+		turn.type = g->type;
+		turn.x = g->lin[i].y;
+		if (pt_cuda_rope(dev, &turn, err))
+			return err->status;
+	}
+	if (!g->z)
+		return 0;
+	act.u = g->lin[1].y;
+	act.y = g->z;
+	return pt_cuda_act_fwd(dev, &act, err);
 }
 
 int pt_cuda_linear(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
 	struct pt_linear_work w = pt_linear_layout(dev, g, false, g->scratch);
 	struct pt_linear_place at = { 0 };
+	bool all;
 
 	if (!g->rows)
 		return 0;
 	if (w.ranks && pt_linear_pack(dev, g, &w, err))
 		return err->status;
-	if (pt_linear_mixes(dev, g, &w) && mixed_fwd(dev, g, &w))
-		return pt_cuda_launched(err, "linears");
+	if (pt_linear_mixes(dev, g, &w) && mixed_fwd(dev, g, &w, &all))
+		return pt_cuda_launched(err, "linears") ? err->status : all ? 0 : then(dev, g, err);
 	if (w.ranks && all_u(dev, g, &w, err))
 		return err->status;
 	for (int i = 0; i < g->n; pt_linear_next(g, &g->lin[i++], &at))
 		if (one_fwd(dev, g, &g->lin[i], &w, &at, err))
 			return err->status;
-	return 0;
+	return then(dev, g, err);
 }
 

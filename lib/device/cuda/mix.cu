@@ -3,7 +3,9 @@
  * mix.cu - products with several pairs of operands (mix.h), by wgmma. As many
  * blocks as there are processors walk over the tiles; in each one warp fetches
  * operands, two groups of four warps take 64 rows of a tile each, and leave
- * their results to the copy engine while the next tile begins.
+ * their results to the copy engine while the next tile begins. What else is
+ * made of the results is made of the numbers in registers: half of a tile of a
+ * gated unit are columns of the gate, half the same ones of its other input.
  */
 #include "device/cuda/mix.h"
 
@@ -23,7 +25,17 @@ struct maps {
 	int32_t k[PT_MIX_PARTS], n[PT_MIX_OUTS], first[PT_MIX_OUTS + 1], tiles[PT_MIX_OUTS + 1];
 	int32_t outs, m;
 	pt_bf16 *old[PT_MIX_OUTS];	/* added to the results; NULL: not */
+	struct {
+		const int32_t *pos;
+		const float *cos, *sin;	/* [positions,head/2]; NULL: not rotated */
+		int32_t head;		/* 64 or 128 */
+	} turn[PT_MIX_OUTS];
+	/* A gated unit is one output of N/2 columns a tile: of part i b[2i] is the gate's, b[2i+1] the other's, shift columns on. */
+	int32_t shift[PT_MIX_PARTS];
+	enum pt_act act;
 };
+
+enum form { PLAIN, ACROSS, GATED };
 
 template <int N> struct area {
 	static const int a = ROWS * 128, b = N * 128;
@@ -39,17 +51,17 @@ struct place {
 	int out, col, row;
 };
 
-template <int N> static __device__ inline struct place place_of(const struct maps &p, int i)
+template <int W> static __device__ inline struct place place_of(const struct maps &p, int i)
 {
 	int across = p.tiles[p.outs], below = (p.m + ROWS - 1) / ROWS, band = i / (STRIDE * across);
 	int high = min(STRIDE, below - band * STRIDE), in = i - band * STRIDE * across, n = in / high, out = 0;
 
 	while (n >= p.tiles[out + 1])
 		out++;
-	return { out, (n - p.tiles[out]) * N, (band * STRIDE + in % high) * ROWS };
+	return { out, (n - p.tiles[out]) * W, (band * STRIDE + in % high) * ROWS };
 }
 
-template <int N, bool ACROSS> static __device__ inline void fetch(const struct maps &p, uint32_t base, uint32_t full,
+template <int N, enum form F> static __device__ inline void fetch(const struct maps &p, uint32_t base, uint32_t full,
 								  uint32_t free)
 {
 	using A = area<N>;
@@ -57,7 +69,7 @@ template <int N, bool ACROSS> static __device__ inline void fetch(const struct m
 	uint32_t parity = 1;
 
 	for (int i = blockIdx.x; i < total; i += gridDim.x) {
-		struct place at = place_of<N>(p, i);
+		struct place at = place_of<F == GATED ? N / 2 : N>(p, i);
 
 		for (int part = p.first[at.out]; part < p.first[at.out + 1]; part++)
 			for (int k = 0; k < p.k[part]; k += STEP) {
@@ -66,11 +78,13 @@ template <int N, bool ACROSS> static __device__ inline void fetch(const struct m
 				pt_bar_wait(free + 8 * st, parity);
 				pt_bar_expect(bar, A::a + A::b);
 				pt_tile_load(sa, &p.a[part], k, at.row, bar);
-				if (ACROSS)
+				if (F == ACROSS)
 					for (int c = 0; c < N / 64; c++)
 						pt_tile_load(sb + c * PANEL, &p.b[part], at.col + c * 64, k, bar);
 				else
-					pt_tile_load(sb, &p.b[part], k, at.col, bar);
+					pt_tile_load(sb, &p.b[F == GATED ? 2 * part : part], k, at.col, bar);
+				if (F == GATED)
+					pt_tile_load(sb + N / 2 * 128, &p.b[2 * part + 1], k - p.shift[part], at.col, bar);
 				if (++st == A::stages) {
 					st = 0;
 					parity ^= 1;
@@ -80,59 +94,136 @@ template <int N, bool ACROSS> static __device__ inline void fetch(const struct m
 }
 
 /* One step of 16 of the inner size. */
-template <int N, bool ACROSS> static __device__ inline void step(float (&d)[N / 2], uint32_t sa, uint32_t sb, int ks)
+template <int N, enum form F> static __device__ inline void step(float (&d)[N / 2], uint32_t sa, uint32_t sb, int ks)
 {
-	if (ACROSS)
+	if (F == ACROSS)
 		pt_wgmma<1>(d, pt_operand(sa + ks * 32), pt_operand_across(sb + ks * 2048, PANEL), true);
 	else
 		pt_wgmma<0>(d, pt_operand(sa + ks * 32), pt_operand(sb + ks * 32), true);
 }
 
-/* A group's 64 rows to memory by way of two panels in turn. */
-template <int N> static __device__ inline void store(const struct maps &p, const struct place &at, const float (&d)[N / 2],
-						     int group, uint32_t out)
+/* 64 columns of a group's 64 rows to memory, by way of one of its two panels in turn; of(n, r): two columns of a row. */
+template <class V> static __device__ inline void put(const CUtensorMap *to, int col, int row, int group, uint32_t panel, V of)
 {
-	int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, row = at.row + group * 64;
+	int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+	uint32_t v[8][2];
+
+#pragma unroll
+	for (int n = 0; n < 8; n++)
+#pragma unroll
+		for (int r = 0; r < 2; r++)
+			v[n][r] = of(n, r);
+	if (threadIdx.x % 128 == 0)
+		asm volatile("cp.async.bulk.wait_group.read 1;" ::: "memory");
+	asm volatile("bar.sync %0, 128;" :: "r"(1 + group) : "memory");
+#pragma unroll
+	for (int n = 0; n < 8; n++)
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			int i = warp * 16 + lane / 4 + 8 * r;
+
+			asm volatile("st.shared.b32 [%0], %1;" :: "r"(panel + i * 128 + ((n ^ i) & 7) * 16 + lane % 4 * 4),
+				     "r"(v[n][r]) : "memory");
+		}
+	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+	asm volatile("bar.sync %0, 128;" :: "r"(1 + group) : "memory");
+	if (threadIdx.x % 128 == 0) {
+		asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];"
+			     :: "l"(to), "r"(col), "r"(row), "r"(panel) : "memory");
+		asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+	}
+}
+
+/* Pairs of a head of H, half of it apart, of all heads of a tile. */
+template <int N, int H> static __device__ inline void turn_heads(float (&d)[N / 2], const float *cos, const float *sin, int r)
+{
+#pragma unroll
+	for (int n = 0; n < H / 16; n++) {
+		float2 c = *(const float2 *)(cos + n * 8), s = *(const float2 *)(sin + n * 8);
+
+#pragma unroll
+		for (int h = 0; h < N / H; h++)
+#pragma unroll
+			for (int e = 0; e < 2; e++) {
+				float &x = d[h * H / 2 + n * 4 + 2 * r + e], &y = d[h * H / 2 + (n + H / 16) * 4 + 2 * r + e];
+				float p = x, ce = e ? c.y : c.x, se = e ? s.y : s.x;
+
+				x = p * ce - y * se;
+				y = y * ce + p * se;
+			}
+	}
+}
+
+/* Rotary embedding of a group's 64 rows. */
+template <int N> static __device__ inline void turn(const struct maps &p, const struct place &at, float (&d)[N / 2], int group)
+{
+	const auto &t = p.turn[at.out];
+	int lane = threadIdx.x % 32, first = at.row + group * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
+
+	if (!t.cos)
+		return;
+#pragma unroll
+	for (int r = 0; r < 2; r++) {
+		int row = first + 8 * r;
+		int64_t from = (row < p.m ? t.pos[row] : 0) * (int64_t)(t.head / 2) + lane % 4 * 2;
+
+		if (t.head == 64)
+			turn_heads<N, 64>(d, t.cos + from, t.sin + from, r);
+		else if (N % 128 == 0)
+			turn_heads<N, N % 128 ? 64 : 128>(d, t.cos + from, t.sin + from, r);
+	}
+}
+
+/* Both are x times a logistic function; by the fast instructions, since nothing is multiplied meanwhile. */
+static __device__ inline float gated(enum pt_act act, float x, float u)
+{
+	float t = act == PT_ACT_SILU ? x : 1.5957691216057308f * (x + 0.044715f * x * x * x), q;
+
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(q) : "f"(1 + pt_exp2(-1.4426950408889634f * t)));
+	return x * u * q;
+}
+
+/* A group's 64 rows to memory; of a gated unit both inputs as they are stored, and what it makes of them. */
+template <int N, enum form F> static __device__ inline void store(const struct maps &p, const struct place &at,
+								  const float (&d)[N / 2], int group, uint32_t out)
+{
+	int lane = threadIdx.x % 32, row = at.row + group * 64, first = row + threadIdx.x / 32 % 4 * 16 + lane / 4, turns = 0;
 	const pt_bf16 *old = p.old[at.out];
 
 #pragma unroll
 	for (int c = 0; c < N / 64; c++) {
-		uint32_t panel = out + (c & 1) * PANEL;
+		bool up = F == GATED && c >= N / 128;
+		int col = at.col + (up ? c - N / 128 : c) * 64;
 
-		if (threadIdx.x % 128 == 0)
-			asm volatile("cp.async.bulk.wait_group.read 1;" ::: "memory");
-		asm volatile("bar.sync %0, 128;" :: "r"(1 + group) : "memory");
-#pragma unroll
-		for (int n = 0; n < 8; n++)
-#pragma unroll
-			for (int r = 0; r < 2; r++) {
-				int i = warp * 16 + lane / 4 + 8 * r;
-				float a = d[c * 32 + n * 4 + 2 * r], b = d[c * 32 + n * 4 + 2 * r + 1];
-				int col = at.col + c * 64 + n * 8 + lane % 4 * 2;
+		put(&p.y[up ? 1 : at.out], col, row, group, out + (turns++ & 1) * PANEL, [&](int n, int r) {
+			float a = d[c * 32 + n * 4 + 2 * r], b = d[c * 32 + n * 4 + 2 * r + 1];
+			int i = first + 8 * r, j = col + n * 8 + lane % 4 * 2;
 
-				if (old && row + i < p.m && col < p.n[at.out]) {
-					float2 v = __bfloat1622float2(*(const __nv_bfloat162 *)(
-						old + (int64_t)(row + i) * p.n[at.out] + col));
+			if (F != GATED && old && i < p.m && j < p.n[at.out]) {
+				float2 v = __bfloat1622float2(*(const __nv_bfloat162 *)(old + (int64_t)i * p.n[at.out] + j));
 
-					a += v.x;
-					b += v.y;
-				}
-				asm volatile("st.shared.b32 [%0], %1;" :: "r"(panel + i * 128 + ((n ^ i) & 7) * 16 + lane % 4 * 4),
-					     "r"(pt_pack(a, b)) : "memory");
+				a += v.x;
+				b += v.y;
 			}
-		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-		asm volatile("bar.sync %0, 128;" :: "r"(1 + group) : "memory");
-		if (threadIdx.x % 128 == 0) {
-			asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];"
-				     :: "l"(&p.y[at.out]), "r"(at.col + c * 64), "r"(row), "r"(panel) : "memory");
-			asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-		}
+			return pt_pack(a, b);
+		});
 	}
+#pragma unroll
+	for (int c = 0; c < N / 128 && F == GATED; c++)
+		put(&p.y[2], at.col + c * 64, row, group, out + (turns++ & 1) * PANEL, [&](int n, int r) {
+			float v[2];
+
+#pragma unroll
+			for (int e = 0; e < 2; e++)
+				v[e] = gated(p.act, pt_f(pt_t<pt_bf16>(d[c * 32 + n * 4 + 2 * r + e])),
+					     pt_f(pt_t<pt_bf16>(d[N / 4 + c * 32 + n * 4 + 2 * r + e])));
+			return pt_pack(v[0], v[1]);
+		});
 }
 
 #endif
 
-template <int N, bool ACROSS> __global__ __launch_bounds__(THREADS, 1)
+template <int N, enum form F> __global__ __launch_bounds__(THREADS, 1)
 static void mix(const __grid_constant__ struct maps p)
 {
 #ifdef PT_HOPPER
@@ -151,7 +242,7 @@ static void mix(const __grid_constant__ struct maps p)
 	if (threadIdx.x < 128) {
 		pt_regs_less<24>();
 		if (threadIdx.x == 0)
-			fetch<N, ACROSS>(p, base, full, free);
+			fetch<N, F>(p, base, full, free);
 	} else {
 		pt_regs_more<240>();
 		int group = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, st = 0, last = -1;
@@ -159,7 +250,7 @@ static void mix(const __grid_constant__ struct maps p)
 		uint32_t parity = 0;
 
 		for (int i = blockIdx.x; i < total; i += gridDim.x) {
-			struct place at = place_of<N>(p, i);
+			struct place at = place_of<F == GATED ? N / 2 : N>(p, i);
 			float d[N / 2];
 
 #pragma unroll
@@ -172,14 +263,14 @@ static void mix(const __grid_constant__ struct maps p)
 					pt_bar_wait(full + 8 * st, parity);
 					if (k > STEP - 16) {
 						pt_wgmma_fence();
-						step<N, ACROSS>(d, sa, sb, 0);
-						step<N, ACROSS>(d, sa, sb, 1);
-						step<N, ACROSS>(d, sa, sb, 2);
-						step<N, ACROSS>(d, sa, sb, 3);
+						step<N, F>(d, sa, sb, 0);
+						step<N, F>(d, sa, sb, 1);
+						step<N, F>(d, sa, sb, 2);
+						step<N, F>(d, sa, sb, 3);
 					} else {
 						for (int ks = 0; ks * 16 < k; ks++) {
 							pt_wgmma_fence();
-							step<N, ACROSS>(d, sa, sb, ks);
+							step<N, F>(d, sa, sb, ks);
 						}
 					}
 					pt_wgmma_commit();
@@ -197,7 +288,9 @@ static void mix(const __grid_constant__ struct maps p)
 			if (lane == 0)
 				pt_bar_arrive(free + 8 * last);
 			last = -1;
-			store<N>(p, at, d, group, base + A::out + group * 2 * PANEL);
+			if (F == PLAIN)
+				turn<N>(p, at, d, group);
+			store<N, F>(p, at, d, group, base + A::out + group * 2 * PANEL);
 		}
 		if (threadIdx.x % 128 == 0)
 			asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
@@ -216,10 +309,18 @@ static int64_t cost(struct pt_device *dev, const struct pt_mix *p, int n)
 	return (tiles + sms - 1) / sms * (n + 24);
 }
 
-template <int N> static bool launch(struct pt_device *dev, const struct pt_mix *p)
+template <int N, enum form F> static bool start(struct pt_device *dev, const struct maps *m)
 {
 	using A = area<N>;
-	int64_t tiles;
+	int64_t tiles = m->tiles[m->outs] * (int64_t)pt_grid(m->m, ROWS), sms = pt_cuda_of(dev)->sms;
+
+	cudaFuncSetAttribute(mix<N, F>, cudaFuncAttributeMaxDynamicSharedMemorySize, A::bytes);
+	mix<N, F><<<(unsigned)(tiles < sms ? tiles : sms), THREADS, A::bytes, pt_cuda_stream(dev)>>>(*m);
+	return true;
+}
+
+template <int N> static bool launch(struct pt_device *dev, const struct pt_mix *p)
+{
 	struct maps m;
 
 	memset(&m, 0, sizeof m);
@@ -232,12 +333,15 @@ template <int N> static bool launch(struct pt_device *dev, const struct pt_mix *
 	}
 	for (int i = 0; i < p->outs; i++) {
 		int end = i + 1 < p->outs ? p->out[i + 1].first : p->parts;
+		const struct pt_k_rope *turn = p->out[i].turn;
 
 		m.n[i] = (int32_t)p->out[i].n;
 		m.first[i] = p->out[i].first;
 		m.first[i + 1] = end;
 		m.tiles[i + 1] = m.tiles[i] + (int32_t)pt_grid(p->out[i].n, N);
 		m.old[i] = p->acc ? (pt_bf16 *)p->out[i].y : NULL;
+		if (turn)
+			m.turn[i] = { turn->pos, turn->cos, turn->sin, turn->head_dim };
 		if (!pt_tiles(dev, &m.y[i], p->out[i].y, p->m, p->out[i].n, p->out[i].n, 64))
 			return false;
 		for (int j = p->out[i].first; j < end; j++)
@@ -245,24 +349,70 @@ template <int N> static bool launch(struct pt_device *dev, const struct pt_mix *
 					  pt_tiles(dev, &m.b[j], p->part[j].b, p->out[i].n, p->part[j].k, p->part[j].ldb, N)))
 				return false;
 	}
-	tiles = m.tiles[p->outs] * (int64_t)pt_grid(p->m, ROWS);
-	if (tiles > pt_cuda_of(dev)->sms)
-		tiles = pt_cuda_of(dev)->sms;
-	if (p->across) {
-		cudaFuncSetAttribute(mix<N, true>, cudaFuncAttributeMaxDynamicSharedMemorySize, A::bytes);
-		mix<N, true><<<(unsigned)tiles, THREADS, A::bytes, pt_cuda_stream(dev)>>>(m);
-	} else {
-		cudaFuncSetAttribute(mix<N, false>, cudaFuncAttributeMaxDynamicSharedMemorySize, A::bytes);
-		mix<N, false><<<(unsigned)tiles, THREADS, A::bytes, pt_cuda_stream(dev)>>>(m);
+	return p->across ? start<N, ACROSS>(dev, &m) : start<N, PLAIN>(dev, &m);
+}
+
+/*
+ * A gated unit, whose two linears are [x] or [x, u]: those of u are columns of one matrix, so that one tile of them
+ * is for both, with zeros where a term is the other's.
+ */
+static bool launch_gated(struct pt_device *dev, const struct pt_mix *p)
+{
+	const int N = 256;
+	int each = p->parts / 2;
+	struct maps m;
+
+	if (p->outs != 2 || p->out[0].n != p->out[1].n || p->out[1].first != each || p->parts != 2 * each || each > 2 ||
+	    p->acc || p->out[0].turn || p->out[1].turn || (p->act != PT_ACT_SILU && p->act != PT_ACT_GELU_TANH))
+		return false;
+	memset(&m, 0, sizeof m);
+	m.outs = 1;
+	m.m = (int32_t)p->m;
+	m.act = p->act;
+	m.n[0] = (int32_t)p->out[0].n;
+	m.first[1] = each;
+	m.tiles[1] = (int32_t)pt_grid(p->out[0].n, N / 2);
+	for (int i = 0; i < each; i++) {
+		const auto &gate = p->part[i], &up = p->part[each + i];
+
+		m.shift[i] = i ? (int32_t)gate.k : 0;
+		m.k[i] = m.shift[i] + (int32_t)up.k;
+		if (up.lda != gate.lda || up.a != (const char *)gate.a + 2 * (size_t)m.shift[i] ||
+		    !pt_tiles(dev, &m.a[i], gate.a, p->m, m.k[i], gate.lda, ROWS) ||
+		    !pt_tiles(dev, &m.b[2 * i], gate.b, p->out[0].n, gate.k, gate.ldb, N / 2) ||
+		    !pt_tiles(dev, &m.b[2 * i + 1], up.b, p->out[0].n, up.k, up.ldb, N / 2))
+			return false;
 	}
-	return true;
+	for (int i = 0; i < 3; i++)
+		if (!pt_tiles(dev, &m.y[i], i < 2 ? p->out[i].y : p->z, p->m, p->out[0].n, p->out[0].n, 64))
+			return false;
+	return start<N, GATED>(dev, &m);
+}
+
+/* What widths of tiles are multiples of, so that a tile has whole heads where they are rotated; 0: not for them. */
+static int whole_heads(const struct pt_mix *p)
+{
+	int most = 64;
+
+	for (int i = 0; i < p->outs; i++) {
+		const struct pt_k_rope *t = p->out[i].turn;
+
+		if (!t)
+			continue;
+		if (p->across || p->acc || t->rot_dim != t->head_dim || (t->head_dim != 64 && t->head_dim != 128) ||
+		    (uintptr_t)t->cos % 8 || (uintptr_t)t->sin % 8)
+			return 0;
+		most = t->head_dim > most ? t->head_dim : most;
+	}
+	return most;
 }
 
 bool pt_mix(struct pt_device *dev, const struct pt_mix *p)
 {
 	int64_t c256 = cost(dev, p, 256), c192 = cost(dev, p, 192), c128 = cost(dev, p, 128);
+	int head = whole_heads(p);
 
-	if (!pt_cuda_of(dev)->hopper || p->m >= (int64_t)1 << 30)
+	if (!pt_cuda_of(dev)->hopper || p->m >= (int64_t)1 << 30 || !head)
 		return false;
 	for (int i = 0; i < p->outs; i++)
 		if (p->out[i].n % 8 || p->out[i].n >= (int64_t)1 << 30)
@@ -270,6 +420,10 @@ bool pt_mix(struct pt_device *dev, const struct pt_mix *p)
 	for (int i = 0; i < p->parts; i++)
 		if (p->part[i].k < 1 || p->part[i].k >= (int64_t)1 << 30)
 			return false;
+	if (p->z)
+		return launch_gated(dev, p);
+	if (head == 128)
+		return c256 <= c128 ? launch<256>(dev, p) : launch<128>(dev, p);
 	if (c256 <= c192 && c256 <= c128)
 		return launch<256>(dev, p);
 	return c192 <= c128 ? launch<192>(dev, p) : launch<128>(dev, p);

@@ -22,14 +22,17 @@ struct pt_mix {
 		int64_t n;
 		void *y;		/* [m,n] */
 		int first;		/* part; the next one's first ends them */
+		const struct pt_k_rope *turn;	/* y is rotated; NULL: not */
 	} out[PT_MIX_OUTS];
+	enum pt_act act;
+	void *z;			/* [m,n] act(y of the first) * y of the second, of two; NULL: not wanted */
 	struct {
 		const void *a, *b;
 		int64_t k, lda, ldb;
 	} part[PT_MIX_PARTS];
 };
 
-/* False: processor, addresses or sizes do not fit, nothing was done. */
+/* False: processor, addresses or sizes do not fit, nor what is asked for beside the products; nothing was done. */
 bool pt_mix(struct pt_device *dev, const struct pt_mix *p);
 
 /* u [m,r] = x [m,k] a', a [r,k]; r a multiple of 16, at most 64. Columns from copy.first on go to copy.to [m,copy.r] too. */

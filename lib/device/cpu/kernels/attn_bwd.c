@@ -335,6 +335,19 @@ static void add_parts(const struct attn_call *c, int64_t blocks)
 	}
 }
 
+static int turn_back(struct pt_device *dev, const struct pt_k_rope *turn, void *x, int64_t n, struct pt_error *err)
+{
+	struct pt_k_rope k;
+
+	if (!turn || !x)
+		return 0;
+	k = *turn;
+	k.n = n;
+	k.x = x;
+	k.inverse = true;
+	return pt_cpu_rope(dev, &k, err);
+}
+
 int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_error *err)
 {
 	int64_t blocks = attn_count(k, true), phases = 0;
@@ -342,7 +355,6 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 	float *base = (float *)k->scratch + attn_lay_call(k, k->scratch, true, &c);
 	bool bias = k->dbias && c.blocks, many = attn_many(k);
 
-	(void)err;
 	attn_buckets(k, c.bucket);
 	for (int b = 0; b < k->batch; b++)
 		phases = pt_max(phases, attn_blocks(k, b, true));
@@ -368,5 +380,5 @@ int pt_cpu_attn_bwd(struct pt_device *dev, const struct pt_k_attn *k, struct pt_
 	}
 	if (bias)
 		add_parts(&c, blocks + k->prefixes);
-	return 0;
+	return turn_back(dev, k->turn_q, k->dq, k->nq, err) || turn_back(dev, k->turn_k, k->dk, k->nk, err) ? err->status : 0;
 }

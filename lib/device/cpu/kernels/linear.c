@@ -318,6 +318,29 @@ static void add_y(struct plan *p, const struct job *w)
 	}
 }
 
+/* What else is done to the outputs. */
+static int then(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
+{
+	struct pt_k_act act = { .act = g->act, .n = g->rows * g->lin->n, .type = g->type, .x = g->lin[0].y, .y = g->z };
+
+	for (int i = 0; i < g->n && !g->experts; i++) {
+		struct pt_k_rope turn;
+
+		if (!g->lin[i].turn)
+			continue;
+		turn = *g->lin[i].turn;
+		turn.n = g->rows;
+		turn.type = g->type;
+		turn.x = g->lin[i].y;
+		if (pt_cpu_rope(dev, &turn, err))
+			return err->status;
+	}
+	if (!g->z)
+		return 0;
+	act.u = g->lin[1].y;
+	return pt_cpu_act_fwd(dev, &act, err);
+}
+
 int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
 	struct plan p;
@@ -339,7 +362,7 @@ int pt_cpu_linear_fwd(struct pt_device *dev, const struct pt_k_linear_group *g, 
 		add_y(&p, &p.job[i]);
 	}
 	run(dev, &p);
-	return 0;
+	return then(dev, g, err);
 }
 
 /* dx = sum of [dy, du] [W; A]. */
