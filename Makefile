@@ -188,7 +188,7 @@ MODEL ?= 1b
 SEQUENCES ?= 4
 LENGTH ?= 2048
 FORMS ?= plain
-bench-gpu: all units $(BUILD)/tests/bench/gpu
+bench-gpu: all units $(BUILD)/tests/bench/gpu $(BUILD)/tests/bench/attn
 	BUILD=$(BUILD) sh .ci/pack-gpu $(BUILD)/gpu
 	sh $(BUILD)/gpu/run bench $(MODEL) $(SEQUENCES) $(LENGTH) 10 $(FORMS)
 
