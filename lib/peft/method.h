@@ -208,6 +208,7 @@ enum {
 	PT_TENSOR_OPTIONAL = 4,		/* where the directory lacks it, it stays as it was created */
 	PT_TENSOR_UP = 8,		/* LoRA's B, or a bias behind it */
 	PT_TENSOR_TABLE = 16,		/* it is on an embedding */
+	PT_TENSOR_HEAD = 32,		/* of what the layout keeps in a file of its own */
 };
 
 /*

@@ -108,16 +108,18 @@ static const struct pt_st_tensor *find(const struct pt_st *file, const char *key
 	return f ? f : find_old(file, key);
 }
 
+static enum pt_adapter_in file_of(int flags)
+{
+	return flags & PT_TENSOR_STATE ? PT_IN_STATE : flags & PT_TENSOR_HEAD ? PT_IN_HEAD : PT_IN_WEIGHTS;
+}
+
 /* A file that is open is asked before there is memory for what its configuration says. */
 static int check_stored(const struct pt_adapter *a, const char *key, int flags, int ndim, const int64_t *shape,
 			struct pt_error *err)
 {
-	enum pt_adapter_in in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS;
+	enum pt_adapter_in in = file_of(flags);
 	const struct pt_st_tensor *f = a->file[in] ? find(a->file[in], key) : NULL;
 
-	/* Whether it is of a head, which may have a file of its own, is not known yet. */
-	if (!f && in == PT_IN_WEIGHTS && a->file[PT_IN_HEAD])
-		f = find(a->file[PT_IN_HEAD], key);
 	if (f)
 		return check_shape(key, ndim, shape, f, err);
 	if (a->file[in] && !(flags & PT_TENSOR_OPTIONAL))
@@ -142,7 +144,7 @@ int pt_adapter_tensor(struct pt_adapter *a, const char *key, int flags, int ndim
 		return st;
 	p->decay = decays(p->name, err);
 	t = &a->tensor[a->ntensors];
-	*t = (struct pt_adapter_tensor){ .param = p, .in = flags & PT_TENSOR_STATE ? PT_IN_STATE : PT_IN_WEIGHTS,
+	*t = (struct pt_adapter_tensor){ .param = p, .in = file_of(flags),
 					  .optional = flags & PT_TENSOR_OPTIONAL, .up = flags & PT_TENSOR_UP,
 					  .table = flags & PT_TENSOR_TABLE,
 					  .memory = flags & PT_TENSOR_STATE && flags & PT_TENSOR_FROZEN };

@@ -93,13 +93,11 @@ int pt_adapter_replace(struct pt_adapter *a, struct pt_weight *w, const char *ke
 	int st = pt_grow(&a->weight, &a->cap_weights, a->nweights + 1, sizeof *a->weight, err);
 
 	if (!st)
-		st = pt_adapter_tensor(a, key, flags, w->t.ndim, w->t.shape, &p, err);
+		st = pt_adapter_tensor(a, key, flags | (a->layout->head ? PT_TENSOR_HEAD : 0), w->t.ndim, w->t.shape, &p, err);
 	if (!st)
 		st = copy_value(a, w, p, err);
 	if (st)
 		return st;
-	if (a->layout->head)
-		a->tensor[a->ntensors - 1].in = PT_IN_HEAD;
 	p->decay = p->decay && !w->norm && !w->bias;
 	a->weight[a->nweights++] = (struct pt_adapter_weight){ w, p };
 	return 0;

@@ -137,7 +137,8 @@ static void frozen(void **state)
 		f.run.arena.peak = 0;
 		g = fix_backward(&f, decoder, PLAIN);
 		assert_memory_equal(g, want, (size_t)pt_params_count(&f.params) * sizeof *g);
-		assert_true(f.run.arena.peak * 10 < peak * 8);
+		/* Scratch of packed kernels, which is as large as these tensors, is in both. */
+		assert_true(f.run.arena.peak * 10 < peak * (i ? 10 : 8));
 		free(g);
 		free(want);
 
