@@ -101,6 +101,11 @@ NVCCFLAGS ?= -O3 -lineinfo
 CUDA_LIB := $(abspath $(dir $(NVCC))/../lib64)
 endif
 
+# What plug-ins and programs must agree on: the text of the headers that both read.
+ABI_H := lib/device/device.h lib/device/kernels.h lib/device/open.h
+ABI_H += $(sort $(shell sed -n 's,^\#include "\(base/.*\)",lib/\1,p' $(ABI_H) 2>/dev/null))
+ABI = -DPT_DEVICE_ABI=$(firstword $(shell cat $(ABI_H) | cksum))u
+
 # V=1 shows whole command lines.
 ifeq ($(V),)
 say = @echo "  $(1)  $@";
@@ -165,9 +170,12 @@ $(BUILD)/cuda-arch-asked: FORCE
 
 FORCE:
 
+$(BUILD)/lib/device/plugin.o $(BUILD)/lib/device/cuda/cuda.o: $(ABI_H)
+$(BUILD)/lib/device/plugin.o: ALL_CFLAGS += $(ABI)
+
 $(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu $(BUILD)/cuda-arch
 	@mkdir -p $(@D)
-	$(call say,NVCC)$(NVCC) -std=c++17 $(NVCCFLAGS) $$(cat $(BUILD)/cuda-arch) -Ilib \
+	$(call say,NVCC)$(NVCC) -std=c++17 $(NVCCFLAGS) $$(cat $(BUILD)/cuda-arch) -Ilib $(ABI) \
 		-Xcompiler -fPIC,-fvisibility=hidden,-Wall -MD -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/lib/peft/peft-cuda.so: $(CUDA_OBJ)

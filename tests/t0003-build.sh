@@ -44,6 +44,19 @@ copy one
 copy a-folder-with-another-name
 unset BUILD
 
+test_that 'the interface of plug-ins changes with any header that both sides read' '
+	mkdir -p abi/lib
+	cp -R "$SRC/Makefile" "$SRC/.ci" abi
+	cp -R "$SRC/lib/base" "$SRC/lib/device" abi/lib
+	of() { make -C abi -n V=1 build/lib/device/plugin.o | grep -o "PT_DEVICE_ABI=[0-9]*u"; }
+	of >now
+	of | cmp - now
+	for h in device/kernels device/device device/open base/dtype base/error; do
+		echo "/* more */" >>"abi/lib/$h.h"
+		of >then
+		exits 1 cmp now then
+		mv then now
+	done'
 test_that 'two folders give the same bytes' '
 	make -s -C one >/dev/null
 	make -s -C a-folder-with-another-name >/dev/null
@@ -86,7 +99,7 @@ if command -v clang >/dev/null; then
 			clang -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -I"$SRC/lib" -Wall -Wextra \
 				-Wshadow -Wstrict-prototypes -Wvla -Wno-unknown-pragmas -ffp-contract=off \
 				$(pkg-config --cflags libcjson libzstd libarchive libpcre2-8 libxxhash) \
-				-DPT_VERSION="\"0\"" -DPT_LIBDIR="\"/\"" -fsyntax-only "$f" 2>&1 || echo "$f: status $?"
+				-DPT_VERSION="\"0\"" -DPT_LIBDIR="\"/\"" -DPT_DEVICE_ABI=0u -fsyntax-only "$f" 2>&1 || echo "$f: status $?"
 		done >log
 		cat log
 		test ! -s log'

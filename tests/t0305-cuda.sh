@@ -25,6 +25,12 @@ test_that 'a file that is no plug-in is refused' '
 	echo nothing >bad/peft-cuda.so
 	PEFT_PLUGIN_DIR=$PWD/bad exits 5 "$BUILD/tests/aux/device" cuda 2>err
 	grep "cannot load the plug-in" err
+	echo "const struct { unsigned abi; const char *name; void *open; } pt_plugin_entry = { 6, \"cuda\", 0 };" >a.c
+	if command -v cc >/dev/null; then
+		cc -shared -fPIC -o bad/peft-cuda.so a.c
+		PEFT_PLUGIN_DIR=$PWD/bad exits 5 "$BUILD/tests/aux/device" cuda 2>err
+		grep "has interface 6, this program [0-9]*: build both from one source" err
+	fi
 	PEFT_PLUGIN_DIR=$PWD/bad exits 2 "$BUILD/tests/aux/device" cuda:x 2>err
 	grep "cuda:N has a number" err'
 

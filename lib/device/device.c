@@ -37,28 +37,12 @@ static int cuda_count(int *error)
 	return *error ? 0 : n;
 }
 
-/* A table that lacks a kernel is of a plug-in from other sources. */
-static bool complete(const struct pt_kernels *k)
-{
-#define THERE(name, params, args) && k->name
-	return true PT_KERNELS(THERE) PT_KERNEL_SCRATCH(THERE);
-}
-
 static int open_cuda(struct pt_device **dev, int index, const struct pt_device_options *o,
 		     struct pt_error *err)
 {
 	const struct pt_plugin *p;
-	int status = pt_plugin_load("cuda", &p, err);
 
-	if (status)
-		return status;
-	status = p->open(dev, index, o, err);
-	if (!status && ((*dev)->k->abi != PT_DEVICE_ABI || !complete((*dev)->k))) {
-		(*dev)->close(*dev);
-		*dev = NULL;
-		return pt_error(err, PT_DEVICE, "the plug-in's kernels have another interface");
-	}
-	return status;
+	return pt_plugin_load("cuda", &p, err) ? err->status : p->open(dev, index, o, err);
 }
 
 /* The GPU where there is one that works: 0. Why one that is there does not work is said. */

@@ -17,8 +17,6 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-#define PT_DEVICE_ABI 7
-
 struct pt_kernels;
 
 struct pt_device {

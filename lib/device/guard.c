@@ -61,7 +61,6 @@ static int guard_##name(struct pt_device *dev, params, struct pt_error *err) \
 PT_KERNELS(KERNEL)
 
 static const struct pt_kernels kernels = {
-	.abi = PT_DEVICE_ABI,
 #define ENTRY(name, params, args) .name = guard_##name,
 	PT_KERNELS(ENTRY)
 #define SCRATCH(name, params, args) .name = pt_wrap_##name,

@@ -267,6 +267,8 @@ struct pt_k_attn {
 	void *scratch;			/* attn_scratch() bytes */
 };
 
+#define PT_NLL_MAX_TERMS 16
+
 /*
  * Negative log-likelihood of labelled rows without whole logits:
  * z = cap(scale (x W' + bias + terms)); nll = (1-s)(lse z - z[label]) + s (lse z - mean z).
@@ -279,7 +281,7 @@ struct pt_k_nll {
 	const void *x;			/* [N,C] */
 	enum pt_dtype type;
 	const int32_t *row, *label;	/* [L] device */
-	struct pt_k_linear head;	/* w, bias, terms; y, dy, term.u unused; dw, dbias, term.da ... accumulated */
+	struct pt_k_linear head;	/* w, bias, at most PT_NLL_MAX_TERMS terms; y, dy, term.u unused; dw, dbias, term.da ... accumulated */
 	struct pt_k_rows rng;		/* of x's rows, for the terms' dropout */
 	float scale, cap, smoothing;	/* scale 1, cap 0, smoothing 0: plain */
 	float *nll;			/* [L] */
@@ -468,7 +470,6 @@ struct pt_k_sumsq {
 	X(nll_scratch, PT_LIST(const struct pt_k_nll *k, bool backward), PT_LIST(k, backward))
 
 struct pt_kernels {
-	int abi;			/* PT_DEVICE_ABI */
 #define PT_KERNEL_MEMBER(name, params, args) int (*name)(struct pt_device *, params, struct pt_error *);
 	PT_KERNELS(PT_KERNEL_MEMBER)
 #undef PT_KERNEL_MEMBER

@@ -11,11 +11,14 @@ int pt_cpu_open(struct pt_device **dev, const struct pt_device_options *o, struc
 int pt_plan_open(struct pt_device **dev, const struct pt_device_options *o, struct pt_error *err);
 int pt_guard_open(struct pt_device **dev, const struct pt_device_options *o, struct pt_error *err);
 
-/* What a plug-in exports, once, under the name PT_PLUGIN_SYMBOL; the table of its devices has the same ABI number. */
+/*
+ * What a plug-in exports, once, under the name PT_PLUGIN_SYMBOL. PT_DEVICE_ABI
+ * is of the text of the headers that both sides read: the Makefile has it.
+ */
 #define PT_PLUGIN_SYMBOL "pt_plugin_entry"
 
 struct pt_plugin {
-	int abi;			/* PT_DEVICE_ABI */
+	uint32_t abi;			/* PT_DEVICE_ABI */
 	const char *name;		/* "cuda" */
 	int (*open)(struct pt_device **dev, int index, const struct pt_device_options *o,
 		    struct pt_error *err);

@@ -71,12 +71,12 @@ int pt_plugin_load(const char *name, const struct pt_plugin **out, struct pt_err
 		return pt_error(err, PT_DEVICE, "cannot load the plug-in: %s", dlerror());
 	p = dlsym(so, PT_PLUGIN_SYMBOL);
 	if (!p || p->abi != PT_DEVICE_ABI) {
-		int abi = p ? p->abi : 0;
+		uint32_t abi = p ? p->abi : 0;
 
 		dlclose(so);
 		if (!p)
 			return pt_error(err, PT_DEVICE, "%s is no plug-in: it lacks " PT_PLUGIN_SYMBOL, path);
-		return pt_error(err, PT_DEVICE, "%s has interface %d, this program %d: build both from one "
+		return pt_error(err, PT_DEVICE, "%s has interface %u, this program %u: build both from one "
 				"source", path, abi, PT_DEVICE_ABI);
 	}
 	*out = p;

@@ -53,7 +53,7 @@ enum pt_role {
 };
 
 /*
- * A module: in the path '#' stands for the block's number, '@' for the expert's, '^' for that of the first block, whose
+ * A module: in the path, of one in a block, '#' stands for the block's number, '@' for the expert's, '^' for that of the first block, whose
  * module all blocks of the stack read. Paths of the body lack the base prefix.
  */
 struct pt_part {
@@ -156,6 +156,7 @@ struct pt_defaults {
 
 /* Where AdapterHub's library has the adapters of a block. */
 enum pt_hub_place {
+	PT_HUB_UNSAID,		/* of no family: each says */
 	PT_HUB_HOOKED,		/* in modules of the block, hooked in: the model keeps residuals and norms to itself */
 	PT_HUB_BLOCK,		/* in modules of the block */
 	PT_HUB_OUTPUT,		/* in the module at the output */

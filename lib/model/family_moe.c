@@ -214,7 +214,7 @@ const struct pt_family pt_families_moe[] = {
 			 .pad = -1, .bos = 1, .eos = 2 },
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_ALL, .linear_experts = true,
 		.config = mixtral_config,
-		.part = mixtral_parts, .head = heads,
+		.hub = PT_HUB_HOOKED, .part = mixtral_parts, .head = heads,
 		.lora_targets = "q_proj,v_proj",
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
@@ -226,7 +226,7 @@ const struct pt_family pt_families_moe[] = {
 			 .pad = -1, .bos = -1, .eos = -1 },
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .bias_qkv = true,
 		.window = PT_WINDOW_OWN, .config = qwen2_config,
-		.part = qwen2_parts, .head = heads,
+		.hub = PT_HUB_HOOKED, .part = qwen2_parts, .head = heads,
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	/* Qwen3-30B-A3B, Qwen3-235B-A22B */
@@ -236,7 +236,7 @@ const struct pt_family pt_families_moe[] = {
 			 .ffn = 6144, .positions = 32768, .window = 4096, .eps = 1e-6, .act = "silu",
 			 .pad = -1, .bos = -1, .eos = -1 },
 		LLAMA_SHAPE, .norm = PT_NORM_RMS, .window = PT_WINDOW_OWN, .config = qwen3_config,
-		.part = qwen3_parts, .head = qwen3_heads,
+		.hub = PT_HUB_HOOKED, .part = qwen3_parts, .head = qwen3_heads,
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
 	},
 	{ 0 }

@@ -199,8 +199,7 @@ static const int32_t *all_rows(struct pt_run *run, int64_t n)
 }
 
 struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
-				    const int32_t *rows, int64_t n, struct pt_lowrank *term, int max,
-				    struct pt_nll *out)
+				    const int32_t *rows, int64_t n, struct pt_nll *out)
 {
 	const struct pt_head *h = m->body->head;
 	struct pt_site *in = m->body->part[PT_ROLE_HEAD_IN];
@@ -218,7 +217,7 @@ struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, stru
 		out->row = pt_run_upload(run, rows, (size_t)n * sizeof *rows);
 	}
 	if (hidden)
-		pt_site_nll_head(run, m->body->part[PT_ROLE_HEAD_OUT], term, max, &out->head);
+		pt_site_nll_head(run, m->body->part[PT_ROLE_HEAD_OUT], &out->head);
 	return run->err.status ? NULL : hidden;
 }
 

@@ -175,11 +175,9 @@ bool pt_model_embeds_unit(const struct pt_model *m);
 /*
  * The head of a task with a target a token, for token_nll, at rows[n] (host) of hidden: sets head, scale, cap,
  * row; no other field. Returns what token_nll reads: hidden, or what stands between it and the last linear.
- * term[] is the caller's storage for low-rank terms.
  */
 struct pt_tensor *pt_model_nll_head(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,
-				    const int32_t *rows, int64_t n, struct pt_lowrank *term, int max,
-				    struct pt_nll *out);
+				    const int32_t *rows, int64_t n, struct pt_nll *out);
 
 /* Whole logits [n,V] f32 of rows idx[n] (device): generation. */
 struct pt_tensor *pt_model_logits(struct pt_run *run, struct pt_model *m, struct pt_tensor *hidden,

@@ -71,38 +71,37 @@ static struct pt_tensor *outputs(struct pt_run *run, struct pt_site *s, struct p
 	return y;
 }
 
-/* All low-rank terms at s into term[]; their number, -1 after a failure. */
-static int terms(struct pt_run *run, struct pt_site *s, struct pt_lowrank *term, int max)
+/* All low-rank terms at s, from the pool, into out. */
+static int terms(struct pt_run *run, struct pt_site *s, struct pt_linear *out)
 {
-	int n = 0;
+	struct pt_lowrank *term;
 
-	for (int i = 0; i < s->nhooks; i++) {
+	if (!s->nhooks)
+		return run->err.status;
+	term = pt_pool_alloc(&run->pool, (size_t)s->nhooks * PT_HOOK_MAX_TERMS * sizeof *term, &run->err);
+	out->term = term;
+	for (int i = 0; term && i < s->nhooks; i++) {
 		int k;
 
 		if (!active(s->hook[i]) || !s->hook[i]->ops->terms)
 			continue;
-		k = s->hook[i]->ops->terms(run, s->hook[i], term + n, max - n);
+		k = s->hook[i]->ops->terms(run, s->hook[i], term + out->nterms, PT_HOOK_MAX_TERMS);
 		if (run->err.status)
-			return -1;
-		if (k < 0 || k > max - n) {
-			pt_error(&run->err, PT_FAIL, "%s: more than %d low-rank terms", s->path, max);
-			return -1;
-		}
-		n += k;
+			break;
+		if (k < 0 || k > PT_HOOK_MAX_TERMS)
+			return pt_error(&run->err, PT_FAIL, "%s: %d low-rank terms of one adapter", s->path, k);
+		out->nterms += k;
 	}
-	return n;
+	return run->err.status;
 }
 
-static int base_linear(struct pt_run *run, struct pt_site *s, struct pt_lowrank *term, int max,
-		       struct pt_linear *out)
+/* The formula of the base with its terms, which live as long as the pool has them. */
+static int base_linear(struct pt_run *run, struct pt_site *s, struct pt_linear *out)
 {
-	int n = terms(run, s, term, max);
-
 	*out = (struct pt_linear){
-		.w = s->weight->use, .bias = s->bias ? s->bias->use : NULL,
-		.transposed = s->transposed, .term = term, .nterms = n < 0 ? 0 : n,
+		.w = s->weight->use, .bias = s->bias ? s->bias->use : NULL, .transposed = s->transposed,
 	};
-	return n < 0 ? run->err.status : 0;
+	return terms(run, s, out);
 }
 
 /* What hooks made for the terms is read no more, unless backward reads it. */
@@ -116,7 +115,6 @@ static void terms_done(struct pt_run *run, const struct pt_linear *lin)
 
 struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, struct pt_tensor *x)
 {
-	struct pt_lowrank term[PT_SITE_MAX_TERMS];
 	struct pt_tensor *in = x, *y;
 	struct pt_linear lin;
 
@@ -129,7 +127,7 @@ struct pt_tensor *pt_site_linear1(struct pt_run *run, struct pt_site *site, stru
 		if (old != x && old != in)
 			pt_tensor_done(run, old);
 	}
-	if (!in || base_linear(run, site, term, PT_SITE_MAX_TERMS, &lin))
+	if (!in || base_linear(run, site, &lin))
 		return NULL;
 	y = pt_op_linear(run, in, &lin);
 	terms_done(run, &lin);
@@ -147,7 +145,6 @@ static struct pt_tensor *turned(struct pt_run *run, const struct pt_turn *t, str
 static void linears(struct pt_run *run, struct pt_site *const *site, const struct pt_turn *turn, int n, struct pt_tensor *x,
 		    struct pt_tensor **y)
 {
-	struct pt_lowrank term[PT_SITE_MAX_GROUP][PT_SITE_MAX_TERMS];
 	struct pt_linear lin[PT_SITE_MAX_GROUP];
 	struct pt_tensor *out[PT_SITE_MAX_GROUP];
 	int index[PT_SITE_MAX_GROUP], k = 0;
@@ -163,7 +160,7 @@ static void linears(struct pt_run *run, struct pt_site *const *site, const struc
 	for (int i = 0; i < n; i++) {
 		if (replaces_input(site[i])) {
 			y[i] = turned(run, turn ? &turn[i] : NULL, pt_site_linear1(run, site[i], x));
-		} else if (base_linear(run, site[i], term[k], PT_SITE_MAX_TERMS, &lin[k]) == 0) {
+		} else if (base_linear(run, site[i], &lin[k]) == 0) {
 			if (turn && turn[i].rope && !changes_output(site[i]))
 				lin[k].turn = &turn[i];
 			index[k] = i;
@@ -195,7 +192,6 @@ void pt_site_turned(struct pt_run *run, struct pt_site *const *site, const struc
 
 struct pt_tensor *pt_site_glu(struct pt_run *run, struct pt_site *const site[2], enum pt_act act, struct pt_tensor *x)
 {
-	struct pt_lowrank term[2][PT_SITE_MAX_TERMS];
 	struct pt_tensor *y[2], *z;
 	struct pt_linear lin[2];
 	bool alone = true;
@@ -206,8 +202,8 @@ struct pt_tensor *pt_site_glu(struct pt_run *run, struct pt_site *const site[2],
 		pt_site_linear(run, site, 2, x, y);
 		z = pt_op_glu(run, y[0], y[1], act);
 	} else {
-		if (!x || run->err.status || base_linear(run, site[0], term[0], PT_SITE_MAX_TERMS, &lin[0]) ||
-		    base_linear(run, site[1], term[1], PT_SITE_MAX_TERMS, &lin[1]))
+		if (!x || run->err.status || base_linear(run, site[0], &lin[0]) ||
+		    base_linear(run, site[1], &lin[1]))
 			return NULL;
 		z = pt_op_linear_glu(run, x, lin, act, y);
 		terms_done(run, &lin[0]);
@@ -218,25 +214,12 @@ struct pt_tensor *pt_site_glu(struct pt_run *run, struct pt_site *const site[2],
 	return z;
 }
 
-/* Terms of a site into the pool, where its linear finds them. */
 static bool expert_linear(struct pt_run *run, struct pt_site *s, struct pt_linear *out)
 {
-	struct pt_lowrank term[PT_SITE_MAX_TERMS], *copy;
-
-	if (replaces_input(s) || changes_output(s)) {
-		pt_error(&run->err, PT_FAIL, "%s: this method cannot act on experts", s->path);
-		return false;
-	}
-	if (base_linear(run, s, term, PT_SITE_MAX_TERMS, out))
-		return false;
-	if (!out->nterms)
-		return true;
-	copy = pt_pool_alloc(&run->pool, (size_t)out->nterms * sizeof *copy, &run->err);
-	if (!copy)
-		return false;
-	memcpy(copy, term, (size_t)out->nterms * sizeof *copy);
-	out->term = copy;
-	return true;
+	if (!replaces_input(s) && !changes_output(s))
+		return base_linear(run, s, out) == 0;
+	pt_error(&run->err, PT_FAIL, "%s: this method cannot act on experts", s->path);
+	return false;
 }
 
 void pt_site_experts(struct pt_run *run, struct pt_site *const *site, int n, struct pt_tensor *x,
@@ -388,13 +371,12 @@ int pt_site_front(const struct pt_site *site)
 	return n;
 }
 
-void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
-		      struct pt_linear *out)
+void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_linear *out)
 {
 	if (replaces_input(site) || changes_output(site)) {
 		pt_error(&run->err, PT_FAIL, "%s: this method cannot act on the output embedding",
 			 site->path);
 		return;
 	}
-	base_linear(run, site, term, max, out);
+	base_linear(run, site, out);
 }

@@ -135,8 +135,8 @@ struct pt_hook {
 	void *state;		/* the method's, for this site */
 };
 
-/* Most low-rank terms at one site, of all hooks together. */
-#define PT_SITE_MAX_TERMS 16
+/* Most low-rank terms of one hook. */
+#define PT_HOOK_MAX_TERMS 2
 /* Most linears that share one input. */
 #define PT_SITE_MAX_GROUP 4
 
@@ -180,7 +180,6 @@ bool pt_site_passes(const struct pt_site *site);
 /* The positions that hooks take before each sequence: virtual tokens, a prefix. */
 int pt_site_front(const struct pt_site *site);
 /* The head as token_nll wants it: weight, bias, terms (PT_FAIL in run->err when a hook cannot be expressed as terms). */
-void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_lowrank *term, int max,
-		      struct pt_linear *out);
+void pt_site_nll_head(struct pt_run *run, struct pt_site *site, struct pt_linear *out);
 
 #endif

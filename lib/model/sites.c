@@ -125,15 +125,15 @@ static const char *module_class(const struct pt_model *m, enum pt_role role, enu
 	}
 }
 
-/* prefix.path with the numbers of block and expert in it, up to the name of a parameter. */
+/* prefix.path with the numbers of block and expert in it, up to the name of a parameter; outside of blocks (layer -1) as it is. */
 static char *site_path(const char *prefix, const char *path, int layer, int expert, struct pt_error *err)
 {
 	struct pt_buf b = PT_BUF_INIT;
 	char *s = NULL;
 
 	pt_buf_printf(&b, "%s%s", prefix, *prefix && *path ? "." : "");
-	for (; *path && *path != ':'; path++) {
-		if (strchr("#@^", *path))
+	for (; *path && (layer < 0 || *path != ':'); path++) {
+		if (layer >= 0 && strchr("#@^", *path))
 			pt_buf_printf(&b, "%d", *path == '@' ? expert : layer);
 		else
 			pt_buf_char(&b, *path);
@@ -239,7 +239,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 {
 	struct pt_site *s = &m->site[m->nsites];
 	struct shape sh = role_shape(m, role);
-	int end = is_shared(path) ? stack->cfg->layers : layer + 1;
+	int end = layer >= 0 && is_shared(path) ? stack->cfg->layers : layer + 1;
 
 	s->path = site_path(prefix, path, layer, expert, err);
 	if (!s->path)

@@ -59,7 +59,7 @@ static int terms(struct pt_run *run, struct pt_hook *h, struct pt_lowrank *term,
 
 	(void)run;
 	for (int i = 0; i < 2 && i < max; i++)
-		term[i] = (struct pt_lowrank){ .a = table[i], .b = &r->pick, .scale = 1, .site = h->site->rng };
+		term[i] = (struct pt_lowrank){ .a = table[i], .b = &r->pick, .scale = 1 };
 	return 2;
 }
 

@@ -98,6 +98,11 @@ struct pt_tensor *pt_op_token_nll(struct pt_run *run, struct pt_tensor *x, const
 
 	if (!pt_op_in(run, "token_nll", x, 2) || !pt_op_act_type(run, "token_nll", x))
 		return NULL;
+	if (n->head.nterms > PT_NLL_MAX_TERMS) {
+		pt_error(&run->err, PT_USAGE, "%d adapters' terms at the head of a vocabulary: %d are the most",
+			 n->head.nterms, PT_NLL_MAX_TERMS);
+		return NULL;
+	}
 	term = pt_pool_alloc(&run->pool, (size_t)n->head.nterms * sizeof *term, &run->err);
 	if (!term || !pt_op_linear_copy(run, &n->head, &c.head) ||
 	    !pt_op_linear_fill(run, "token_nll", &c.head, x->shape[1], &c.k.head, term))

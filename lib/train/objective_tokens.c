@@ -93,13 +93,12 @@ static int32_t *target_rows(struct pt_run *run, const struct pt_feed *f, const s
 static void loss(struct pt_run *run, struct pt_model *m, const struct pt_feed *f, struct pt_tensor *hidden, bool argmax,
 		 struct pt_loss *out)
 {
-	struct pt_lowrank term[PT_SITE_MAX_TERMS];
 	struct pt_nll nll = { 0 };
 	int32_t *rows = f->rows && hidden ? target_rows(run, f, hidden->rows) : NULL;
 
 	if (!rows)
 		return;
-	hidden = pt_model_nll_head(run, m, hidden, rows, f->rows, term, PT_SITE_MAX_TERMS, &nll);
+	hidden = pt_model_nll_head(run, m, hidden, rows, f->rows, &nll);
 	nll.label = f->d_label;
 	nll.weight = run->record ? f->d_weight : NULL;
 	if (argmax) {

@@ -237,7 +237,6 @@ static size_t inside_##name(struct pt_device *dev, params) \
 PT_KERNEL_SCRATCH(PROFILE_SCRATCH)
 
 static struct pt_kernels profile_kernels = {
-	.abi = PT_DEVICE_ABI,
 #define PROFILE_ENTRY(name, params, args) .name = timed_##name,
 	PT_KERNELS(PROFILE_ENTRY)
 #define PROFILE_SCRATCH_ENTRY(name, params, args) .name = inside_##name,

@@ -276,6 +276,17 @@ static void test_predicates(void **state)
 	}
 }
 
+/* Each family says where AdapterHub's library has its adapters. */
+static void test_hub(void **state)
+{
+	const struct pt_family *f;
+
+	(void)state;
+	for (int i = 0; (f = pt_family_at(i)); i++)
+		if (f->hub == PT_HUB_UNSAID)
+			fail_msg("%s says nothing", f->model_type);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_tasks),
 		cmocka_unit_test(test_predicates),
+		cmocka_unit_test(test_hub),
 	};
 
 	return cmocka_run_group_tests_name("model_config", tests, NULL, NULL);

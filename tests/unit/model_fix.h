@@ -30,7 +30,6 @@ struct mfix {
 	struct pt_model *m;
 	struct pt_input in;
 	int type;			/* 0: compute in f32, 1: in bf16 */
-	struct pt_lowrank term[2];
 	/* How the files are written: other types, names (false: left out) and cuts than the case's. */
 	int store;			/* enum pt_dtype, -1: the case's */
 	bool (*rename)(const char *name, char *out);
@@ -352,7 +351,7 @@ static struct pt_tensor *mfix_lm_loss(struct mfix *x, struct pt_tensor *h, float
 	}
 	for (int i = 0; i < *n; i++)
 		seed[i] = 1 / (float)*n;
-	h = pt_model_nll_head(&x->f.run, x->m, h, row, *n, x->term, 2, &nll);
+	h = pt_model_nll_head(&x->f.run, x->m, h, row, *n, &nll);
 	nll.label = pt_run_upload(&x->f.run, label, (size_t)*n * sizeof *label);
 	free(row);
 	return pt_op_token_nll(&x->f.run, h, &nll);

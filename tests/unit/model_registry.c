@@ -242,7 +242,6 @@ static void check_loss(struct reg *r, const float *out, size_t n)
 	struct pt_run *run = &r->x.f.run;
 	const size_t k = n / ROWS;
 	struct pt_nll nll = { 0 };
-	struct pt_lowrank term[1];
 	struct pt_tensor *h, *loss;
 	int32_t row[ROWS], label[ROWS];
 	float *v;
@@ -253,7 +252,7 @@ static void check_loss(struct reg *r, const float *out, size_t n)
 	}
 	pt_run_reset(run);
 	h = pt_model_hidden(run, r->x.m, &r->x.in);
-	h = pt_model_nll_head(run, r->x.m, h, row, ROWS, term, 1, &nll);
+	h = pt_model_nll_head(run, r->x.m, h, row, ROWS, &nll);
 	nll.label = pt_run_upload(run, label, sizeof label);
 	loss = pt_op_token_nll(run, h, &nll);
 	assert_ok(pt_run_check(run, &r->x.f.err), &r->x.f.err);

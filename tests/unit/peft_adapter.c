@@ -217,9 +217,28 @@ static void orthogonal(void **state)
 	pt_model_close(m);
 }
 
+/* What a head brought by an adapter is called stays as it is, whatever signs the tables of families know. */
+static void head_names(void **state)
+{
+	static char dense[] = "heads.a#b^c@d:e.1", out[] = "heads.a#b^c@d:e.4";
+	struct pt_head_step step = { .dense = dense };
+	const struct pt_head_spec spec = { .step = &step, .nsteps = 1, .out = out, .act = PT_ACT_TANH, .out_bias = true,
+					   .dropout = true, .drop = -1 };
+	const struct pt_model_options o = { .task = PT_TASK_SEQ_CLS, .num_labels = 3, .head_may_lack = true, .head = &spec };
+	struct pt_model *m;
+
+	(void)state;
+	assert_ok(pt_model_open(&m, dev, &base, &o, &err), &err);
+	assert_non_null(pt_model_site(m, dense));
+	assert_non_null(pt_model_site(m, out));
+	assert_non_null(pt_model_weight(m, "heads.a#b^c@d:e.4.bias"));
+	pt_model_close(m);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { T(targets), T(refused), T(hooks), T(decay), T(fresh), T(orthogonal) };
+	const struct CMUnitTest tests[] = { T(targets), T(refused), T(hooks), T(decay), T(fresh), T(orthogonal),
+		T(head_names) };
 
 	return cmocka_run_group_tests_name("peft_adapter", tests, start, stop);
 }

@@ -516,7 +516,7 @@ static int ref_inv_norm(struct pt_device *dev, int64_t n, int64_t r, const float
 }
 
 static const struct pt_kernels ref_kernels = {
-	.abi = PT_DEVICE_ABI, .fill = ref_fill, .copy = ref_copy, .axpby = ref_axpby,
+	.fill = ref_fill, .copy = ref_copy, .axpby = ref_axpby,
 	.affine_fwd = ref_affine_fwd, .affine_bwd = ref_affine_bwd, .gather_fwd = ref_gather_fwd,
 	.gather_bwd = ref_gather_bwd, .mean_fwd = ref_mean_fwd, .mean_bwd = ref_mean_bwd,
 	.convert = ref_convert, .gemm = ref_gemm, .dropout = ref_dropout,

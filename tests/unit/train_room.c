@@ -87,6 +87,58 @@ static void stacked(void **state)
 		free(path[i]);
 }
 
+#define V_PROJ "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":2,\"init_lora_weights\":false,\"target_modules\":[\"v_proj\"],"
+
+/* The loss of a stack of n adapters in one directory. */
+static float loss_of(const char *path, int n)
+{
+	const char *list[20];
+	struct pt_loss l;
+	struct tbatch b;
+	struct tfix x;
+	float loss;
+
+	open_base(&x, device());
+	for (int i = 0; i < n; i++)
+		list[i] = path;
+	assert_ok(pt_adapter_open_stack(&x.a, x.m, list, n, true, &err), &err);
+	begin_step(&x);
+	assert_ok(pt_step_fit(&x.s, &bounds, &bounds, 0, &err), &err);
+	tbatch_make(&b, 0, 8, 20, false);
+	assert_ok(pt_step_micro(&x.s, &b.x, &err), &err);
+	pt_run_reset(&x.s.run);
+	x.s.run.record = x.s.run.train = false;
+	assert_ok(pt_feed_fill(&x.s.feed, &x.s.run, &b.x, &err), &err);
+	assert_ok(pt_loss_forward(&x.s.run, x.m, &x.s.feed, false, &l, &err), &err);
+	assert_ok(x.dev->download(x.dev, &loss, l.value->data, sizeof loss, &err), &err);
+	tfix_close(&x);
+	return loss;
+}
+
+/* Any number of adapters at one linear: twenty of a kind are one of twenty times the scale. */
+static void twenty(void **state)
+{
+	static const char *const config[] = { V_PROJ "\"lora_alpha\":4}", V_PROJ "\"lora_alpha\":80}" };
+	float loss[3];
+	struct tfix x;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		char *path = strdup(in_dir(i ? "one" : "many"));
+
+		assert_ok(pt_dir_make(path, &err), &err);
+		open_step(&x, "cpu", config[i]);
+		assert_ok(pt_adapter_save(x.a, path, PT_SAVE_ALL, &err), &err);
+		tfix_close(&x);
+		loss[i] = loss_of(path, i ? 1 : 20);
+		loss[2] = loss_of(path, 1);
+		if (!i)
+			assert_true(fabsf(loss[0] - loss[2]) > 1e-3f);
+		free(path);
+	}
+	assert_true(fabsf(loss[0] - loss[1]) < 1e-4f * fabsf(loss[1]));
+}
+
 static int64_t elements(const struct pt_model *m, const char *part)
 {
 	int64_t n = 0;
@@ -167,7 +219,7 @@ static float forward(struct tfix *x, struct pt_run *run, struct pt_feed *f, cons
 	tbatch_make(&batch, 0, 1, 20, false);
 	assert_ok(pt_feed_fill(f, run, &batch.x, &err), &err);
 	assert_ok(pt_loss_forward(run, x->m, f, false, &l, &err), &err);
-	assert_ok(pt_tensor_read(run, l.value, &loss, &err), &err);
+	assert_ok(x->dev->download(x->dev, &loss, l.value->data, sizeof loss, &err), &err);
 	return loss;
 }
 
@@ -207,8 +259,8 @@ static void larger_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_method), cmocka_unit_test(stacked), cmocka_unit_test(replaced),
-		cmocka_unit_test(replaced_twin), cmocka_unit_test(larger_later),
+		cmocka_unit_test(every_method), cmocka_unit_test(stacked), cmocka_unit_test(twenty),
+		cmocka_unit_test(replaced), cmocka_unit_test(replaced_twin), cmocka_unit_test(larger_later),
 	};
 
 	return cmocka_run_group_tests(tests, make_base, drop_dir);

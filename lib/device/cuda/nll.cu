@@ -55,12 +55,10 @@ static struct pt_k_linear_group head_of(const struct pt_k_nll *k, const struct w
 	return g;
 }
 
-#define MAX_TERMS 16
-
 static struct work layout(struct pt_device *dev, const struct pt_k_nll *k, bool back, void *base)
 {
 	struct pt_pieces s = { (char *)base, 0 };
-	struct pt_k_lowrank term[MAX_TERMS];
+	struct pt_k_lowrank term[PT_NLL_MAX_TERMS];
 	struct pt_k_linear l;
 	struct pt_k_linear_group g;
 	size_t size = pt_cuda_size(k->type), u = 0, f, b;
@@ -77,12 +75,10 @@ static struct work layout(struct pt_device *dev, const struct pt_k_nll *k, bool 
 	for (int t = 0; t < k->head.nterms; t++)
 		u += ((size_t)(w.rows * k->head.term[t].r) * size + 255) & ~(size_t)255;
 	w.u = (char *)pt_piece(&s, u);
-	if (k->head.nterms <= MAX_TERMS) {
-		g = head_of(k, &w, w.rows, &l, term);
-		f = pt_cuda_linear_scratch(dev, &g, false);
-		b = back ? pt_cuda_linear_scratch(dev, &g, true) : 0;
-		w.linear = (char *)pt_piece(&s, f > b ? f : b);
-	}
+	g = head_of(k, &w, w.rows, &l, term);
+	f = pt_cuda_linear_scratch(dev, &g, false);
+	b = back ? pt_cuda_linear_scratch(dev, &g, true) : 0;
+	w.linear = (char *)pt_piece(&s, f > b ? f : b);
 	w.bytes = s.used;
 	return w;
 }
@@ -257,7 +253,7 @@ template <typename T> __global__ static void scatter(int64_t c, const T *dx, con
 static int some_rows(struct pt_device *dev, const struct pt_k_nll *k, const struct work *w, int64_t at, int64_t n,
 		     bool back, bool know_lse, struct pt_error *err)
 {
-	struct pt_k_lowrank term[MAX_TERMS];
+	struct pt_k_lowrank term[PT_NLL_MAX_TERMS];
 	struct pt_k_linear l;
 	struct pt_k_linear_group g = head_of(k, w, n, &l, term);
 	cudaStream_t s = pt_cuda_stream(dev);
@@ -288,9 +284,6 @@ static int all_rows(struct pt_device *dev, const struct pt_k_nll *k, bool back, 
 {
 	struct work w = layout(dev, k, back, k->scratch);
 
-	if (k->head.nterms > MAX_TERMS)
-		return pt_cuda_error(err, PT_USAGE, "%d low-rank terms on one head; %d are the most", k->head.nterms,
-				     MAX_TERMS);
 	if (back && k->dx && !k->acc_dx && pt_cuda_fill(dev, k->type, k->dx, (size_t)(k->n * k->c), 0, err))
 		return err->status;
 	for (int64_t at = 0; at < k->rows; at += w.rows) {

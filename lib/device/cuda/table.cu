@@ -7,7 +7,6 @@
 #define ENTRY(name, params, args) .name = pt_cuda_##name,
 
 const struct pt_kernels pt_cuda_kernels = {
-	.abi = PT_DEVICE_ABI,
 	PT_KERNELS(ENTRY)
 	PT_KERNEL_SCRATCH(ENTRY)
 };

@@ -7,7 +7,6 @@
 #define ENTRY(name, params, args) .name = pt_cpu_##name,
 
 const struct pt_kernels pt_cpu_table = {
-	.abi = PT_DEVICE_ABI,
 	PT_KERNELS(ENTRY)
 	PT_KERNEL_SCRATCH(ENTRY)
 };
