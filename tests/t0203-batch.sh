@@ -177,6 +177,10 @@ test_that 'an input is never the output' '
 		exits 2 $t -o link.pts same.pts 2>err
 		grep "same.pts is input and output" err
 	done
+	# Appended to itself it would not end.
+	exits 2 timeout 20 peft-cat same.pts >>same.pts 2>err
+	grep "same.pts is input and output" err
+	cmp same.pts kept.pts
 	cp "$DATA/examples/notes.txt" notes.txt
 	exits 2 peft-tokenize -m "$DATA/examples/base" -o notes.txt notes.txt
 	cmp notes.txt "$DATA/examples/notes.txt"

@@ -18,7 +18,10 @@ test_that 'the configuration is that of PEFT, keys sorted' '
 	grep -x "  \"peft_type\": \"LORA\"," a/adapter_config.json
 	grep -x "  \"task_type\": \"CAUSAL_LM\"," a/adapter_config.json
 	grep -x "  \"base_model_name_or_path\": \"base\"," a/adapter_config.json
-	grep -x "  \"lora_alpha\": 16," a/adapter_config.json'
+	grep -x "  \"lora_alpha\": 16," a/adapter_config.json
+	# PEFT's file of that is BitFit's.
+	exits 2 peft-init -m base -t lora --alpha 0 -o none 2>err
+	grep "no longer lora: its file would be read as bitfit" err'
 test_that 'equal options and seeds give equal bytes, another seed others' '
 	peft-init -q -m base -o b
 	diff -r a b

@@ -75,6 +75,20 @@ test_that 'evaluations show it beside the loss of the task' '
 	peft-step -q -m base -a a -o ev --lr 3e-2 --eval t.pts --eval-steps 16 b.pts >ev.pts
 	near "$(column ev.pts eval_router_loss | tail -n 1)" "$(sed -n "s/^router_loss	\([^	]*\).*/\1/p" e)"
 	near "$(column ev.pts eval_loss | tail -n 1)" "$(sed -n "s/^loss	\([^	]*\).*/\1/p" e)"'
+test_that 'what can only add to a linear is refused at experts where it is made' '
+	for t in dora oft ia3; do
+		exits 2 peft-init -q -m base -t $t --targets w1,q_proj $([ $t != ia3 ] || echo --feedforward w1) -o no 2>err
+		grep "w1 is of an expert: $t cannot act on it" err
+		test ! -e no
+	done
+	peft-init -q -m base -t dora -r 2 --targets q_proj -o dora'
+test_that 'what HF PEFT computes otherwise at experts is said, once' '
+	for o in "--rslora" "--dropout 0.1" "--rank-pattern w1=2" "--alpha-pattern w2=4"; do
+		peft-init -q -f -m base -r 2 --targets w1,w2,w3 $o -o said 2>err
+		grep -c "HF PEFT does not compute the same for experts" err | grep -x 1
+	done
+	peft-init -q -f -m base -r 2 --targets w1,w2,w3 -o said 2>err
+	exits 1 grep "HF PEFT" err'
 test_that 'what has no experts has no such loss' '
 	peft-init -q -m "$DATA/examples/base" -r 2 -o plain
 	exits 2 peft-step -m "$DATA/examples/base" -a plain -o no --router-loss b.pts 2>err >/dev/null

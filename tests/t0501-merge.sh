@@ -151,6 +151,10 @@ test_that 'what cannot be combined is refused, and leaves nothing' '
 	grep "none of cat, svd" err
 	no -a a -a b --combine linear
 	grep "one rank" err
+	peft-init -q -m base -r 4 --targets q_proj,v_proj --rank-pattern v_proj=2 --init false -s 5 -o uneven
+	peft-init -q -m base -r 4 --targets q_proj,v_proj --init false -s 6 -o even
+	no -a even -a uneven --combine linear
+	grep "one rank, and that of .*v_proj is 4 and 2" err
 	no -a a -a b --combine ties_svd
 	grep -e "--density" err
 	no -a a -a b --combine cat --density 0.5

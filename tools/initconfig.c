@@ -418,6 +418,16 @@ static int check_full(const struct init_options *o, struct pt_error *err)
 	return 0;
 }
 
+/* Methods of one peft_type are told apart by keys that options set: LoRA with an alpha of 0 is BitFit's file. */
+static int check_stays(const struct pt_method *m, const cJSON *config, struct pt_error *err)
+{
+	const struct pt_method *is = NULL;
+
+	if (pt_method_of_config(config, &is, err) || is == m)
+		return err->status;
+	return pt_error(err, PT_USAGE, "with these options it is no longer %s: its file would be read as %s", m->name, is->name);
+}
+
 int init_config(const struct init_options *o, cJSON **out, bool *full, struct pt_error *err)
 {
 	const struct pt_method *m = NULL;
@@ -430,7 +440,8 @@ int init_config(const struct init_options *o, cJSON **out, bool *full, struct pt
 	config = o->config ? pt_json_read(o->config, 0, err) : cJSON_CreateObject();
 	if (!config)
 		return err->status ? err->status : pt_error(err, PT_FAIL, "out of memory");
-	if (find_method(o, config, &m, err) || (!o->config && start_config(m, config, err)) || apply(o, m, config, err)) {
+	if (find_method(o, config, &m, err) || (!o->config && start_config(m, config, err)) || apply(o, m, config, err) ||
+	    check_stays(m, config, err)) {
 		pt_json_free(config);
 		return err->status;
 	}

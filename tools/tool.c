@@ -270,12 +270,14 @@ int tool_check_same(const char *output, char *const *paths, int n, struct pt_err
 {
 	struct stat out, in;
 
-	if (!output || strcmp(output, "-") == 0 || stat(output, &out) || !S_ISREG(out.st_mode))
+	/* What is appended to its own input never ends. */
+	if (!output || (strcmp(output, "-") ? stat(output, &out) : fstat(STDOUT_FILENO, &out)) || !S_ISREG(out.st_mode))
 		return 0;
 	for (int i = 0; i < n; i++) {
 		if (strcmp(paths[i], "-") != 0 && stat(paths[i], &in) == 0 && in.st_dev == out.st_dev &&
 		    in.st_ino == out.st_ino)
-			return pt_error(err, PT_USAGE, "%s is input and output: give another -o", paths[i]);
+			return pt_error(err, PT_USAGE, "%s is input and output: give another %s", paths[i],
+					strcmp(output, "-") ? "-o" : "output");
 	}
 	return 0;
 }

@@ -246,7 +246,8 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 		return st;
 	if (!(eps >= 0 && eps < 1))
 		return pt_error(err, PT_DATA, "%s %g is out of range", k->eps, eps);
-	if (!(c->init_std >= 0 && c->init_std <= 1))
+	/* T5's is a factor. */
+	if (!(c->init_std >= 0 && c->init_std <= 1e3))
 		return pt_error(err, PT_DATA, "%s %g is out of range", k->std, c->init_std);
 	if (k->act && cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(json, k->act)))
 		return pt_error(err, PT_DATA, "%s is null", k->act);

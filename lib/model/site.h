@@ -63,6 +63,7 @@ struct pt_site {
 	int64_t in, out;	/* features; EMBEDDING: rows (vocabulary) and width */
 	bool transposed;	/* weight stored [in,out] */
 	bool output;		/* the output embedding: all-linear skips it */
+	bool expert;		/* a linear of an expert: only low-rank terms can act there */
 	bool packed;		/* of experts or a router: HF's memory has a parameter in its place, PEFT no module */
 	bool head;		/* a task head (score, classifier) */
 	float embed_scale;	/* EMBEDDING: factor on the output, 1 by default */

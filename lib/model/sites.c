@@ -258,6 +258,7 @@ static int add_site(struct pt_model *m, struct pt_stack *stack, enum pt_role rol
 	s->rng = pt_rng_mix_str(0, s->path);
 	s->init_std = m->cfg.family->std ? m->cfg.family->std(&m->cfg, m->task, role) : m->cfg.init_std;
 	s->head = !pt_task_vocab(m->task) && is_head(m, role);
+	s->expert = sh.kind == PT_SITE_LINEAR && expert >= 0;
 	s->packed = sh.kind == PT_SITE_LINEAR && (expert >= 0 || role == PT_ROLE_ROUTER) && !m->cfg.family->linear_experts;
 	s->output = role == PT_ROLE_HEAD_OUT && pt_task_vocab(m->task);
 	if (!stack)

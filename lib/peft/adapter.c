@@ -89,6 +89,9 @@ static int create(struct pt_adapter *a, struct pt_error *err)
 		if (!st && a->fresh && s->output && a->site[i].hook.ops &&
 		    (a->site[i].hook.ops->input || a->site[i].hook.ops->output))
 			return pt_error(err, PT_USAGE, "%s is the output embedding: %s cannot act on it", s->path, a->method->name);
+		if (!st && s->expert && a->site[i].hook.ops && (a->site[i].hook.ops->input || a->site[i].hook.ops->output))
+			return pt_error(err, PT_USAGE, "%s is of an expert: %s cannot act on it (--exclude leaves it out)", s->path,
+					a->method->name);
 	}
 	if (!st)
 		st = pt_adapter_replace_all(a, err);

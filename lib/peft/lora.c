@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "peft/combine.h"
@@ -249,8 +250,28 @@ int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, s
 	return st || !residual ? st : pt_lora_residual_create(a, s, err);
 }
 
+/*
+ * PEFT has the experts of a layer as two parameters, and turns what was made of linears into those of
+ * twice the rank as it reads: what goes by rank, by name or by input comes out as something else.
+ */
+static void warn_of_experts(const struct pt_adapter *a, const struct pt_adapter_site *s)
+{
+	static const char *const keys[] = { "rank_pattern", "alpha_pattern" };
+	struct pt_lora *l = a->state;
+	bool differs = l->rslora || l->dropout > 0;
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		differs |= cJSON_GetArraySize(pt_json_get(a->config, keys[i])) > 0;
+	if (!a->fresh || !s->site->expert || s->site->packed || !differs || l->warned)
+		return;
+	l->warned = true;
+	pt_log(PT_WARN, "HF PEFT does not compute the same for experts (%s) with rslora, dropout or patterns, or refuses the file: "
+	       "target_parameters gate_up_proj,down_proj is its form", s->site->path);
+}
+
 static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
+	warn_of_experts(a, s);
 	if (s->site->kind != PT_SITE_PARAM)
 		s->state = a->state;
 	if (pt_lora_tied_wanted(a, s, err))

@@ -21,6 +21,7 @@ struct pt_lora {
 	int64_t r;
 	double alpha, dropout;
 	bool rslora, bias;
+	bool warned;			/* of what PEFT makes of experts */
 	enum pt_lora_init init;
 	struct pt_lora_data *data;	/* lora_data.c, while it is made */
 };

@@ -252,6 +252,15 @@ static int site(struct pt_adapter *to, struct pt_adapter_site *s, struct pt_adap
 			return pt_error(err, PT_USAGE, "some have the update of a table here (ensure_weight_tying), and some their own:"
 					" that is not combined");
 	}
+	/* An expression may give a module another rank than the adapter has. */
+	for (int i = 0, r = 0; i < n && o->kind->form == PT_COMBINE_FACTORS; i++) {
+		int own = part[i] ? part[i]->rank * (pt_lora_residual(part[i]) ? 2 : 1) : r;
+
+		if (r && own != r)
+			return pt_error(err, PT_USAGE, "%s wants adapters of one rank, and that of %s is %d and %d", o->kind->name,
+					s->site->path, r, own);
+		r = own;
+	}
 	/* That of the table. */
 	if (s->twin)
 		return 0;
