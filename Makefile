@@ -115,11 +115,14 @@ endif
 all: features tools $(PLUGIN)
 tools: $(TOOLS)
 
-# Twice: what deps has just installed must be seen anew. On all cores, unless -j is given. A GPU is not needed: its
+# For a command of one word: on all cores, unless -j is given.
+ALL_CORES = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+# Twice: what deps has just installed must be seen anew. A GPU is not needed: its
 # plug-in, which takes minutes, is left to make.
 demo:
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2)) NVCC= tools
+	@$(MAKE) --no-print-directory $(ALL_CORES) NVCC= tools
 	@PATH="$(abspath $(BUILD))/bin:$$PATH" sh pipelines/demo/run $(BUILD)/demo
 
 # One line for each optional thing that is left out, and for what cannot be.
@@ -215,8 +218,8 @@ check: all units
 test: deps-dev
 	@rm -f build/tests/result build/san/tests/result
 	@status=0; \
-	$(MAKE) --no-print-directory BUILD=build SAN= check || status=1; \
-	$(MAKE) --no-print-directory BUILD=build/san SAN=1 check || status=1; \
+	$(MAKE) --no-print-directory $(ALL_CORES) BUILD=build SAN= check || status=1; \
+	$(MAKE) --no-print-directory $(ALL_CORES) BUILD=build/san SAN=1 check || status=1; \
 	sh tests/run --sum $$status build build/san
 
 # What make test samples, in full. FAULTS is for tests that can do more than they have time for.
