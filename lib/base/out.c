@@ -136,7 +136,7 @@ static int named_fd(const char *path)
 }
 
 /*
- * Whether the name is free: nothing is there, or the leftover of a killed process,
+ * Whether the name is free: nothing can be seen there (what else is wrong, create() says), or the leftover of a killed process,
  * which nobody has locked, and which goes. Numbers of processes repeat: each
  * container counts from 1.
  */
@@ -146,7 +146,7 @@ static bool is_free(const char *tmp)
 	bool gone;
 	int fd;
 
-	if (lstat(tmp, &st) && errno == ENOENT)
+	if (lstat(tmp, &st))
 		return true;
 	fd = open(tmp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	gone = fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB) && !unlink(tmp);

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/file.h>
@@ -131,6 +132,24 @@ static void abort_leaves_nothing(void **state)
 	assert_fails(pt_out_commit(&o, &err), PT_FAIL, "rename", &err);
 	pt_out_abort(&p);
 	unlink(at("kept"));
+}
+
+/* Of a path that is just short enough the temporary file's is not: that is said. */
+static void too_long(void **state)
+{
+	struct pt_error err = PT_ERROR_INIT;
+	char path[PATH_MAX];
+	size_t n = strlen(dir);
+
+	(void)state;
+	memcpy(path, dir, n);
+	while (n + 4 < sizeof path) {
+		memcpy(path + n, "/.", 2);
+		n += 2;
+	}
+	memcpy(path + n, "/f", 3);
+	assert_fails(pt_file_write(path, "x", 1, &err), PT_FAIL, dir, &err);
+	assert_int_equal(entries(dir), 0);
 }
 
 /* What nobody has locked is a leftover; what somebody has is in the making, in a container with equal numbers say. */
@@ -446,7 +465,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(appears_at_commit),
 		cmocka_unit_test(abort_leaves_nothing),
-		cmocka_unit_test(leftover_is_replaced),
+		cmocka_unit_test(too_long), cmocka_unit_test(leftover_is_replaced),
 		cmocka_unit_test(symlinks_are_followed),
 		cmocka_unit_test(fifo_is_written_through),
 		cmocka_unit_test(failures),
