@@ -5,11 +5,11 @@
 cp -R "$DATA/examples" work
 cd work || exit 1
 
-# f32 at offset (from the end of the file) becomes NaN.
+# f32 at offset (from the end of the file) becomes NaN, with the sign that x86 makes.
 cat >nan.sh <<'X'
 poison() {
 	size=$(wc -c <"$1")
-	printf '\000\000\300\177' | dd of="$1" bs=1 seek=$((size - $2)) conv=notrunc 2>/dev/null
+	printf '\000\000\300\377' | dd of="$1" bs=1 seek=$((size - $2)) conv=notrunc 2>/dev/null
 }
 X
 peft-init -q -m base --labels bad,good -r 4 -o class || exit 1
@@ -84,7 +84,7 @@ test_that 'a NaN stops before the update and names tensor, examples and file' '
 	poison sick/adapter_model.safetensors 40
 	exits 4 peft-step -m base -a sick -o n1 lm.pts >/dev/null 2>err
 	cat err
-	grep "step 1: .* in example" err
+	grep "step 1: .*the loss is nan .*in example" err
 	grep "first bad tensor: the value of model.*lora_" err
 	test ! -e n1/adapter_model.safetensors
 	exits 4 peft-step -m base -a sick -o n2 n1/nan-step-00000001.pts >/dev/null 2>err

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/mem.h"
 
 static const struct { const char *name, *head, *format; } fixed[] = {
@@ -38,7 +39,7 @@ static void text_row(struct view *v, struct table *t, const struct pt_st *st, si
 	t->headed = true;
 	for (int i = 0; i < N_FIXED; i++) {
 		values_load(pt_st_find(st, fixed[i].name), row, 1, &x);
-		pt_buf_printf(&v->out, fixed[i].format, x);
+		pt_buf_printf(&v->out, fixed[i].format, pt_plain_nan(x));
 	}
 	for (size_t i = 0; i < st->ntensors; i++) {
 		if (*st->tensor[i].name == '_' || is_fixed(st->tensor[i].name))
@@ -46,7 +47,7 @@ static void text_row(struct view *v, struct table *t, const struct pt_st *st, si
 		values_load(&st->tensor[i], row, 1, &x);
 		pt_buf_str(&v->out, "  ");
 		view_name(v, st->tensor[i].name);
-		pt_buf_printf(&v->out, " %.5g", x);
+		pt_buf_printf(&v->out, " %.5g", pt_plain_nan(x));
 	}
 	pt_buf_char(&v->out, '\n');
 }

@@ -104,6 +104,11 @@ static inline uint16_t f32_to_half(float f)
 	return (uint16_t)(r | sign >> 16);
 }
 
+double pt_plain_nan(double v)
+{
+	return isnan(v) ? (double)NAN : v;
+}
+
 float pt_f16_to_f32(uint16_t h)
 {
 	return half_to_f32(h);

@@ -47,6 +47,9 @@ static inline float pt_round_bf16(float f)
 	return pt_bf16_to_f32(pt_f32_to_bf16(f));
 }
 
+/* v; of a NaN without the sign, which depends on the machine: for what is printed or written. */
+double pt_plain_nan(double v);
+
 float pt_f16_to_f32(uint16_t h);
 uint16_t pt_f32_to_f16(float f);
 

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/dtype.h"
 #include "base/mem.h"
 #include "model/save.h"
 #include "peft/tokens.h"
@@ -109,7 +110,7 @@ static int refuse(const struct pt_weight *w, const float *v, const void *cast, e
 		pt_to_f32(&r, (const char *)cast + i * size, type, 1);
 		if (isfinite(r))
 			continue;
-		return pt_error(err, PT_NUMERIC, "%s: element %zu is %g%s", w->path, i, (double)v[i],
+		return pt_error(err, PT_NUMERIC, "%s: element %zu is %g%s", w->path, i, pt_plain_nan(v[i]),
 				isfinite(v[i]) ? ", beyond the range of the file's type (--dtype)" : "");
 	}
 	return 0;

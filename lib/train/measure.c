@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/mem.h"
 #include "train/objective.h"
 
@@ -213,8 +214,11 @@ const char *pt_measure_result(const struct pt_measure *m, int i, double *value)
 {
 	const char *name = task_result(m, i, value);
 
-	if (name || !m->routed || i == 0 || !task_result(m, i - 1, value))
-		return name;
-	*value = pt_measure_ratio(m->router, m->weight);
-	return "router_loss";
+	if (!name && m->routed && i > 0 && task_result(m, i - 1, value)) {
+		*value = pt_measure_ratio(m->router, m->weight);
+		name = "router_loss";
+	}
+	if (name)
+		*value = pt_plain_nan(*value);
+	return name;
 }

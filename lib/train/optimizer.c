@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/mem.h"
 
 int pt_optimizer_init(struct pt_optimizer *o, const struct pt_adamw *cfg, struct pt_params *params,
@@ -89,7 +90,7 @@ int pt_optimizer_norm(struct pt_optimizer *o, double *norm, const struct pt_para
 			o->moved[i] = true;
 		sum += s;
 	}
-	*norm = sqrt(sum);
+	*norm = pt_plain_nan(sqrt(sum));
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/mem.h"
 #include "train/loss.h"
 
@@ -106,13 +107,13 @@ static int take(struct pt_step *s, const struct pt_step_part *p, struct pt_error
 		s->loss += (double)s->weight[p->at + i] * (double)s->value[i];
 	}
 	if (s->bad >= 0)
-		return pt_error(err, PT_NUMERIC, "the loss is %g", (double)s->value[s->bad]);
+		return pt_error(err, PT_NUMERIC, "the loss is %g", pt_plain_nan(s->value[s->bad]));
 	if (!p->router)
 		return 0;
 	s->router += p->share * (double)s->value[p->n];
 	s->loss += (double)p->router_weight * (double)s->value[p->n];
 	if (!isfinite(s->value[p->n]))
-		return pt_error(err, PT_NUMERIC, "the loss of the routers is %g", (double)s->value[p->n]);
+		return pt_error(err, PT_NUMERIC, "the loss of the routers is %g", pt_plain_nan(s->value[p->n]));
 	return 0;
 }
 
