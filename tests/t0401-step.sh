@@ -191,9 +191,20 @@ test_that 'FAIL that names a signal is 75, another one 3' '
 test_that 'an early END of the input is a complete one' '
 	. ./fixture.sh
 	peft-head -n 10 b.pts >head.pts
-	step -o head head.pts >head.log
+	step -o head head.pts >head.log 2>err
 	test -f head/adapter_model.safetensors
-	step --steps 5 -o five b.pts >five.log
+	test -d head/checkpoints/step-00000005
+	all=$(tail -c 4096 whole.pts | tr -d "\000" | tr , "\n" | sed -n "s/.*\"steps\":\"\([0-9]*\)\".*/\1/p" | tail -n 1)
+	grep -x "peft-step: warning: the stream ended after 5 of $all steps: the learning rate has not come down to its end" err
+	step --schedule constant -o level head.pts 2>err >head.log
+	grep -x "peft-step: warning: the stream ended after 5 of $all steps" err
+	step --steps 6 -o six head.pts 2>err >head.log
+	grep "ended after 5 of 6 steps: " err
+	step --steps 5 -o five head.pts 2>err >head.log
+	test ! -s err
+	rm -r five
+	step --steps 5 -o five b.pts 2>err >five.log
+	test ! -s err
 	test -f five/adapter_model.safetensors
 	test -d five/checkpoints/step-00000005'
 

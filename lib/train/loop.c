@@ -274,9 +274,23 @@ static int at_limit(struct pt_loop *l, struct pt_error *err)
 	return 0;
 }
 
+/* The stream is at its end, perhaps before that of the schedule (peft-head leaves the total in HEAD). */
+static int warn_of_end(const struct pt_loop *l, struct pt_error *err)
+{
+	int64_t due;
+
+	if (pt_loop_total(l->head, &due, err))
+		return err->status;
+	if (l->o.steps && (!due || l->o.steps < due))
+		due = l->o.steps;
+	if (l->at.step < due)
+		pt_log(PT_WARN, "the stream ended after %lld of %lld steps%s", (long long)l->at.step, (long long)due,
+		       l->o.schedule.kind == PT_SCHEDULE_CONSTANT ? "" : ": the learning rate has not come down to its end");
+	return 0;
+}
+
 static int train(struct pt_loop *l, struct pt_error *err)
 {
-	int64_t total = l->o.schedule.total;
 	bool end = false;
 
 	while (!end) {
@@ -291,10 +305,7 @@ static int train(struct pt_loop *l, struct pt_error *err)
 		if (after_step(l, err))
 			return err->status;
 	}
-	if (total && l->at.step < total && !l->o.steps && !pt_reader_limited(l->r))
-		pt_log(PT_WARN, "the stream had %lld steps, its HEAD tells of %lld", (long long)l->at.step,
-		       (long long)total);
-	return 0;
+	return warn_of_end(l, err);
 }
 
 /* The end of the run: a last checkpoint, the adapter in its place. */
