@@ -54,6 +54,27 @@ test_that 'an empty directory is filled, a file refused' '
 	echo x >file
 	exits 1 peft-init -m base -o file 2>err
 	grep "file is not a directory" err'
+test_that 'what holds the directory that it runs in is not replaced, nor the root' '
+	mkdir -p in/it
+	cd in/it
+	for o in / // .. ../.. /../ "$(dirname "$PWD")" ../../in; do
+		exits 2 peft-init -q -m ../../base -f -o "$o" 2>err
+		grep "^peft-init: .* holds the directory that this runs in: it is not replaced$" err
+	done
+	cd ../..
+	ls -a .. | grep -c tmp | grep -x 0
+	peft-init -q -m base -f -o in/it
+	(cd in && exits 2 peft-merge -q -m ../base -a ../b -f -o .. 2>err && grep "^peft-merge: .. holds" err)'
+test_that 'a rank above the smaller side of modules is said, once' '
+	peft-init -q -m base -r 8 -o full8 2>err
+	test ! -s err
+	peft-init -q -m base -r 9 -o wide 2>err
+	grep -x "peft-init: warning: rank 9 is more than the smaller side of 2 modules (model.layers.0.self_attn.v_proj: 8 x 16): what is above it adds nothing" err
+	test "$(wc -l <err)" -eq 1
+	peft-init -q -m base -t loha -r 2 --rank-pattern layers.1.self_attn.v_proj=17 -o wide2 2>err
+	grep "rank 17 is more than the smaller side of 1 module (model.layers.1.self_attn.v_proj: 8 x 16)" err
+	peft-init -q -m base -t vera -r 99 -o wide3 2>err
+	test ! -s err'
 test_that 'options become keys' '
 	peft-init -q -m base --targets "q_proj,up_proj" --exclude layers.0.mlp.up_proj --layers 0-1 --layers-pattern layers \
 		-r 4 --alpha 3.5 --dropout 0.1 --rslora --init gaussian --bias all --save-modules norm \

@@ -195,6 +195,14 @@ test_that 'LoRA-FA: A stands still, B learns; gone on with only as it was begun'
 	peft-init -q -m base -t ia3 -o ia3
 	exits 2 peft-step -q -m base -a ia3 --lora-fa -o x b.pts 2>err
 	grep "LoRA-FA is for adapters" err'
+test_that 'oft: a size that divides no features is said once' '
+	peft-init -q -m base -t oft --block-size 8 -o oft8 2>err
+	test ! -s err
+	peft-init -q -m base -t oft -o oft 2>err
+	grep -x "peft-init: warning: oft_block_size 32 does not divide the features of 4 modules: the nearest that does is taken (model.layers.0.self_attn.q_proj: 16 for 16)" err
+	test "$(wc -l <err)" -eq 1
+	peft-eval -m base -a oft held.pts 2>err >out
+	test ! -s err'
 test_that 'vera, loha, lokr: what cannot be is refused' '
 	printf "{\"peft_type\":\"LOHA\",\"rank_dropout\":0.1}" >c.json
 	exits 2 peft-init -m base --config c.json -o x 2>err

@@ -32,6 +32,27 @@ int newdir_abort(struct newdir *d, struct pt_error *err)
 	return err->status;
 }
 
+/* The directory that we are in stands in it, at whatever depth: the root always. */
+static bool holds_us(const char *path)
+{
+	struct stat it, up, below = { 0 };
+	char climb[3 * 300 + 1];
+
+	if (stat(path, &it))
+		return false;
+	for (size_t n = 0; n + 3 < sizeof climb; n += 3) {
+		memcpy(climb + n, "../", 4);
+		if (stat(climb, &up))
+			return false;
+		if (up.st_dev == it.st_dev && up.st_ino == it.st_ino)
+			return true;
+		if (n && up.st_dev == below.st_dev && up.st_ino == below.st_ino)
+			return false;
+		below = up;
+	}
+	return false;
+}
+
 int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 {
 	size_t n = strlen(path);
@@ -45,6 +66,10 @@ int newdir_open(struct newdir *d, const char *path, struct pt_error *err)
 		return err->status;
 	if (!access(d->path, F_OK) && !pt_is_dir(d->path)) {
 		pt_error(err, PT_FAIL, "%s is not a directory", path);
+		return newdir_abort(d, err);
+	}
+	if (holds_us(d->path)) {
+		pt_error(err, PT_USAGE, "%s holds the directory that this runs in: it is not replaced", path);
 		return newdir_abort(d, err);
 	}
 	slash = strrchr(d->path, '/');

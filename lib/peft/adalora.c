@@ -493,6 +493,7 @@ const struct pt_method pt_method_adalora = {
 	.paper = "Zhang et al. 2023, AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
 	.kinds = 1u << PT_SITE_LINEAR,
 	.merges = true,
+	.lowrank = true,
 	.defaults = PT_LORA_DEFAULTS_OF("ADALORA", "\"none\"", "8", "8", "false", "null",
 		"\"beta1\":0.85,\"beta2\":0.85,\"deltaT\":1,\"init_r\":12,\"orth_reg_weight\":0.5,\"target_r\":8,"
 		"\"tfinal\":0,\"tinit\":0,\"total_step\":null,"),

@@ -276,6 +276,8 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 		st = pt_tokens_init(a, seed, err);
 	if (!st && a->method->settle)
 		st = a->method->settle(a, err);
+	if (!st)
+		pt_rank_warn(a);
 	return st;
 }
 

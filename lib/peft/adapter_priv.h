@@ -64,6 +64,8 @@ int pt_pattern_number(const struct pt_adapter *a, const struct pt_adapter_site *
 		      struct pt_error *err);
 /* Its rank: r, or that of rank_pattern. */
 int pt_pattern_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int64_t r, int *out, struct pt_error *err);
+/* Says once where the ranks of a fresh adapter are more than its modules have. */
+void pt_rank_warn(const struct pt_adapter *a);
 /* The rank that tensors of a file have, where r or any pattern says so too: PT_DATA. */
 int pt_stored_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int64_t r, int64_t rank, int *out,
 		   struct pt_error *err);

@@ -284,6 +284,7 @@ const struct pt_method pt_method_dora = {
 	.paper = "Liu et al. 2024, DoRA: Weight-Decomposed Low-Rank Adaptation",
 	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING,
 	.merges = true,
+	.lowrank = true,
 	.defaults = PT_LORA_DEFAULTS("\"none\"", "8", "8", "true"),
 	.options = pt_lora_options,
 	.targets = pt_lora_targets,

@@ -120,6 +120,7 @@ const struct pt_method pt_method_loha = {
 	.paper = "Hyeon-Woo et al. 2022, FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning",
 	.kinds = 1u << PT_SITE_LINEAR,
 	.merges = true,
+	.lowrank = true,
 	.no_conv1d = true,
 	.defaults = defaults,
 	.options = options,

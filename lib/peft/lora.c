@@ -532,6 +532,7 @@ const struct pt_method pt_method_lora = {
 	.kinds = 1u << PT_SITE_LINEAR | 1u << PT_SITE_EMBEDDING | 1u << PT_SITE_PARAM,
 	.merges = true,
 	.stacks = true,
+	.lowrank = true,
 	.defaults = PT_LORA_DEFAULTS("\"none\"", "8", "8", "false"),
 	.options = pt_lora_options,
 	.targets = pt_lora_targets,

@@ -131,6 +131,7 @@ struct pt_method {
 	unsigned kinds;			/* bit set of 1 << enum pt_site_kind that it fits */
 	bool merges;
 	bool stacks;			/* adds to what is there, by hooks alone: it may stand in a stack with others */
+	bool lowrank;			/* what it adds to a weight is of the site's rank, at most: more than its smaller side is waste */
 	bool no_conv1d;			/* PEFT has it for no module that stores its weight transposed */
 	const char *prefix;		/* of the keys of whole modules in its file; NULL: "base_model.model." */
 	const struct pt_layout *layout;	/* of its directories; NULL: HF PEFT's */

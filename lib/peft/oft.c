@@ -124,9 +124,6 @@ static int block_size(const struct pt_adapter *a, const struct pt_adapter_site *
 			n++;
 		if (n * (n - 1) / 2 == t->shape[1] && s->site->in % n == 0)
 			*b = n;
-	} else if (got != want) {
-		pt_log(PT_WARN, "%s: %s %lld does not divide %lld features, %lld is taken", s->site->path,
-		       o->block ? "oft_block_size" : "r", (long long)want, (long long)s->site->in, (long long)got);
 	}
 	return err->status;
 }
@@ -321,6 +318,28 @@ static int constrain(struct pt_adapter *a, const struct pt_adapter_site *s, stru
 	return st;
 }
 
+/* What did not divide is said once. */
+static int settle(struct pt_adapter *a, struct pt_error *err)
+{
+	const struct oft *o = a->state;
+	const struct pt_site *first = NULL;
+	int64_t want = o->block ? o->block : o->r;
+	int n = 0;
+
+	(void)err;
+	for (int i = 0; i < a->nsites; i++) {
+		const struct pt_site *s = a->site[i].site;
+
+		if (s->in % want)
+			first = n++ ? first : s;
+	}
+	if (n)
+		pt_log(PT_WARN, "%s %lld does not divide the features of %d module%s: the nearest that does is taken (%s: %lld for %lld)",
+		       o->block ? "oft_block_size" : "r", (long long)want, n, n > 1 ? "s" : "", first->path,
+		       (long long)nearest(first->in, want), (long long)first->in);
+	return 0;
+}
+
 static int load(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err)
 {
 	return constrain(a, s, err);
@@ -401,6 +420,7 @@ const struct pt_method pt_method_oft = {
 	.targets = pt_lora_targets,
 	.parse = parse,
 	.create = create,
+	.settle = settle,
 	.load = load,
 	.after_step = after_step,
 	.merge = merge,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * rank.c - rank and alpha of a site: the configuration's, those of rank_pattern
- * and alpha_pattern, and what the tensors of a file say.
+ * and alpha_pattern, and what the tensors of a file say; a rank that is too much.
  */
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
 
@@ -70,4 +71,21 @@ int pt_stored_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, 
 	free(path);
 	*out = (int)rank;
 	return err->status;
+}
+
+void pt_rank_warn(const struct pt_adapter *a)
+{
+	const struct pt_adapter_site *first = NULL;
+	int n = 0;
+
+	for (int i = 0; i < a->nsites && a->method->lowrank; i++) {
+		const struct pt_adapter_site *s = &a->site[i];
+
+		if (s->rank <= s->site->in && s->rank <= s->site->out)
+			continue;
+		first = n++ ? first : s;
+	}
+	if (n)
+		pt_log(PT_WARN, "rank %d is more than the smaller side of %d module%s (%s: %lld x %lld): what is above it adds nothing",
+		       first->rank, n, n > 1 ? "s" : "", first->site->path, (long long)first->site->out, (long long)first->site->in);
 }
