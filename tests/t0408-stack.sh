@@ -106,6 +106,19 @@ test_that 'what is below leaves its head to what is above' '
 		peft-eval -m base -a lang -a $a -a out held.pts >y
 	done
 	peft-eval -m base -a three -a lora lm.pts >x'
+test_that 'sixteen adapters have terms at the head of a vocabulary, one more is refused' '
+	peft-init -q -m base -r 1 --targets lm_head -o head1
+	set --
+	while [ $# -lt 32 ]; do
+		cp -R head1 h$#
+		set -- "$@" -a h$#
+	done
+	peft-eval -m base "$@" --no-base lm.pts >x
+	exits 2 peft-eval -m base "$@" -a head1 lm.pts 2>err
+	grep -x "peft-eval: 17 adapters. terms at the head of a vocabulary: 16 are the most" err
+	exits 2 peft-step -q -m base "$@" -a head1 -o none lm.pts 2>err >x
+	grep "17 adapters. terms" err
+	test ! -e none/adapter_model.safetensors'
 test_that 'what cannot stand so is refused, named, before anything is made' '
 	peft-init -q -m base -t prompt --virtual-tokens 2 -o prompt
 	peft-init -q -m base -t ln -o ln

@@ -81,6 +81,16 @@ test_that 'a cut stream: status 3, no predictions' '
 	test ! -e r.pts
 	test ! -s out
 	test "$(wc -l <err)" -eq 1'
+test_that 'bounds that only --stream cannot keep: said, gone on; else refused' '
+	peft-tokenize -m base sums.jsonl | peft-batch --stream -b 4 >live.pts
+	peft-eval -m base -a a live.pts >whole
+	peft-eval -m base -a a --mem 300k live.pts 2>err >out
+	grep "^peft-eval: warning: the work needs [0-9]* bytes, [0-9]* are left: .*the stream may never hold such a micro-batch: going on$" err
+	test "$(wc -l <err)" -eq 1
+	cmp whole out
+	peft-tokenize -m base sums.jsonl | peft-batch -b 16 >true.pts
+	exits 2 peft-eval -m base -a a --mem 30k true.pts 2>err
+	grep "^peft-eval: .*use peft-batch with a smaller -b" err'
 test_that 'what does not belong together is refused' '
 	exits 2 peft-eval -m base -a cls sums.pts 2>err
 	grep "task" err
