@@ -12,6 +12,7 @@ struct magic {
 	const char *bytes;
 	size_t n;
 	const char *what, *hint;
+	enum pt_packed how;
 };
 
 static const char convert_hint[] =
@@ -20,24 +21,24 @@ static const char convert_hint[] =
 	"sys.argv[2])' model.bin model.safetensors";
 
 static const struct magic magics[] = {
-	{ "\x1f\x8b", 2, "gzip data", "pipe it through zcat" },
-	{ "BZh", 3, "bzip2 data", "pipe it through bzcat" },
-	{ "\xfd" "7zXZ", 5, "xz data", "pipe it through xzcat" },
-	{ "\x28\xb5\x2f\xfd", 4, "zstd data", "pipe it through zstdcat" },
-	{ "PK\x03\x04", 4, "a zip archive (perhaps a PyTorch .bin)", convert_hint },
-	{ "PK\x05\x06", 4, "an empty zip archive", NULL },
-	{ "\x80\x02", 2, "a Python pickle", convert_hint },
-	{ "\x80\x03", 2, "a Python pickle", convert_hint },
-	{ "\x80\x04", 2, "a Python pickle", convert_hint },
-	{ "\x80\x05", 2, "a Python pickle", convert_hint },
-	{ "GGUF", 4, "GGUF", "name the model directory that it was made from" },
-	{ "\x93NUMPY", 6, "a NumPy array", NULL },
-	{ "\x89HDF\r\n", 6, "HDF5", NULL },
-	{ "ARROW1", 6, "an Arrow file", NULL },
-	{ "PAR1", 4, "Parquet", "write it as JSON lines first" },
-	{ "\x7f" "ELF", 4, "an ELF program", NULL },
-	{ "%PDF", 4, "PDF", NULL },
-	{ "\x89PNG", 4, "a PNG picture", NULL },
+	{ "\x1f\x8b", 2, "gzip data", "pipe it through zcat", PT_PACKED_GZIP },
+	{ "BZh", 3, "bzip2 data", "pipe it through bzcat", PT_PACKED_BZIP2 },
+	{ "\xfd" "7zXZ", 6, "xz data", "pipe it through xzcat", PT_PACKED_XZ },
+	{ "\x28\xb5\x2f\xfd", 4, "zstd data", "pipe it through zstdcat", PT_PACKED_ZSTD },
+	{ "PK\x03\x04", 4, "a zip archive (perhaps a PyTorch .bin)", convert_hint, PT_PACKED_ZIP },
+	{ "PK\x05\x06", 4, "an empty zip archive", NULL, PT_PACKED_ZIP },
+	{ "\x80\x02", 2, "a Python pickle", convert_hint, PT_PACKED_NOT },
+	{ "\x80\x03", 2, "a Python pickle", convert_hint, PT_PACKED_NOT },
+	{ "\x80\x04", 2, "a Python pickle", convert_hint, PT_PACKED_NOT },
+	{ "\x80\x05", 2, "a Python pickle", convert_hint, PT_PACKED_NOT },
+	{ "GGUF", 4, "GGUF", "name the model directory that it was made from", PT_PACKED_NOT },
+	{ "\x93NUMPY", 6, "a NumPy array", NULL, PT_PACKED_NOT },
+	{ "\x89HDF\r\n", 6, "HDF5", NULL, PT_PACKED_NOT },
+	{ "ARROW1", 6, "an Arrow file", NULL, PT_PACKED_NOT },
+	{ "PAR1", 4, "Parquet", "write it as JSON lines first", PT_PACKED_NOT },
+	{ "\x7f" "ELF", 4, "an ELF program", NULL, PT_PACKED_NOT },
+	{ "%PDF", 4, "PDF", NULL, PT_PACKED_NOT },
+	{ "\x89PNG", 4, "a PNG picture", NULL, PT_PACKED_NOT },
 };
 
 static bool is_safetensors(const unsigned char *d, size_t n)
@@ -90,21 +91,20 @@ static bool is_tar(const unsigned char *d, size_t n)
 	return said == sum;
 }
 
+static const struct magic *magic_of(const void *data, size_t n)
+{
+	for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
+		if (n >= magics[k].n && !memcmp(data, magics[k].bytes, magics[k].n))
+			return &magics[k];
+	return NULL;
+}
+
 enum pt_packed pt_sniff_packed(const void *data, size_t n)
 {
-	static const struct {
-		const char *bytes;
-		size_t n;
-		enum pt_packed how;
-	} table[] = {
-		{ "\x1f\x8b", 2, PT_PACKED_GZIP }, { "BZh", 3, PT_PACKED_BZIP2 }, { "\xfd" "7zXZ", 6, PT_PACKED_XZ },
-		{ "\x28\xb5\x2f\xfd", 4, PT_PACKED_ZSTD },
-		{ "PK\x03\x04", 4, PT_PACKED_ZIP }, { "PK\x05\x06", 4, PT_PACKED_ZIP },
-	};
+	const struct magic *m = magic_of(data, n);
 
-	for (size_t k = 0; k < sizeof table / sizeof *table; k++)
-		if (n >= table[k].n && !memcmp(data, table[k].bytes, table[k].n))
-			return table[k].how;
+	if (m && m->how)
+		return m->how;
 	/* pzstd begins with a skippable frame. */
 	if (is_skippable(data, n))
 		return PT_PACKED_ZSTD;
@@ -114,6 +114,7 @@ enum pt_packed pt_sniff_packed(const void *data, size_t n)
 const char *pt_sniff(const void *data, size_t n, const char **hint)
 {
 	const unsigned char *d = data;
+	const struct magic *m;
 	size_t i = 0;
 
 	*hint = NULL;
@@ -126,11 +127,11 @@ const char *pt_sniff(const void *data, size_t n, const char **hint)
 		}
 		return PT_SNIFF_SAFETENSORS;
 	}
-	for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
-		if (n >= magics[k].n && !memcmp(d, magics[k].bytes, magics[k].n)) {
-			*hint = magics[k].hint;
-			return magics[k].what;
-		}
+	m = magic_of(d, n);
+	if (m) {
+		*hint = m->hint;
+		return m->what;
+	}
 	if (is_skippable(d, n))
 		return "a skippable zstd frame";
 	if (is_tar(d, n)) {
