@@ -229,6 +229,9 @@ static int create(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_err
 
 struct reading {
 	struct pt_model *m;
+	struct pt_kvcache *cache;
+	const int32_t *id, *pos;
+	int n;
 	struct pt_input in;
 };
 
@@ -242,35 +245,20 @@ static int read_inside(struct pt_run *run, void *arg, struct pt_tensor *const *i
 	return run->err.status;
 }
 
-/* The base reads the ids; their keys and values into the cache. First where nothing is computed, for the size. */
-static int read_ids(struct pt_model *m, const int32_t *id, const int32_t *pos, int n, struct pt_kvcache *cache,
-		    struct pt_error *err)
+/* The base reads the ids; their keys and values into the cache. */
+static void read_ids(struct pt_run *run, void *arg, bool real)
 {
-	const int32_t cu[2] = { 0, n };
-	struct pt_device *plan = NULL;
-	size_t bytes = 0;
-	int st = pt_device_plan(&plan, m->dev, err);
+	struct reading *r = arg;
+	const int32_t cu[2] = { 0, r->n };
+	size_t bytes = (size_t)r->n * sizeof *r->id;
 
-	for (int real = 0; real < 2 && !st; real++) {
-		struct reading r = { m, { .cache = cache } };
-		struct pt_run run;
-
-		if ((st = pt_run_init(&run, real ? m->dev : plan, bytes, err)))
-			break;
-		pt_kvcache_reset(cache);
-		r.in.rows = (struct pt_rows){ .n = n, .batch = 1, .max_len = n, .host_cu = cu,
-					      .cu = pt_run_upload(&run, cu, sizeof cu),
-					      .pos = pt_run_upload(&run, pos, (size_t)n * sizeof *pos) };
-		r.in.ids = pt_run_upload(&run, id, (size_t)n * sizeof *id);
-		r.in.host_ids = real ? id : NULL;
-		pt_scope(&run, PT_SCOPE_NOGRAD, read_inside, &r, sizeof r, NULL, 0, NULL, NULL, 0);
-		st = pt_run_check(&run, err);
-		bytes = run.arena.peak + run.arena.peak / 16 + 4096;
-		pt_run_release(&run);
-	}
-	if (plan)
-		pt_device_close(plan);
-	return st;
+	pt_kvcache_reset(r->cache);
+	r->in.rows = (struct pt_rows){ .n = r->n, .batch = 1, .max_len = r->n, .host_cu = cu,
+				       .cu = pt_run_upload(run, cu, sizeof cu), .pos = pt_run_upload(run, r->pos, bytes) };
+	r->in.ids = pt_run_upload(run, r->id, bytes);
+	r->in.host_ids = real ? r->id : NULL;
+	r->in.cache = r->cache;
+	pt_scope(run, PT_SCOPE_NOGRAD, read_inside, r, sizeof *r, NULL, 0, NULL, NULL, 0);
 }
 
 /* The first keys and values are those that the base has for the text, as it has them: with their rotation. */
@@ -280,25 +268,25 @@ static int init_text(struct pt_adapter *a, struct pt_error *err)
 	int64_t n = p->v.tokens, dim = p->v.dim, width = 2 * p->v.layers * dim;
 	float *x = pt_malloc((size_t)(n * width), sizeof *x, err), *kv = pt_malloc((size_t)(2 * n * dim), sizeof *kv, err);
 	int32_t *id = pt_malloc((size_t)(2 * n), sizeof *id, err);
-	struct pt_kvcache *cache = NULL;
+	struct reading r = { .m = a->model, .id = id, .pos = id + n, .n = (int)n };
 	int st = x && kv && id ? 0 : err->status;
 
 	if (!st)
 		st = pt_virtual_text(a, p->text, id, n, false, err);
 	if (!st)
-		st = pt_kvcache_new(&cache, a->model, PT_F32, (int)n, err);
+		st = pt_kvcache_new(&r.cache, a->model, PT_F32, (int)n, err);
 	for (int32_t i = 0; i < n && !st; i++)
 		id[n + i] = i;
 	if (!st)
-		st = read_ids(a->model, id, id + n, (int)n, cache, err);
+		st = pt_run_once(a->model->dev, read_ids, &r, err);
 	for (int l = 0; l < p->v.layers && !st; l++) {
-		st = pt_kvcache_read(cache, l, kv, kv + n * dim, err);
+		st = pt_kvcache_read(r.cache, l, kv, kv + n * dim, err);
 		for (int64_t i = 0; i < 2 * n && !st; i++)
 			memcpy(x + i % n * width + (2 * l + i / n) * dim, kv + i * dim, (size_t)dim * sizeof *x);
 	}
 	if (!st)
 		st = pt_adapter_set(a, p->v.table, x, err);
-	pt_kvcache_free(cache);
+	pt_kvcache_free(r.cache);
 	free(id);
 	free(kv);
 	free(x);

@@ -167,39 +167,36 @@ struct pt_tensor *pt_virtual_linear(struct pt_run *run, struct pt_tensor *x, str
 	return pt_op_linear(run, x, &lin);
 }
 
+struct making {
+	struct pt_adapter *a;
+	struct pt_tensor *(*table)(struct pt_run *run, struct pt_adapter *a);
+	float *out;
+};
+
+static void make_table(struct pt_run *run, void *arg, bool real)
+{
+	const struct making *m = arg;
+	struct pt_tensor *t = m->table(run, m->a);
+
+	if (t && real)
+		pt_tensor_read(run, t, m->out, &run->err);
+}
+
 int pt_virtual_save(struct pt_adapter *a, struct pt_st_build *file,
 		    struct pt_tensor *(*table)(struct pt_run *run, struct pt_adapter *a), int64_t rows, int64_t width,
 		    struct pt_error *err)
 {
 	struct pt_virtual *v = a->state;
-	struct pt_device *plan = NULL;
-	size_t bytes = 0;
-	int st = 0;
+	struct making m = { .a = a, .table = table };
 
 	if (v->table)
 		return 0;
 	free(v->made);
-	v->made = pt_malloc((size_t)(rows * width), sizeof *v->made, err);
-	if (!v->made || pt_device_plan(&plan, a->model->dev, err))
+	v->made = m.out = pt_malloc((size_t)(rows * width), sizeof *v->made, err);
+	if (!v->made || pt_run_once(a->model->dev, make_table, &m, err))
 		return err->status;
-	/* First where nothing is computed: how much memory it takes. */
-	for (int real = 0; real < 2 && !st; real++) {
-		struct pt_run run;
-		struct pt_tensor *t;
-
-		if ((st = pt_run_init(&run, real ? a->model->dev : plan, bytes, err)))
-			break;
-		t = table(&run, a);
-		st = pt_run_check(&run, err);
-		bytes = run.arena.peak + 4096;
-		if (!st && real)
-			st = pt_tensor_read(&run, t, v->made, err);
-		pt_run_release(&run);
-	}
-	pt_device_close(plan);
-	if (!st)
-		pt_st_build_tensor(file, PT_VIRTUAL_KEY, PT_F32, 2, (int64_t[]){ rows, width }, v->made);
-	return st;
+	pt_st_build_tensor(file, PT_VIRTUAL_KEY, PT_F32, 2, (int64_t[]){ rows, width }, v->made);
+	return 0;
 }
 
 int pt_virtual_text(struct pt_adapter *a, const char *text, int32_t *id, int64_t n, bool again, struct pt_error *err)

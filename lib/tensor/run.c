@@ -62,6 +62,28 @@ void pt_run_release(struct pt_run *run)
 	memset(run, 0, sizeof *run);
 }
 
+int pt_run_once(struct pt_device *dev, void (*fn)(struct pt_run *run, void *arg, bool real), void *arg, struct pt_error *err)
+{
+	struct pt_device *plan = NULL;
+	size_t bytes = 0;
+	int st = pt_device_plan(&plan, dev, err);
+
+	for (int real = 0; real < 2 && !st; real++) {
+		struct pt_run run;
+
+		st = pt_run_init(&run, real ? dev : plan, bytes, err);
+		if (st)
+			break;
+		fn(&run, arg, real);
+		st = pt_run_check(&run, err);
+		bytes = run.arena.peak;
+		pt_run_release(&run);
+	}
+	if (plan)
+		pt_device_close(plan);
+	return st;
+}
+
 void pt_run_reset(struct pt_run *run)
 {
 	run->err.status = 0;

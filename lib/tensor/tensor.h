@@ -102,6 +102,11 @@ struct pt_run {
 /* capacity: bytes of the arena; 0 with a plan device: unbounded, only counted. */
 int pt_run_init(struct pt_run *run, struct pt_device *dev, size_t capacity, struct pt_error *err);
 void pt_run_release(struct pt_run *run);
+/*
+ * fn(run, arg, true) on dev, in a run of its own that is as large as it takes: fn(run, arg, false) comes first, where
+ * nothing is computed. What became of the run is returned.
+ */
+int pt_run_once(struct pt_device *dev, void (*fn)(struct pt_run *run, void *arg, bool real), void *arg, struct pt_error *err);
 /* Once, after that: pinned host memory for what waits for backward there. 0 is none. */
 int pt_run_away(struct pt_run *run, size_t capacity, struct pt_error *err);
 
