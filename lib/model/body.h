@@ -69,9 +69,17 @@ struct pt_body {
 	int64_t stat_rows;		/* rows of each */
 };
 
-/* sites.c: sites and weights of m->task from the family's table; no values yet. */
+/* build.c: sites and weights of m->task from the family's table; no values yet. */
 int pt_body_build(struct pt_model *m, const struct pt_head_spec *head, struct pt_error *err);
 void pt_body_free(struct pt_model *m);
+
+/*
+ * sites.c: the next site of the model, with its weights, at prefix.path with the numbers of layer and expert in it
+ * (-1: none), and where the formulas look for it. stack NULL: of the head. Then all parts of a stack's table.
+ */
+int pt_sites_add(struct pt_model *m, struct pt_stack *stack, enum pt_role role, const char *prefix, const char *path,
+		 int layer, int expert, struct pt_error *err);
+int pt_sites_add_stack(struct pt_model *m, struct pt_stack *stack, const char *prefix, struct pt_error *err);
 
 /* weights.c: values of all weights, from the checkpoint or fresh. */
 int pt_weights_load(struct pt_model *m, const struct pt_model_options *o, struct pt_error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * adalora.h - what the two files of AdaLoRA share. a->state is a struct
+ * adalora.h - what the files of AdaLoRA share. a->state is a struct
  * pt_adalora, a site's state a struct pt_adalora_site.
  */
 #ifndef PT_PEFT_ADALORA_H
@@ -32,6 +32,20 @@ struct pt_adalora_site {
 
 /* Tensors of the state at a site; flags beside PT_TENSOR_STATE and PT_TENSOR_FROZEN. */
 int pt_adalora_remember(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err);
+
+/*
+ * adalora_file.c: whether the state holds all components of a site, and else how many the file has; the site's tensors,
+ * and its mask by a file's list (NULL: all ones); pt_method.load and .save.
+ */
+int pt_adalora_stored(const struct pt_adapter *a, const struct pt_adapter_site *s, bool *whole, int64_t *rank,
+		      struct pt_error *err);
+int pt_adalora_tensors(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err);
+int pt_adalora_mask(struct pt_adapter *a, const struct pt_adapter_site *s, const cJSON *list, struct pt_error *err);
+int pt_adalora_load(struct pt_adapter *a, struct pt_adapter_site *s, struct pt_error *err);
+int pt_adalora_save(struct pt_adapter *a, struct pt_st_build *file, cJSON *config, struct pt_error *err);
+/* Values of a site on the host; pt_adalora_put() frees them, also after a failure. */
+int pt_adalora_get(struct pt_adapter *a, const struct pt_adapter_site *s, float *v[PT_ADALORA_PARAMS], struct pt_error *err);
+void pt_adalora_put(float *v[PT_ADALORA_PARAMS]);
 
 /* adalora_rank.c: the schedule, and the components that it leaves */
 int64_t pt_adalora_budget(const struct pt_adalora *l, int64_t sites, int64_t step, bool *prunes);

@@ -5,9 +5,7 @@
  */
 #include "peft/adapter.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -68,7 +66,7 @@ static int select_sites(struct pt_adapter *a, struct pt_error *err)
 	return st;
 }
 
-static int create(struct pt_adapter *a, struct pt_error *err)
+int pt_adapter_create(struct pt_adapter *a, struct pt_error *err)
 {
 	int st = select_sites(a, err);
 
@@ -116,122 +114,6 @@ static int hook_in(struct pt_adapter *a, struct pt_error *err)
 	return st;
 }
 
-/*
- * A head that the model had to make up must come from the adapter: a fresh
- * one trains and saves it, whatever the configuration says.
- */
-static int check_fresh(const struct pt_adapter *a, struct pt_error *err)
-{
-	for (int i = 0; i < a->model->nweights; i++) {
-		const struct pt_weight *w = &a->model->weight[i];
-
-		if (w->fresh && !pt_adapter_replaced(a, w))
-			return pt_error(err, PT_DATA, "neither the base nor the adapter has %s", w->path);
-	}
-	return 0;
-}
-
-/* A name in the list under key, which may be null. */
-static int list_name(cJSON *config, const char *key, const char *name, struct pt_error *err)
-{
-	cJSON *list = cJSON_GetObjectItemCaseSensitive(config, key);
-
-	if (!cJSON_IsArray(list)) {
-		list = cJSON_CreateArray();
-		if (pt_config_set(config, key, list, err))
-			return err->status;
-	}
-	return pt_config_add_name(list, name, err);
-}
-
-/* What PEFT lists for every model of a task; a fresh adapter also has the module of this model's own head. */
-static int list_heads(struct pt_adapter *a, const char *key, struct pt_error *err)
-{
-	static const struct {
-		enum pt_task task;
-		const char *name;
-	} heads[] = {
-		{ PT_TASK_SEQ_CLS, "classifier" }, { PT_TASK_SEQ_CLS, "score" }, { PT_TASK_TOKEN_CLS, "classifier" },
-		{ PT_TASK_TOKEN_CLS, "score" }, { PT_TASK_QA, "qa_outputs" },
-	};
-	const struct pt_head *h = pt_family_head(a->model->cfg.family, a->task);
-	char own[100];
-	int st = 0;
-
-	for (size_t i = 0; i < sizeof heads / sizeof *heads && !st; i++)
-		if (heads[i].task == a->task)
-			st = list_name(a->config, key, heads[i].name, err);
-	if (st || !a->fresh || !h || !h->out || pt_task_vocab(a->task))
-		return st;
-	snprintf(own, sizeof own, "%.*s", (int)strcspn(h->out, "."), h->out);
-	return list_name(a->config, key, own, err);
-}
-
-/*
- * What modules_to_save holds without being asked: as in PEFT the names of
- * heads, and of a fresh adapter every module that the model had to make up.
- */
-static int save_heads(struct pt_adapter *a, struct pt_error *err)
-{
-	static const char key[] = "modules_to_save";
-	const char *name;
-	/* A method that has no such key saves heads in PEFT not even where they are new. */
-	int st = pt_method_has_key(a->method, key) ? list_heads(a, key, err) : 0;
-
-	for (int i = 0; i < a->model->nweights && !st && a->fresh; i++) {
-		const struct pt_weight *w = &a->model->weight[i];
-		bool found = false;
-		char *module;
-
-		for (int k = 0; (name = pt_config_item(pt_json_get(a->config, key), k)); k++)
-			found |= pt_module_holds(name, w, false);
-		if (!w->fresh || found)
-			continue;
-		module = pt_strndup(w->path, (size_t)(strrchr(w->path, '.') - w->path), err);
-		st = module ? list_name(a->config, key, module, err) : err->status;
-		free(module);
-	}
-	return st;
-}
-
-/* A configuration for another task than the model's contradicts it. */
-static int check_task(struct pt_adapter *a, struct pt_error *err)
-{
-	const char *given, *own = pt_task_peft(a->task);
-
-	if (pt_json_str(a->config, "task_type", NULL, &given, err))
-		return err->status;
-	if (!given || !own || !strcmp(given, own))
-		return 0;
-	return pt_error(err, PT_USAGE, "task_type %s, but the model was opened for task %s", given,
-			pt_task_name(a->task));
-}
-
-/* The task of a fresh adapter is the model's. */
-static int set_task(struct pt_adapter *a, struct pt_error *err)
-{
-	const char *own = pt_task_peft(a->task);
-	cJSON *map;
-	char cls[100], library[200], type[60];
-
-	/* A task that PEFT has no name for is known by the class of the model, as PEFT notes it. */
-	if (!own && pt_family_class(a->model->cfg.family, a->task, cls, sizeof cls)) {
-		snprintf(type, sizeof type, "%s", a->model->cfg.family->model_type);
-		for (char *p = type; (p = strchr(p, '-')); )
-			*p = '_';
-		snprintf(library, sizeof library, "transformers.models.%s.modeling_%s", type, type);
-		map = cJSON_CreateObject();
-		if (!map || !cJSON_AddStringToObject(map, "base_model_class", cls) ||
-		    !cJSON_AddStringToObject(map, "parent_library", library)) {
-			cJSON_Delete(map);
-			return pt_error(err, PT_FAIL, "out of memory");
-		}
-		if (pt_config_set(a->config, "auto_mapping", map, err))
-			return err->status;
-	}
-	return pt_config_set(a->config, "task_type", own ? cJSON_CreateString(own) : cJSON_CreateNull(), err);
-}
-
 /* PEFT finds out whether linears are stored the other way round and writes what the last one was. */
 static int set_fan(struct pt_adapter *a, struct pt_error *err)
 {
@@ -249,22 +131,22 @@ static int set_fan(struct pt_adapter *a, struct pt_error *err)
 
 static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 {
-	int st = check_task(a, err);
+	int st = pt_adapter_check_task(a, err);
 
 	if (!st && a->method->preset)
 		st = a->method->preset(a->config, err);
 	if (!st)
 		st = pt_adapter_config_complete(a->config, a->method->defaults, err);
 	if (!st)
-		st = set_task(a, err);
+		st = pt_adapter_set_task(a, err);
 	if (!st)
-		st = save_heads(a, err);
+		st = pt_adapter_list_heads(a, err);
 	if (!st && a->layout->describe)
 		st = a->layout->describe(a, err);
 	if (!st)
 		st = a->method->parse(a, err);
 	if (!st)
-		st = create(a, err);
+		st = pt_adapter_create(a, err);
 	if (!st)
 		st = set_fan(a, err);
 	for (int i = 0; i < a->nsites && !st && a->method->init; i++) {
@@ -279,105 +161,6 @@ static int make_fresh(struct pt_adapter *a, uint64_t seed, struct pt_error *err)
 	if (!st)
 		pt_rank_warn(a);
 	return st;
-}
-
-static int open_file(const char *dir, const char *name, struct pt_st *st, struct pt_error *err)
-{
-	char *path = pt_path_join(dir, name, err);
-	int status = path ? pt_st_open(st, path, err) : PT_FAIL;
-
-	free(path);
-	return status;
-}
-
-static bool has_file(const char *dir, const char *name)
-{
-	struct pt_error err = PT_ERROR_INIT;
-	char *path = pt_path_join(dir, name, &err);
-	bool yes = path && pt_is_file(path);
-
-	free(path);
-	return yes;
-}
-
-/*
- * What is said of dir's contents names it; what is said of one of its files
- * names that already. What is misuse in options is bad data in a file.
- */
-static int of_dir(int st, const char *dir, struct pt_error *err)
-{
-	if (st == PT_USAGE)
-		err->status = PT_DATA;
-	return st == PT_USAGE || st == PT_DATA ? pt_error_prefix(err, "%s", dir) : st;
-}
-
-static int open_files(struct pt_adapter *a, const char *dir, struct pt_st file[PT_INS], struct pt_error *err)
-{
-	int st = pt_layout_no_pickle(a->layout, dir, err);
-
-	for (int i = 0; i < PT_INS && !st; i++) {
-		const char *name = pt_adapter_file_name(a, (enum pt_adapter_in)i);
-
-		if ((i == PT_IN_HEAD && a->under) || (i != PT_IN_WEIGHTS && !(name && has_file(dir, name))))
-			continue;
-		st = open_file(dir, name, &file[i], err);
-		a->file[i] = &file[i];
-	}
-	return st;
-}
-
-static int read_tensors(struct pt_adapter *a, struct pt_error *err)
-{
-	int st = create(a, err);
-
-	if (!st)
-		st = pt_adapter_load(a, err);
-	for (int i = 0; i < a->nsites && !st && a->method->load; i++)
-		st = a->method->load(a, &a->site[i], err);
-	if (!st)
-		st = pt_adapter_check_made(a, err);
-	return st || a->under ? st : check_fresh(a, err);
-}
-
-/* The configuration's meaning. */
-static int parse(struct pt_adapter *a, struct pt_error *err)
-{
-	int st = a->under ? 0 : check_task(a, err);
-
-	/* Where the head has a file of its own, that says what it holds. */
-	if (!st && !a->layout->head && !a->under)
-		st = save_heads(a, err);
-	return st ? st : a->method->parse(a, err);
-}
-
-static int read_dir(struct pt_adapter *a, const char *dir, struct pt_error *err)
-{
-	char *prov = pt_path_join(dir, PT_PROV_FILE, err);
-	struct pt_st file[PT_INS] = { 0 };
-	int st = prov ? pt_prov_read(&a->prov, prov, &a->prov_id, err) : PT_FAIL;
-
-	free(prov);
-	if (!st && !a->under)
-		st = pt_labels_find(a->layout, dir, a->config, a->task, &a->labels, &a->nlabels, err);
-	if (st || a->full)
-		return st ? st : pt_full_open(a, dir, err);
-	if (!a->labels)
-		a->nlabels = 0;
-	st = of_dir(parse(a, err), dir, err);
-	if (!st)
-		st = open_files(a, dir, file, err);
-	if (!st)
-		st = of_dir(read_tensors(a, err), dir, err);
-	for (int i = 0; i < PT_INS; i++) {
-		a->file[i] = NULL;
-		pt_st_release(&file[i]);
-	}
-	return st;
-}
-
-static const struct pt_layout *layout_of(const struct pt_method *m)
-{
-	return m && m->layout ? m->layout : &pt_layout_peft;
 }
 
 /* What it would have stood on is still the caller's. */
@@ -402,13 +185,13 @@ int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt
 		return st;
 	}
 	a->method = method;
-	a->layout = layout_of(method);
+	a->layout = pt_method_layout(method);
 	a->config = config_take;
 	a->full = !method;
 	a->tokenize = from->from ? from->from->tokenize : NULL;
 	a->batches = from->from ? from->from->batches : NULL;
 	a->stop = from->from ? from->from->stop : NULL;
-	st = dir ? read_dir(a, dir, err) : make_fresh(a, from->seed, err);
+	st = dir ? pt_adapter_read(a, dir, err) : make_fresh(a, from->seed, err);
 	if (!st)
 		st = hook_in(a, err);
 	if (st) {
@@ -455,34 +238,6 @@ int pt_adapter_new_full(struct pt_adapter **out, struct pt_model *m, const char 
 	pt_adapter_spare(a, true);
 	*out = a;
 	return 0;
-}
-
-int pt_adapter_open_from(struct pt_adapter **out, struct pt_model *m, const struct pt_adapter_origin *from,
-			 struct pt_error *err)
-{
-	const char *dir = from->dir;
-	const struct pt_layout *layout;
-	const struct pt_method *method;
-	cJSON *config;
-
-	*out = NULL;
-	if (!has_file(dir, PT_ADAPTER_CONFIG))
-		return pt_adapter_make(out, m, NULL, NULL, from, err);
-	if (pt_layout_read(dir, &layout, &config, err))
-		return err->status;
-	if (!pt_method_of_config(config, &method, err) && layout != layout_of(method))
-		pt_error(err, PT_DATA, "peft_type %s is not %s's", method->peft_type, layout->library);
-	if (err->status) {
-		pt_json_free(config);
-		return pt_error_prefix(err, "%s", dir);
-	}
-	return pt_adapter_make(out, m, method, config, from, err);
-}
-
-int pt_adapter_open(struct pt_adapter **out, struct pt_model *m, const char *dir, bool trainable,
-		    struct pt_error *err)
-{
-	return pt_adapter_open_from(out, m, &(struct pt_adapter_origin){ .dir = dir, .trainable = trainable }, err);
 }
 
 void pt_adapter_close(struct pt_adapter *a)

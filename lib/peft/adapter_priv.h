@@ -19,6 +19,12 @@ static inline const char *pt_key_prefix(const struct pt_method *m)
 	return m && m->prefix ? m->prefix : PT_KEY_PREFIX;
 }
 
+/* Of a method's directories. NULL: full training. */
+static inline const struct pt_layout *pt_method_layout(const struct pt_method *m)
+{
+	return m && m->layout ? m->layout : &pt_layout_peft;
+}
+
 /* Where an adapter comes from, and how it stands. */
 struct pt_adapter_origin {
 	const char *dir;		/* NULL: it is fresh */
@@ -32,11 +38,26 @@ struct pt_adapter_origin {
 /* adapter.c: an adapter of this method. config_take is taken over, also on failure. */
 int pt_adapter_make(struct pt_adapter **out, struct pt_model *m, const struct pt_method *method,
 		    cJSON *config_take, const struct pt_adapter_origin *from, struct pt_error *err);
+/* Its sites, and their tensors: of a directory as its files are open. */
+int pt_adapter_create(struct pt_adapter *a, struct pt_error *err);
+
+/* open.c: what stands in dir, into an adapter that has its configuration and nothing else. */
+int pt_adapter_read(struct pt_adapter *a, const char *dir, struct pt_error *err);
 /* From its directory, whatever it is. */
 int pt_adapter_open_from(struct pt_adapter **out, struct pt_model *m, const struct pt_adapter_origin *from,
 			 struct pt_error *err);
 /* stacked.c: whether a parameter is of a head, which an adapter under others leaves to them. */
 bool pt_adapter_leaves(const struct pt_adapter *a, const char *path);
+
+/* task.c: PT_USAGE: the configuration is for another task than the model's. */
+int pt_adapter_check_task(struct pt_adapter *a, struct pt_error *err);
+/* task_type of a fresh adapter: the model's. */
+int pt_adapter_set_task(struct pt_adapter *a, struct pt_error *err);
+/*
+ * What modules_to_save holds without being asked: as in PEFT the names of
+ * heads, and of a fresh adapter every module that the model had to make up.
+ */
+int pt_adapter_list_heads(struct pt_adapter *a, struct pt_error *err);
 
 /* config.c: given with every key of defaults that it lacks, keys sorted as PEFT sorts them. */
 int pt_adapter_config_complete(cJSON *given, const char *defaults, struct pt_error *err);
@@ -56,8 +77,13 @@ int pt_config_set_names(cJSON *config, const char *key, const char *names, struc
 int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err);
 /* Whether what modules_to_save names is there. */
 int pt_targets_saved(const struct pt_adapter *a, struct pt_error *err);
-/* Whether a regular expression matches all of text. */
+/* target_layers.c: whether layers_to_transform lets the module at this path pass; whether the model has those layers. */
+int pt_layers_hold(const cJSON *config, const char *path, bool *yes, struct pt_error *err);
+int pt_layers_check(const struct pt_adapter *a, struct pt_error *err);
+
+/* pattern.c: whether a regular expression matches all of text, or its beginning, up to *end. */
 int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err);
+int pt_regex_begins(const char *pattern, const char *text, bool *match, size_t *end, struct pt_error *err);
 
 /* rank.c: a site's number of the first pattern that matches; *out stays where none does. */
 int pt_pattern_number(const struct pt_adapter *a, const struct pt_adapter_site *s, const char *key, double *out,

@@ -59,10 +59,9 @@ const char *pt_lora_targets(const struct pt_model *m);
 
 /* The keys of a->config, checked, into l. */
 int pt_lora_read(const struct pt_adapter *a, struct pt_lora *l, struct pt_error *err);
-/* pt_method.parse, .create with flags of tensors (the hook is LoRA's), .init, .merge, .release */
+/* pt_method.parse, .create with flags of tensors (the hook is LoRA's), .merge, .release */
 int pt_lora_parse(struct pt_adapter *a, struct pt_error *err);
 int pt_lora_create(struct pt_adapter *a, struct pt_adapter_site *s, int flags, struct pt_error *err);
-int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
 int pt_lora_merge(struct pt_adapter *a, const struct pt_adapter_site *s, const struct pt_weight *w, float *value,
 		  struct pt_error *err);
 void pt_lora_release(struct pt_adapter *a);
@@ -78,6 +77,9 @@ void pt_lora_add_product(float *w, int64_t rows, int64_t cols, float scale, cons
 
 /* Rank and alpha of a site by the configuration, and of a file by its tensors. */
 int pt_lora_rank(const struct pt_adapter *a, const struct pt_adapter_site *s, int *rank, double *alpha, struct pt_error *err);
+
+/* lora_init.c: pt_method.init */
+int pt_lora_init(struct pt_adapter *a, struct pt_adapter_site *s, uint64_t seed, struct pt_error *err);
 
 /* lora_data.c: pt_method.observe; A of a site where EVA has one; CorDA's A and B of W [out,in]. */
 int pt_lora_observe(struct pt_adapter *a, struct pt_error *err);

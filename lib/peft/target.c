@@ -9,71 +9,13 @@
  * PEFT is silent about an entry that matches nothing; here it is an error of
  * a fresh adapter, and a warning where a directory of others has it.
  */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include "base/log.h"
 #include "base/mem.h"
 #include "peft/adapter_priv.h"
-
-/* whole: all of text must match; else its beginning, up to *end. */
-static int match_regex(const char *pattern, const char *text, bool whole, bool *match, size_t *end,
-		       struct pt_error *err)
-{
-	uint32_t options = PCRE2_ANCHORED | PCRE2_UTF | (whole ? PCRE2_ENDANCHORED : 0);
-	pcre2_match_data *md = NULL;
-	PCRE2_SIZE at;
-	int code, n;
-	pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &code, &at, NULL);
-
-	if (!re) {
-		char why[120] = "";
-
-		pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-		return pt_error(err, PT_USAGE, "'%s' is no regular expression: %s", pattern, why);
-	}
-	md = pcre2_match_data_create_from_pattern(re, NULL);
-	n = md ? pcre2_match(re, (PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, 0, 0, md, NULL) : PCRE2_ERROR_NOMEMORY;
-	*match = n >= 0;
-	if (n >= 0 && end)
-		*end = pcre2_get_ovector_pointer(md)[1];
-	pcre2_match_data_free(md);
-	pcre2_code_free(re);
-	if (n < 0 && n != PCRE2_ERROR_NOMATCH)
-		return pt_error(err, PT_USAGE, "'%s' cannot be matched against %s", pattern, text);
-	return 0;
-}
-
-int pt_regex_match(const char *pattern, const char *text, bool *match, struct pt_error *err)
-{
-	return match_regex(pattern, text, true, match, NULL, err);
-}
-
-int pt_pattern_find(const cJSON *patterns, const char *path, const cJSON **value, struct pt_error *err)
-{
-	*value = NULL;
-	if (!cJSON_IsObject(patterns))
-		return 0;
-	for (const cJSON *v = patterns->child; v; v = v->next) {
-		char *re = pt_format(err, "(?:.*\\.)?(?:%s)", v->string);
-		bool match = false;
-		int st = re ? pt_regex_match(re, path, &match, err) : err->status;
-
-		free(re);
-		if (st)
-			return st;
-		if (match) {
-			*value = v;
-			return 0;
-		}
-	}
-	return 0;
-}
 
 /* path is name, or ends in ".name". */
 static bool has_suffix(const char *path, const char *name)
@@ -141,84 +83,6 @@ static int inside_saved(const cJSON *list, const char *path, bool *yes, struct p
 			return st;
 	}
 	return 0;
-}
-
-/* The number that follows text[end]: "12." gives 12; -1: none. */
-static long number_at(const char *p)
-{
-	long n = 0;
-
-	if (!isdigit((unsigned char)*p))
-		return -1;
-	for (; isdigit((unsigned char)*p) && n < 1000000; p++)
-		n = 10 * n + (*p - '0');
-	return *p == '.' ? n : -1;
-}
-
-/* Layer of a path: the number behind a pattern, else the first number with two names before it; -1: none. */
-static int layer_of(const cJSON *patterns, const char *path, long *layer, struct pt_error *err)
-{
-	const char *name;
-
-	*layer = -1;
-	if (!pt_config_item(patterns, 0)) {
-		for (const char *p = strchr(path, '.'); p && *layer < 0; p = strchr(p + 1, '.')) {
-			const char *q = strchr(p + 1, '.');
-
-			if (q)
-				*layer = number_at(q + 1);
-		}
-		return 0;
-	}
-	for (int i = 0; *layer < 0 && (name = pt_config_item(patterns, i)); i++) {
-		char *re = pt_format(err, "(?:.*?\\.)?(?:%s)\\.(?=\\d+\\.)", name);
-		bool match = false;
-		size_t end;
-		int st = re ? match_regex(re, path, false, &match, &end, err) : err->status;
-
-		free(re);
-		if (st)
-			return st;
-		if (match)
-			*layer = number_at(path + end);
-	}
-	return 0;
-}
-
-static bool has_number(const cJSON *v, long n)
-{
-	if (cJSON_IsNumber(v))
-		return v->valuedouble == (double)n;
-	for (const cJSON *i = cJSON_IsArray(v) ? v->child : NULL; i; i = i->next) {
-		if (cJSON_IsNumber(i) && i->valuedouble == (double)n)
-			return true;
-	}
-	return false;
-}
-
-static bool restricts(const cJSON *layers)
-{
-	return cJSON_IsNumber(layers) || (cJSON_IsArray(layers) && layers->child);
-}
-
-/* Whether layers_to_transform lets this module pass; those named in full always do. */
-static int in_layers(const cJSON *config, const char *path, bool *yes, struct pt_error *err)
-{
-	const cJSON *layers = pt_json_get(config, "layers_to_transform"), *list = pt_json_get(config, "target_modules");
-	const char *name;
-	long layer;
-	int st;
-
-	*yes = true;
-	if (!restricts(layers))
-		return 0;
-	for (int i = 0; (name = pt_config_item(list, i)); i++) {
-		if (!strcmp(name, path))
-			return 0;
-	}
-	st = layer_of(pt_json_get(config, "layers_pattern"), path, &layer, err);
-	*yes = !st && layer >= 0 && has_number(layers, layer);
-	return st;
 }
 
 /* Modules that can be named: those with parameters of their own. */
@@ -330,34 +194,6 @@ static int check_patterns(const struct pt_adapter *a, const char *key, const boo
 			return pt_error(err, PT_USAGE, "%s: '%s' matches no target", key, v->string);
 		if (!found)
 			pt_log(PT_WARN, "%s: '%s' matches no target", key, v->string);
-	}
-	return 0;
-}
-
-static int check_layers(const struct pt_adapter *a, struct pt_error *err)
-{
-	const cJSON *layers = pt_json_get(a->config, "layers_to_transform");
-	const cJSON *first = cJSON_IsArray(layers) ? layers->child : layers;
-	const struct pt_config *c = &a->model->cfg;
-	int most = c->stack[0].layers;
-
-	for (int i = 1; i < c->nstacks; i++)
-		most = c->stack[i].layers > most ? c->stack[i].layers : most;
-	if (!restricts(layers)) {
-		if (a->fresh && pt_config_item(pt_json_get(a->config, "layers_pattern"), 0))
-			return pt_error(err, PT_USAGE, "layers_pattern needs layers_to_transform");
-		return 0;
-	}
-	if (cJSON_IsString(pt_json_get(a->config, "target_modules")))
-		return pt_error(err, PT_USAGE, "layers_to_transform needs a list of targets, not an expression");
-	for (const cJSON *v = first; v; v = cJSON_IsArray(layers) ? v->next : NULL) {
-		int64_t n;
-
-		if (pt_json_to_int(v, 0, 1 << 20, &n, err))
-			return pt_error_prefix(err, "layers_to_transform");
-		if (n >= most && a->fresh)
-			return pt_error(err, PT_USAGE, "layers_to_transform: the model has no layer %lld, it has %d",
-					(long long)n, most);
 	}
 	return 0;
 }
@@ -544,7 +380,7 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 
 	look_for_packed(a);
 	if ((st = fill_targets(a, err)) || (st = check_entries(a, "exclude_modules", err)) ||
-	    (st = pt_targets_saved(a, err)) || (st = check_layers(a, err)))
+	    (st = pt_targets_saved(a, err)) || (st = pt_layers_check(a, err)))
 		return st;
 	for (int i = 0; i < m->nsites; i++) {
 		const struct pt_site *s = &m->site[i];
@@ -559,7 +395,7 @@ int pt_targets_select(struct pt_adapter *a, bool *matched, struct pt_error *err)
 		if (!st && yes && !no)
 			st = inside_saved(pt_json_get(a->config, "modules_to_save"), s->path, &no, err);
 		if (!st && yes && !no)
-			st = in_layers(a->config, s->path, &yes, err);
+			st = pt_layers_hold(a->config, s->path, &yes, err);
 		if (st)
 			return st;
 		matched[i] = yes && !no;
