@@ -23,7 +23,7 @@ from transformers.loss.loss_utils import ForSequenceClassificationLoss
 from cases import VOCAB, table
 from dropouts import masks
 from experts import Routers, files, pieces
-from golden import Golden, each_way, in_type, uniform, weight
+from golden import Golden, each_way, error, in_type, uniform, weight
 
 
 def integers(name, n, low, high):
@@ -251,27 +251,48 @@ def join(outs):
     return torch.stack(outs) if outs[0].dim() == 1 else torch.cat(outs)
 
 
-def run(config, x, more, dtype):
-    """Logits of all rows or sequences, loss, gradients."""
+def run(config, x, more, dtype, scale=1):
+    """Logits of all rows or sequences, loss, gradients: of the loss times scale, divided by that."""
     model, x = make_model(config, more, dtype), to_torch(x, dtype)
     with in_type(dtype):
         outs, loss = forward(model, x, more)
         grads = {}
         if loss is not None:
-            loss.backward()
+            (loss if scale == 1 else loss * scale).backward()
             grads = files([(k, torch.zeros_like(p) if p.grad is None else p.grad) for k, p in parameters(model)],
                           config["model_type"])
     shapes = {k: list(p.shape) for k, p in files(parameters(model), config["model_type"]).items()}
+    grads = grads if scale == 1 else {k: g.double() / scale for k, g in grads.items()}
     return join(outs).detach(), loss if loss is None else loss.detach(), grads, shapes
 
 
+def attentions(config, x, more):
+    """Of torch's two attentions those that compute this model: the case's own, and the other, which some families refuse
+    or mean something else by (Falcon's slopes): its outputs may be as far off, in either type, as ours may."""
+    own = more.get("attn", "eager")
+    other = "eager" if own == "sdpa" else "sdpa"
+
+    def out(attn, dtype):
+        return run(config, x, dict(more, attn=attn), dtype)[0]
+
+    exact = out(own, torch.float32).double()
+    try:
+        alike = all(error(out(other, t), exact) <= max(floor, 2 * error(out(own, t), exact))
+                    for t, floor in ((torch.float32, 1e-5), (torch.bfloat16, 2e-3)))
+    except ValueError:
+        alike = False
+    return [own, other] if alike else [own]
+
+
 def rounded(name, config, lengths, more):
-    """{type: (out, loss, gradients)} in the smaller types that a case has."""
-    types = {"f32": torch.float32}
-    if more.get("store") == "BF16":
-        types["bf16"] = torch.bfloat16
+    """{type: [(out, loss, gradients)]} in the smaller types that a case has. In bfloat16 the ways of golden.py are
+    nearly all one: there they are its attentions, and losses of several sizes, as accumulation and scaling make them."""
     x = make_inputs(name, config, lengths, more)
-    return {k: run(config, x, more, t)[:3] for k, t in types.items()}
+    got = {"f32": [run(config, x, more, torch.float32)[:3]]}
+    if more.get("store") == "BF16":
+        got["bf16"] = [run(config, x, dict(more, attn=a), torch.bfloat16, scale)[:3]
+                       for a in attentions(config, x, more) for scale in (1, 1.25, 1.5, 1.75)]
+    return got
 
 
 def make(name, config, lengths, more, directory, others):
@@ -280,7 +301,7 @@ def make(name, config, lengths, more, directory, others):
     out, loss, grads, shapes = run(config, x, more, torch.float64)
 
     def other(get):
-        return {k: [get(*o[k]) for o in others] for k in others[0]}
+        return {k: [get(*v) for o in others for v in o[k]] for k in others[0]}
 
     g = Golden(name, config=config, task=more.get("task", "lm"), store=more.get("store", "F32"), parameters=shapes,
                train="drops" in more, idle=more.get("idle", []))
