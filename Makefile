@@ -199,7 +199,7 @@ MODEL ?= 1b
 SEQUENCES ?= 4
 LENGTH ?= 2048
 FORMS ?= plain
-bench-gpu: all units $(BUILD)/tests/bench/gpu $(BUILD)/tests/bench/attn
+bench-gpu: all units $(BUILD)/tests/bench/gpu $(BUILD)/tests/bench/attn $(BUILD)/tests/bench/linear
 	BUILD=$(BUILD) sh .ci/pack-gpu $(BUILD)/gpu
 	sh $(BUILD)/gpu/run bench $(MODEL) $(SEQUENCES) $(LENGTH) 10 $(FORMS)
 

@@ -93,6 +93,11 @@ template <int N, enum form F> static __device__ inline void fetch(const struct m
 	}
 }
 
+/* A number that is known when code is made. */
+template <int N> struct count {
+	static const int n = N;
+};
+
 /* One step of 16 of the inner size. */
 template <int N, enum form F> static __device__ inline void step(float (&d)[N / 2], uint32_t sa, uint32_t sb, int ks)
 {
@@ -256,34 +261,38 @@ static void mix(const __grid_constant__ struct maps p)
 #pragma unroll
 			for (int e = 0; e < N / 2; e++)
 				d[e] = 0;
-			for (int part = p.first[at.out]; part < p.first[at.out + 1]; part++)
-				for (int k = p.k[part]; k > 0; k -= STEP) {
-					uint32_t sa = base + st * (A::a + A::b) + group * PANEL, sb = sa - group * PANEL + A::a;
+			/* Committed without a branch before it: behind one the compiler puts an empty product, and waits for all but that. */
+			auto stage = [&](auto steps) {
+				uint32_t sa = base + st * (A::a + A::b) + group * PANEL, sb = sa - group * PANEL + A::a;
 
-					pt_bar_wait(full + 8 * st, parity);
-					if (k > STEP - 16) {
-						pt_wgmma_fence();
-						step<N, F>(d, sa, sb, 0);
-						step<N, F>(d, sa, sb, 1);
-						step<N, F>(d, sa, sb, 2);
-						step<N, F>(d, sa, sb, 3);
-					} else {
-						for (int ks = 0; ks * 16 < k; ks++) {
-							pt_wgmma_fence();
-							step<N, F>(d, sa, sb, ks);
-						}
-					}
-					pt_wgmma_commit();
-					pt_wgmma_wait<1>();
-					/* The stage before is free. */
-					if (last >= 0 && lane == 0)
-						pt_bar_arrive(free + 8 * last);
-					last = st;
-					if (++st == A::stages) {
-						st = 0;
-						parity ^= 1;
-					}
+				pt_bar_wait(full + 8 * st, parity);
+				pt_wgmma_fence();
+#pragma unroll
+				for (int ks = 0; ks < decltype(steps)::n; ks++)
+					step<N, F>(d, sa, sb, ks);
+				pt_wgmma_commit();
+				pt_wgmma_wait<1>();
+				/* The stage before is free. */
+				if (last >= 0 && lane == 0)
+					pt_bar_arrive(free + 8 * last);
+				last = st;
+				if (++st == A::stages) {
+					st = 0;
+					parity ^= 1;
 				}
+			};
+			for (int part = p.first[at.out]; part < p.first[at.out + 1]; part++) {
+				int k = p.k[part];
+
+				for (; k > STEP - 16; k -= STEP)
+					stage(count<4>());
+				if (k > 32)
+					stage(count<3>());
+				else if (k > 16)
+					stage(count<2>());
+				else if (k > 0)
+					stage(count<1>());
+			}
 			pt_wgmma_wait<0>();
 			if (lane == 0)
 				pt_bar_arrive(free + 8 * last);
