@@ -8,6 +8,16 @@
  * and switching off is done for it (adapter.h). Its formulas act through the
  * hooks of model/site.h and differentiate themselves.
  *
+ * To add one: its file, and its word in registry.c. Options, the help, the
+ * configuration's keys, --plan, resuming and refusals follow from its struct.
+ * Then tests say what they miss: an entry and two rows of peft-methods(7)
+ * (peft_registry), its options in peft-init(1) (t0001), a golden on each shape
+ * of model that it fits (tests/golden/cases_*.py; peft_shapes), with a change
+ * of each key that matters (tests/unit/lora_KIN.c), a directory of PEFT's
+ * (cases_conform.py; peft_conform), a rate in pipelines/methods.tsv (t0404,
+ * which trains, stops, merges and damages each method of the registry). Names
+ * of new tensors stand in formats/adapter.md.
+ *
  * What is unlike LoRA has its place too: tensors that sites share (prepare),
  * methods without target modules (match), tensors that do not train or that
  * PEFT's file cannot hold (PT_TENSOR_FROZEN, PT_TENSOR_STATE), files that

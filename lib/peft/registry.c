@@ -1,33 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * registry.c - the methods: a line each. Of those with one peft_type the one
+ * registry.c - the methods, a word each. Of those with one peft_type the one
  * that needs no further keys stands last.
  */
 #include <string.h>
 
 #include "peft/method.h"
 
-extern const struct pt_method pt_method_adalora, pt_method_bitfit, pt_method_bottleneck, pt_method_dora, pt_method_ia3, pt_method_ln,
-	pt_method_loha, pt_method_lokr, pt_method_lora, pt_method_oft, pt_method_prefix, pt_method_prompt,
-	pt_method_ptuning, pt_method_tokens, pt_method_vera;
+#define METHODS(X) \
+	X(dora) X(bitfit) X(lora) X(adalora) X(vera) X(loha) X(lokr) X(oft) X(ia3) X(ln) X(tokens) \
+	X(prefix) X(prompt) X(ptuning) X(bottleneck)
 
-static const struct pt_method *const methods[] = {
-	&pt_method_dora,
-	&pt_method_bitfit,
-	&pt_method_lora,
-	&pt_method_adalora,
-	&pt_method_vera,
-	&pt_method_loha,
-	&pt_method_lokr,
-	&pt_method_oft,
-	&pt_method_ia3,
-	&pt_method_ln,
-	&pt_method_tokens,
-	&pt_method_prefix,
-	&pt_method_prompt,
-	&pt_method_ptuning,
-	&pt_method_bottleneck,
-};
+#define DECLARED(name) extern const struct pt_method pt_method_##name;
+#define LISTED(name) &pt_method_##name,
+
+METHODS(DECLARED)
+
+static const struct pt_method *const methods[] = { METHODS(LISTED) };
 
 enum { NMETHODS = sizeof methods / sizeof methods[0] };
 
