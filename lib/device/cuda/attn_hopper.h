@@ -30,12 +30,13 @@ static __device__ inline struct pt_attn_bars pt_attn_bars_at(uint32_t at)
 	return { at, at + 8, at + 8 + 8 * PT_ATTN_STAGES, at + 8 + 16 * PT_ATTN_STAGES, at + 8 + 24 * PT_ATTN_STAGES };
 }
 
-static __device__ inline void pt_attn_bars_make(const struct pt_attn_bars &b, int groups)
+/* fetchers: threads that say that a tile a is on its way. */
+static __device__ inline void pt_attn_bars_make(const struct pt_attn_bars &b, int groups, int fetchers)
 {
 	if (threadIdx.x == 0) {
 		pt_bar_init(b.own, 1);
 		for (int st = 0; st < PT_ATTN_STAGES; st++) {
-			pt_bar_init(b.a + 8 * st, 1);
+			pt_bar_init(b.a + 8 * st, fetchers);
 			pt_bar_init(b.b + 8 * st, 1);
 			pt_bar_init(b.a_free + 8 * st, 4 * groups);
 			pt_bar_init(b.b_free + 8 * st, 4 * groups);

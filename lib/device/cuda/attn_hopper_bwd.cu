@@ -144,7 +144,8 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	first = lo / N * N;
 	per = hi > first ? (hi - first + N - 1) / N : 0;
 	total = per * group;
-	pt_attn_bars_make(b, W);
+	/* Of a warp each thread writes lse and delta. */
+	pt_attn_bars_make(b, W, 32);
 	if (threadIdx.x < 128) {
 		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x >= 32)
@@ -173,9 +174,10 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 				stat[st * 2 * N + e * 32 + threadIdx.x] = lse[e];
 				stat[st * 2 * N + N + e * 32 + threadIdx.x] = delta[e];
 			}
-			__syncwarp();
-			if (threadIdx.x)
+			if (threadIdx.x) {
+				pt_bar_arrive(b.a + 8 * st);
 				continue;
+			}
 			pt_bar_expect(b.a + 8 * st, 2 * A::tile);
 			pt_attn_load<D, N>(sq + st * A::tile, &mq, h * D, s.q0 + i0, b.a + 8 * st);
 			pt_attn_load<D, N>(sg + st * A::tile, &mg, h * D, s.q0 + i0, b.a + 8 * st);
@@ -225,6 +227,8 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			pt_wgmma_fence();
 			pt_attn_add<D, N>(dk, q, tq);
 			pt_wgmma_wait<0>();
+			/* All of the warp have read lse and delta. */
+			__syncwarp();
 			if (lane == 0)
 				pt_bar_arrive(b.a_free + 8 * st);
 		}
@@ -259,7 +263,7 @@ static void bwd_q(const __grid_constant__ struct pt_attn_call c, const __grid_co
 	pt_attn_keys(k, s, min(i0 + A::rows, s.nq) - 1, &unused, &hi);
 	first = lo / N * N;
 	tiles = hi > first ? (hi - first + N - 1) / N : 0;
-	pt_attn_bars_make(b, W);
+	pt_attn_bars_make(b, W, 1);
 	if (threadIdx.x < 128) {
 		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x)

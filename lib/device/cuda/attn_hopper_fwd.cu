@@ -149,7 +149,7 @@ static void fwd(const __grid_constant__ struct pt_attn_call c, const __grid_cons
 	pt_attn_keys(k, s, min(i0 + A::rows, s.nq) - 1, &unused, &hi);
 	first = lo / N * N;
 	tiles = hi > first ? (hi - first + N - 1) / N : 0;
-	pt_attn_bars_make(b, W);
+	pt_attn_bars_make(b, W, 1);
 	if (threadIdx.x < 128) {
 		pt_regs_less<pt_attn_regs<W>::fetch>();
 		if (threadIdx.x == 0)
