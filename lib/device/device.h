@@ -62,7 +62,10 @@ struct pt_device_options {
 	int threads;			/* 0: OMP_NUM_THREADS or all cores this process may use */
 };
 
-/* name: "auto", "cpu", "plan" (of the CPU), "guard", "cuda", "cuda:N". PEFT_CPU=generic|avx2|avx512|bf16|amx caps the CPU path. */
+/*
+ * name: "auto", "cpu", "plan" (of the CPU), "guard", "cuda", "cuda:N". PEFT_CPU=generic|avx2|avx512|bf16|amx caps the
+ * CPU path, PEFT_CUDA=plain,sm80,sms=N the GPU's: no products by a library, no code for Hopper, at most N processors.
+ */
 int pt_device_open(struct pt_device **dev, const char *name, const struct pt_device_options *o,
 		   struct pt_error *err);
 void pt_device_close(struct pt_device *dev);

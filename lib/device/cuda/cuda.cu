@@ -249,6 +249,28 @@ static int find(int index, struct cudaDeviceProp *prop, struct pt_error *err)
 	return 0;
 }
 
+/* What PEFT_CUDA takes away, for tests: words with commas between them. */
+static int restrict_to(struct pt_cuda *c, struct pt_error *err)
+{
+	const char *word = getenv("PEFT_CUDA");
+
+	for (size_t n; word && *word; word += n + (word[n] == ',')) {
+		int sms = 0, end = 0;
+
+		n = strcspn(word, ",");
+		sscanf(word, "sms=%d%n", &sms, &end);
+		if (n == 5 && !strncmp(word, "plain", n))
+			c->plain = true;
+		else if (n == 4 && !strncmp(word, "sm80", n))
+			c->hopper = false;
+		else if (sms > 0 && (size_t)end == n)
+			c->sms = sms < c->sms ? sms : c->sms;
+		else
+			return pt_cuda_error(err, PT_USAGE, "PEFT_CUDA=%.100s: plain, sm80, sms=N", word);
+	}
+	return 0;
+}
+
 static int prepare(struct pt_cuda *c, struct pt_error *err)
 {
 	cudaError_t e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
@@ -274,7 +296,7 @@ static int prepare(struct pt_cuda *c, struct pt_error *err)
 	if (cublasLtCreate(&c->lt))
 		return pt_cuda_error(err, PT_DEVICE, "cublasLt cannot be opened");
 	c->hopper = pt_cuda_hopper(c);
-	return 0;
+	return restrict_to(c, err);
 }
 
 static int cuda_open(struct pt_device **out, int index, const struct pt_device_options *o, struct pt_error *err)

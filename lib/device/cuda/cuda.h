@@ -45,6 +45,7 @@ struct pt_cuda {
 	cudaEvent_t ring_done[2];
 	struct pt_cuda_plan *plan;
 	bool hopper;			/* the code of hopper.h runs here */
+	bool plain;			/* products without cublasLt */
 	void *encode;			/* the driver's cuTensorMapEncodeTiled() */
 	/* Copies beside the kernels: the t-th is done with copied[t % PT_CUDA_COPIES], or a later one is. */
 	cudaStream_t copies;

@@ -219,7 +219,7 @@ int pt_cuda_product(struct pt_device *dev, const struct pt_product *p, struct pt
 		c->plan = (struct pt_cuda_plan *)calloc(1, sizeof *c->plan);
 	if (!c->plan)
 		return pt_cuda_error(err, PT_FAIL, "out of memory");
-	s = p->k && !(p->abt == PT_F32 && (double)p->m * (double)p->n * (double)p->k <= SMALL) ? slot_find(c, p) : NULL;
+	s = p->k && !c->plain && !(p->abt == PT_F32 && (double)p->m * (double)p->n * (double)p->k <= SMALL) ? slot_find(c, p) : NULL;
 	if (!s || !s->works)
 		return plain_product(dev, p, p->abt, p->abt, err);
 	if (p->bias)
