@@ -27,7 +27,7 @@ static void project(struct pt_run *run, const struct pt_pass *p, const struct pt
 	pt_tensor_done(run, z);
 }
 
-/* Queries, keys and values; a norm of every head, where there is one, is before the rotation. */
+/* Queries, keys and values; a norm of heads, where there is one, is before the rotation. */
 static void heads_of(struct pt_run *run, const struct pt_pass *p, const struct pt_layer *l, struct pt_tensor *x,
 		     struct pt_tensor *y[3])
 {
@@ -183,14 +183,19 @@ static struct pt_tensor *feed_forward(struct pt_run *run, const struct pt_pass *
 	return pt_then(run, pt_op_dropout(run, z, c->drop_ffn_out, l->rng_ffn_out), z);
 }
 
-/* norm(x + delta); *x becomes the sum. delta NULL: norm(x). */
+/* norm(x + delta); *x becomes the sum. delta NULL: norm(x); norm NULL: the sum itself, which is *x then. */
 static struct pt_tensor *sum_norm(struct pt_run *run, const struct pt_config *c, struct pt_site *norm,
 				  struct pt_tensor **x, struct pt_tensor *delta)
 {
 	struct pt_tensor *sum = NULL, *y;
 
 	if (!delta)
-		return pt_site_norm(run, norm, c->norm, c->eps, *x);
+		return norm ? pt_site_norm(run, norm, c->norm, c->eps, *x) : *x;
+	if (!norm) {
+		*x = pt_then(run, pt_op_add(run, *x, delta), *x);
+		pt_tensor_done(run, delta);
+		return *x;
+	}
 	y = pt_site_add_norm(run, norm, c->norm, c->eps, *x, delta, &sum);
 	pt_tensor_done(run, delta);
 	*x = pt_then(run, sum, *x);
@@ -205,20 +210,23 @@ static struct pt_tensor *residual(struct pt_run *run, const struct pt_config *c,
 }
 
 /*
- * What is to be added to *x of the output y of a sub-block: through the hooks at out, and the norm that some families
- * put on it. NULL where a hook gave the sum itself, which *x then is.
+ * What is to be added to *x of the output y of a sub-block: through the hooks at out, and the norm or the factor that
+ * some families put on it. NULL where a hook gave the sum itself, which *x then is.
  */
 static struct pt_tensor *join(struct pt_run *run, const struct pt_config *c, struct pt_site *out, struct pt_site *norm,
 			      struct pt_tensor **x, struct pt_tensor *y)
 {
-	struct pt_joint at = { .x = *x, .norm = norm, .kind = c->norm, .eps = c->eps, .may_replace = !norm };
+	bool scaled = c->residual_scale != 1;
+	struct pt_joint at = { .x = *x, .norm = norm, .kind = c->norm, .eps = c->eps, .may_replace = !norm && !scaled };
 
 	y = pt_site_block(run, out, &at, y);
 	if (at.whole) {
 		*x = pt_then(run, y, *x);
 		return NULL;
 	}
-	return norm ? pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y) : y;
+	if (norm)
+		y = pt_then(run, pt_site_norm(run, norm, c->norm, c->eps, y), y);
+	return scaled ? pt_then(run, pt_op_scale(run, y, c->residual_scale), y) : y;
 }
 
 static struct pt_tensor *pre_block(struct pt_run *run, const struct pt_pass *p,
@@ -305,15 +313,7 @@ struct pt_tensor *pt_block(struct pt_run *run, const struct pt_pass *p, const st
 struct pt_tensor *pt_sum_norm(struct pt_run *run, const struct pt_model *m, struct pt_site *norm,
 			      struct pt_tensor *x, struct pt_tensor *delta)
 {
-	struct pt_tensor *y;
+	struct pt_tensor *y = sum_norm(run, &m->cfg, norm, &x, delta);
 
-	if (norm) {
-		y = sum_norm(run, &m->cfg, norm, &x, delta);
-		return pt_then(run, y, x);
-	}
-	if (!delta)
-		return x;
-	y = pt_then(run, pt_op_add(run, x, delta), x);
-	pt_tensor_done(run, delta);
-	return y;
+	return pt_then(run, y, x);
 }

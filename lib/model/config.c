@@ -233,7 +233,7 @@ static int read_switches(struct pt_config *c, const cJSON *json, struct pt_error
 	c->ffn_form = f->ffn;
 	c->qkv = f->qkv;
 	c->transposed = f->transposed;
-	c->embed_scale = c->logit_scale = 1;
+	c->embed_scale = c->input_scale = c->residual_scale = c->logit_scale = 1;
 	c->decoder_start = -1;
 	c->init_std = f->def.std > 0 ? f->def.std : 0.02;
 	if ((k->eps && (st = pt_json_double(json, k->eps, eps, &eps, err))) ||

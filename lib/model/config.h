@@ -69,6 +69,7 @@ struct pt_config {
 	enum pt_block_form form;
 	enum pt_norm_kind norm;
 	bool norm_weight, norm_bias;	/* norms have them: by the kind of norm, unless keys say otherwise */
+	bool wide_head_norms;		/* those of queries and keys are of all heads together */
 	bool normed_residual;		/* PRE: the sum goes on from what the norm makes of it */
 	float eps;
 	uint64_t absent;		/* roles of the table that this model lacks, as bits */
@@ -92,6 +93,8 @@ struct pt_config {
 	bool router_loss_on;		/* part of the loss unasked */
 	float attn_softcap, final_softcap;	/* 0: none */
 	float embed_scale;		/* on word embeddings, in the type of their weights */
+	float input_scale;		/* on what the first block reads, virtual tokens too */
+	float residual_scale;		/* PRE: on the output of a sub-block, before it is added */
 	float logit_scale;		/* on hidden states before the language-model head */
 
 	bool tie;			/* output embedding is the input embedding */

@@ -51,6 +51,16 @@ static void sizes(const struct pt_config *c, struct pt_buf *b)
 		part(b, "%d of keys and values", c->kv_heads);
 }
 
+/* Of a block whose norms are on the outputs of its sub-blocks alone. */
+static bool norms_outputs(const struct pt_config *c)
+{
+	for (const struct pt_part *p = c->stack[0].part; p->path; p++) {
+		if (p->role == PT_ROLE_ATTN_NORM)
+			return false;
+	}
+	return true;
+}
+
 static void block(const struct pt_config *c, struct pt_buf *b)
 {
 	static const char *const form[] = {
@@ -60,9 +70,13 @@ static void block(const struct pt_config *c, struct pt_buf *b)
 		[PT_NORM_RMS] = "RMSNorm", [PT_NORM_RMS1P] = "RMSNorm (1 + w)", [PT_NORM_LAYER] = "LayerNorm",
 	};
 
-	part(b, "%s", form[c->form]);
+	part(b, "%s", norms_outputs(c) ? "norms of outputs" : form[c->form]);
 	part(b, "%s%s eps %g", norm[c->norm], c->norm_weight ? "" : " without weights", (double)c->eps);
 	part(b, "%s feed-forward (%s)", c->ffn_form == PT_FFN_GATED ? "gated" : "plain", pt_act_name(c->act));
+	if (c->input_scale != 1)
+		part(b, "embeddings times %g", (double)c->input_scale);
+	if (c->residual_scale != 1)
+		part(b, "outputs times %g", (double)c->residual_scale);
 	if (c->transposed)
 		part(b, "linears stored [in, out]");
 }

@@ -109,6 +109,8 @@ struct pt_tensor *pt_embed(struct pt_run *run, struct pt_model *m, const struct 
 	x = pt_site_embed(run, part[PT_ROLE_EMBED], decoder ? in->decoder_ids : in->ids, *rows);
 	if (!in->cache || !pt_kvcache_len(in->cache))
 		x = pt_site_input(run, part[PT_ROLE_INPUT], x, rows);
+	if (m->cfg.input_scale != 1)
+		x = pt_then(run, pt_op_scale(run, x, m->cfg.input_scale), x);
 	if (part[PT_ROLE_PROJ_IN])
 		x = pt_then(run, pt_site_linear1(run, part[PT_ROLE_PROJ_IN], x), x);
 	if (part[PT_ROLE_TYPE])

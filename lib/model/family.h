@@ -26,7 +26,7 @@ enum pt_role {
 	/* of each block */
 	PT_ROLE_QKV,		/* in place of the three */
 	PT_ROLE_Q, PT_ROLE_K, PT_ROLE_V, PT_ROLE_O, PT_ROLE_KV, PT_ROLE_ATTN_OUT,
-	PT_ROLE_Q_NORM, PT_ROLE_K_NORM,		/* of every head alone */
+	PT_ROLE_Q_NORM, PT_ROLE_K_NORM,		/* of every head alone, or of all together */
 	PT_ROLE_REL_BIAS,
 	/* attention to the other stack's output, between the two sub-blocks */
 	PT_ROLE_CROSS_Q, PT_ROLE_CROSS_K, PT_ROLE_CROSS_V, PT_ROLE_CROSS_O, PT_ROLE_CROSS_KV,

@@ -41,6 +41,20 @@ static const struct pt_part qwen3_parts[] = {
 	{ 0, NULL }
 };
 
+/* Norms behind the sub-blocks alone. */
+static const struct pt_part olmo2_parts[] = {
+	LLAMA_EMBED,
+	LLAMA_PROJECTIONS,
+	LLAMA_HEAD_NORMS,
+	LLAMA_ATTENTION,
+	LLAMA_MLP,
+	LLAMA_MLP_OUT,
+	{ PT_ROLE_ATTN_POST_NORM, "layers.#.post_attention_layernorm" },
+	{ PT_ROLE_FFN_POST_NORM, "layers.#.post_feedforward_layernorm" },
+	{ PT_ROLE_FINAL_NORM, "norm" },
+	{ 0, NULL }
+};
+
 static const struct pt_part phi3_parts[] = {
 	LLAMA_EMBED,
 	{ PT_ROLE_O, "layers.#.self_attn.o_proj" },
@@ -77,6 +91,17 @@ static const struct pt_head phi3_heads[] = {
 	{ 0 }
 };
 
+static const struct pt_head olmo2_heads[] = {
+	HEAD_LM,
+	HEAD_SCORE,
+	{ 0 }
+};
+
+static const struct pt_head granite_heads[] = {
+	HEAD_LM,
+	{ 0 }
+};
+
 /* Which layers have no positions; those are the ones that may slide. */
 static int smollm3_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
 {
@@ -99,6 +124,42 @@ static int smollm3_config(struct pt_config *c, const cJSON *json, struct pt_erro
 		if (!pt_json_get(json, "layer_types"))
 			s->layer[i].slides = !on;
 	}
+	return 0;
+}
+
+/* A factor of Granite's; not 0. */
+static int multiplier(const cJSON *json, const char *key, float *out, struct pt_error *err)
+{
+	double v;
+
+	if (pt_json_double(json, key, 1, &v, err))
+		return err->status;
+	if (!(v > 1e-9 && v < 1e9))
+		return pt_error(err, PT_DATA, "%s %g is out of range", key, v);
+	*out = (float)v;
+	return 0;
+}
+
+/* Llama with factors in four places. */
+static int granite_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
+{
+	float scale, divisor;
+
+	if (multiplier(json, "embedding_multiplier", &c->input_scale, err) ||
+	    multiplier(json, "residual_multiplier", &c->residual_scale, err) ||
+	    multiplier(json, "attention_multiplier", &scale, err) || multiplier(json, "logits_scaling", &divisor, err))
+		return err->status;
+	c->logit_scale = 1 / divisor;
+	for (int i = 0; i < c->stack[0].layers; i++)
+		c->stack[0].layer[i].scale = scale;
+	return 0;
+}
+
+static int olmo2_config(struct pt_config *c, const cJSON *json, struct pt_error *err)
+{
+	(void)json;
+	(void)err;
+	c->wide_head_norms = true;
 	return 0;
 }
 
@@ -172,6 +233,23 @@ const struct pt_family pt_families_llama[] = {
 		.window = PT_WINDOW_ALL, .long_restart = true, .hub = PT_HUB_HOOKED, .part = phi3_parts,
 		.head = phi3_heads, .lora_targets = "qkv_proj",
 		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
+	},
+	/* Granite 3 */
+	{
+		.model_type = "granite", .stem = "Granite", .prefix = "model", .keys = &llama_keys,
+		.def = { .vocab = 32000, .hidden = 4096, .layers = 32, .heads = 32, .ffn = 11008,
+			 .positions = 2048, .eps = 1e-6, .act = "silu", .pad = -1, .bos = 1, .eos = 2 },
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .config = granite_config, .hub = PT_HUB_HOOKED,
+		.part = llama_parts, .head = granite_heads, .lora_targets = "q_proj,v_proj",
+		.ln_targets = "input_layernorm,post_attention_layernorm,norm",
+	},
+	{
+		.model_type = "olmo2", .stem = "Olmo2", .prefix = "model", .keys = &qwen3_keys,
+		.def = { .vocab = 50304, .hidden = 4096, .layers = 32, .heads = 32, .ffn = 11008,
+			 .positions = 2048, .eps = 1e-5, .act = "silu", .pad = 1, .bos = -1, .eos = 50279 },
+		LLAMA_SHAPE, .norm = PT_NORM_RMS, .config = olmo2_config, .hub = PT_HUB_HOOKED,
+		.part = olmo2_parts, .head = olmo2_heads, .lora_targets = "q_proj,v_proj",
+		.ln_targets = "post_attention_layernorm,post_feedforward_layernorm,norm",
 	},
 	{ 0 }
 };

@@ -93,7 +93,8 @@ static struct shape role_shape(const struct pt_model *m, enum pt_role role)
 		return (struct shape){ PT_SITE_BLOCK, c->hidden, c->hidden, false };
 	case PT_ROLE_Q_NORM:
 	case PT_ROLE_K_NORM:
-		return (struct shape){ PT_SITE_NORM, c->head_dim, c->head_dim, c->norm_bias };
+		q = !c->wide_head_norms ? c->head_dim : role == PT_ROLE_Q_NORM ? q : kv;
+		return (struct shape){ PT_SITE_NORM, q, q, c->norm_bias };
 	case PT_ROLE_OWN_NORM:
 		return (struct shape){ PT_SITE_NORM, c->embed_width, c->embed_width, true };
 	case PT_ROLE_OWN_DENSE:

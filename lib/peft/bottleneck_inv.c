@@ -56,7 +56,7 @@ int pt_invert_parse(const struct pt_adapter *a, struct pt_bottleneck *b, struct 
 	if (c->embed_width != c->hidden)
 		return pt_error(err, PT_USAGE, "inv_adapter: embeddings of models of type %s are narrower than the model",
 				c->family->model_type);
-	if (c->embed_scale != 1)
+	if (c->embed_scale != 1 || c->input_scale != 1)
 		return pt_error(err, PT_USAGE, "inv_adapter: models of type %s scale their embeddings", c->family->model_type);
 	/* That scale stands before the inverse there, and elsewhere behind it. */
 	if (pt_task_vocab(a->task) && pt_model_head_is_own(a->model) && c->family->hub != PT_HUB_HOOKED && c->logit_scale != 1)

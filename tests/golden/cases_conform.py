@@ -6,7 +6,7 @@
            (a few steps, so that ranks come down), "eva", "corda" (first values from the inputs; of the latter made ordinary too)
 """
 from cases import labels
-from cases_llama import LLAMA
+from cases_llama import GRANITE, LLAMA, OLMO2
 from cases_bert import BERT
 from cases_gpt import GPT2, NEOX
 from cases_moe import MIXTRAL
@@ -17,6 +17,8 @@ SMALL = dict(hidden_size=16, intermediate_size=24, num_attention_heads=2)
 BASES = {
     "llama": dict(LLAMA, **SMALL, num_key_value_heads=1, attention_bias=True, mlp_bias=True),
     "tied": dict(LLAMA, **SMALL, tie_word_embeddings=True),
+    "granite": dict(GRANITE, **SMALL),
+    "olmo2": dict(OLMO2, **SMALL),
     "gpt2": dict(GPT2, n_embd=16, n_head=2),
     "neox": dict(NEOX, **SMALL, rotary_pct=0.5),
     "bert": dict(BERT, **SMALL, architectures=["BertForSequenceClassification"], **labels(3)),
@@ -66,6 +68,8 @@ CONFORM = {
     "lora-gpt2": ("gpt2", dict(r=2, fan_in_fan_out=True, target_modules=["c_attn", "c_proj"])),
     "lora-neox": ("neox", dict(r=2, bias="lora_only")),
     "lora-bert": ("bert", dict(r=2)),
+    "lora-granite": ("granite", dict(r=2, target_modules=["q_proj", "down_proj", "lm_head"])),
+    "lora-olmo2": ("olmo2", dict(r=2, target_modules=LINEARS)),
     "lora-t5": ("t5", dict(r=2)),
     "lora-mixtral": ("mixtral", dict(r=2, target_modules=["q_proj", "v_proj"])),
     "lora-mixtral-parameters": ("mixtral", dict(r=2, target_modules=["q_proj"],
@@ -117,6 +121,7 @@ CONFORM = {
     "tokens-both": ("llama", dict(TOKENS, target_modules=["embed_tokens", "lm_head"])),
     "tokens-t5": ("t5", TOKENS),
     "prompt": ("llama", PROMPT),
+    "prompt-granite": ("granite", PROMPT),
     "prompt-gpt2": ("gpt2", PROMPT),
     "prompt-bert": ("bert", PROMPT),
     "prompt-t5": ("t5", PROMPT),

@@ -6,7 +6,7 @@ from cases import labels
 from cases_bert import BERT, DISTIL, ROBERTA, XLMR, cls
 from cases_gemma import GEMMA, GEMMA2, GEMMA3
 from cases_gpt import ALIBI, BLOOM, FALCON, GPT2, NEOX, NEW, OPT, PHI, RW, head
-from cases_llama import LLAMA, PHI3, QWEN3, SMOLLM3
+from cases_llama import GRANITE, LLAMA, OLMO2, PHI3, QWEN3, SMOLLM3
 from cases_moe import MIXTRAL
 from cases_moe import QWEN2 as QWEN2_MOE
 from cases_moe import QWEN3 as QWEN3_MOE
@@ -98,6 +98,8 @@ MODELS = {
                    LENGTHS, dict(drops=SELF)),
     "qwen3-drop": (dict(QWEN3, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "smollm3-drop": (dict(SMOLLM3, **ATTENTION), LENGTHS, dict(drops=SELF)),
+    "granite-drop": (dict(GRANITE, **ATTENTION), LENGTHS, dict(drops=SELF)),
+    "olmo2-drop": (dict(OLMO2, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "gemma-drop": (dict(GEMMA, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "gemma2-drop": (dict(GEMMA2, **ATTENTION), LENGTHS, dict(drops=SELF)),
     "gemma3-drop": (dict(GEMMA3, **ATTENTION), LENGTHS, dict(drops=SELF)),

@@ -19,6 +19,13 @@ SMOLLM3 = dict(LLAMA, model_type="smollm3", architectures=["SmolLM3ForCausalLM"]
                no_rope_layer_interval=2, pad_token_id=3, tie_word_embeddings=True)
 PHI3 = dict(LLAMA, model_type="phi3", architectures=["Phi3ForCausalLM"], num_key_value_heads=1, pad_token_id=3)
 
+# Factors in four places.
+GRANITE = dict(LLAMA, model_type="granite", architectures=["GraniteForCausalLM"], num_key_value_heads=1,
+               embedding_multiplier=2.7, residual_multiplier=0.37, attention_multiplier=0.43, logits_scaling=1.7)
+
+# Norms behind the sub-blocks alone, and of all heads together.
+OLMO2 = dict(LLAMA, model_type="olmo2", architectures=["Olmo2ForCausalLM"], num_key_value_heads=1, pad_token_id=3)
+
 
 def score(n, base=LLAMA, **more):
     name = base["architectures"][0].replace("ForCausalLM", "ForSequenceClassification")
@@ -91,6 +98,13 @@ MODELS = {
                   [2, 281], {}),
     "phi3-bf16": (PHI3, RAGGED, dict(store="BF16")),
     "phi3-class": (score(3, PHI3), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
+    "granite": (GRANITE, RAGGED, {}),
+    "granite-biased": (dict(GRANITE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True), RAGGED, {}),
+    "granite-bf16": (GRANITE, RAGGED, dict(store="BF16")),
+    "olmo2": (OLMO2, RAGGED, {}),
+    "olmo2-biased": (dict(OLMO2, attention_bias=True, tie_word_embeddings=True, num_attention_heads=5, num_key_value_heads=5), RAGGED, {}),
+    "olmo2-bf16": (OLMO2, RAGGED, dict(store="BF16")),
+    "olmo2-class": (score(3, OLMO2), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3])),
     "llama-regression": (score(2, problem_type="regression"), RAGGED, dict(task="regression")),
 }
 
@@ -119,6 +133,9 @@ LORA = {
     "qwen2": (QWEN2, [3, 4, 5, 17], {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "qwen3": (QWEN3, RAGGED, {}, dict(r=4, lora_alpha=6), dict(lr=0.02)),
     "smollm3": (SMOLLM3, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]), dict(lr=0.02)),
+    "granite": (GRANITE, RAGGED, {}, dict(r=4, lora_alpha=6, target_modules=["embed_tokens", "q_proj", "o_proj", "lm_head"]),
+                dict(lr=0.02)),
+    "olmo2": (OLMO2, RAGGED, dict(salt=1), dict(r=4, lora_alpha=6, target_modules="all-linear", modules_to_save=["q_norm"]), dict(lr=0.02)),
     "phi3": (PHI3, [12, 5, 9], {}, dict(r=6, lora_alpha=9, target_modules=["qkv_proj", "o_proj"]), dict(lr=0.015)),
     "phi3-linear": (PHI3, RAGGED, {}, dict(r=4, lora_alpha=3, target_modules="all-linear"), dict(lr=0.012)),
     "llama-class": (score(3, num_key_value_heads=1), RAGGED, dict(task="class", pads=[2, 1, 0, 1, 3]),
@@ -155,6 +172,8 @@ EXCHANGE = {
     "qwen3": (QWEN3, {}),
     "qwen3-linear": (dict(QWEN3, attention_bias=True), dict(target_modules="all-linear", bias="all")),
     "smollm3": (SMOLLM3, dict(target_modules=["q_proj", "v_proj"])),
+    "granite": (GRANITE, dict(target_modules=["q_proj", "down_proj", "lm_head"])),
+    "olmo2": (OLMO2, dict(target_modules="all-linear")),
     "phi3": (PHI3, dict(target_modules=["qkv_proj"])),
     "phi3-linear": (PHI3, dict(target_modules="all-linear")),
     "phi3-class": (score(3, PHI3), dict(task_type="SEQ_CLS", target_modules=["qkv_proj", "down_proj"])),

@@ -3,7 +3,7 @@
 from cases import RAGGED
 from cases_bert import ENCODER
 from cases_gpt import BLOOM, GPT2
-from cases_llama import BIASED, CLASS, LLAMA
+from cases_llama import BIASED, CLASS, GRANITE, LLAMA
 from cases_t5 import T5
 
 PROMPT = dict(peft_type="PROMPT_TUNING", num_virtual_tokens=5)
@@ -15,6 +15,8 @@ EVEN = dict(T5, d_kv=10, num_decoder_layers=2, feed_forward_proj="gelu_new")
 LORA = {
     # Few targets: a prompt teaches a random model little.
     "prompt": (LLAMA, [7, 1, 4], {}, PROMPT, dict(lr=0.3)),
+    # Virtual tokens are scaled as words are.
+    "prompt-granite": (GRANITE, [3, 2, 1], {}, dict(PROMPT, num_virtual_tokens=8), dict(lr=0.5)),
     "prompt-gpt2": (GPT2, [4, 2, 1], {}, dict(PROMPT, num_virtual_tokens=8), dict(lr=0.3)),
     "prompt-bert": (ENCODER, RAGGED, dict(task="class", types=True), PROMPT, dict(lr=0.1)),
     "prompt-class": (CLASS, RAGGED, dict(task="class"), PROMPT, dict(lr=0.05)),
@@ -33,6 +35,7 @@ LORA = {
 EXCHANGE = {
     "prompt": (LLAMA, PROMPT),
     "prompt-vocab": (BIASED, dict(PROMPT, prompt_tuning_init="SAMPLE_VOCAB")),
+    "prompt-granite": (GRANITE, dict(PROMPT, prompt_tuning_init="SAMPLE_VOCAB")),
     "prompt-gpt2": (GPT2, PROMPT),
     "prompt-encoder": (ENCODER, dict(PROMPT, task_type="SEQ_CLS")),
     "prompt-t5": (T5, dict(PROMPT, task_type="SEQ_2_SEQ_LM")),

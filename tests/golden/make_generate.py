@@ -25,7 +25,7 @@ PROMPTS, NEW, GAP = [3, 6, 21], 14, 2e-3
 FAR = dict.fromkeys(["dynamic-far", "phi3-far", "llama-far"], [268, 300])
 # Of which a text is made: decoding shows nothing new of the others.
 NAMES = """gpt2-scaled neox neox-serial opt-plain opt-post bloom-after falcon-7b-keys falcon-rw falcon-40b phi
-           llama2 llama3 llama-long dynamic yarn mistral qwen2 qwen3 qwen3-biased smollm3-window phi3 phi3-long
+           llama2 llama3 llama-long dynamic yarn mistral qwen2 qwen3 qwen3-biased smollm3-window granite olmo2-biased phi3 phi3-long
            gemma-biased gemma2-bf16 gemma3-keys mixtral mixtral-window qwen2-moe qwen3-moe-plain t5-flan mt5""".split()
 
 

@@ -72,6 +72,20 @@ static void test_defaults(void **state)
 	done();
 }
 
+static void test_factors(void **state)
+{
+	(void)state;
+	/* As Granite 3.3 8B has them. */
+	read_ok("{\"model_type\": \"granite\", \"embedding_multiplier\": 12.0, \"residual_multiplier\": 0.22, "
+		"\"attention_multiplier\": 0.0078125, \"logits_scaling\": 16.0}");
+	assert_true(c.input_scale == 12 && c.residual_scale == 0.22f && c.logit_scale == 1 / 16.0f && c.embed_scale == 1);
+	assert_true(c.stack[0].layer[0].scale == 1 / 128.0f && c.stack[0].layer[31].scale == 1 / 128.0f);
+	done();
+	read_ok("{\"model_type\": \"granite\"}");
+	assert_true(c.input_scale == 1 && c.residual_scale == 1 && c.logit_scale == 1 && c.stack[0].layer[0].scale == 1);
+	done();
+}
+
 static void test_gemma(void **state)
 {
 	(void)state;
@@ -134,6 +148,8 @@ static void test_refused(void **state)
 	refused("{\"model_type\": \"gemma3_text\", \"query_pre_attn_scalar\": 0}", "query_pre_attn_scalar");
 	refused("{\"model_type\": \"gemma3_text\", \"num_hidden_layers\": 2, \"layer_types\": [\"full_attention\", \"chunked\"]}",
 		"layer_types: \"chunked\"");
+	refused("{\"model_type\": \"granite\", \"residual_multiplier\": 0}", "residual_multiplier 0");
+	refused("{\"model_type\": \"granite\", \"logits_scaling\": \"8\"}", "logits_scaling");
 	refused("{\"model_type\": \"smollm3\", \"no_rope_layers\": [1, 0]}", "no_rope_layers");
 	refused("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 1, \"no_rope_layers\": [2]}", "no_rope_layers");
 	refused("{\"model_type\": \"phi3\", \"hidden_size\": 32, \"num_attention_heads\": 8, \"rope_scaling\": {\"type\": "
@@ -194,7 +210,7 @@ static void test_tensors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults), cmocka_unit_test(test_gemma), cmocka_unit_test(test_spellings),
+		cmocka_unit_test(test_defaults), cmocka_unit_test(test_factors), cmocka_unit_test(test_gemma), cmocka_unit_test(test_spellings),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_tensors),
 	};
 

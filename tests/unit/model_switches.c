@@ -46,6 +46,8 @@ static const struct turn {
 	{ "expert_renorm", "mixtral-window", OF(expert_renorm), BOOL, 0 },
 	{ "attn_softcap", "gemma2", OF(attn_softcap), FLOAT, 0 },
 	{ "final_softcap", "gemma2", OF(final_softcap), FLOAT, 0 },
+	{ "input_scale", "granite", OF(input_scale), FLOAT, 1 },
+	{ "residual_scale", "granite", OF(residual_scale), FLOAT, 1 },
 	{ "logit_scale", "t5", OF(logit_scale), FLOAT, 1 },
 	{ "decoder_start", "t5-class", OF(decoder_start), INT, 4 },
 	{ "pad", "llama-class", OF(pad), INT, -1 },
