@@ -6,6 +6,13 @@
  * A new family of a known shape is a row in the file of its kin. Code
  * elsewhere never asks for a family, only for the switches of struct
  * pt_config and for the parts that are there.
+ *
+ * Heads, adapters, files, decoding and memory follow from the row
+ * (model_registry tries them). Then tests say what they miss: goldens in
+ * tests/golden/cases_KIN.py and cases_drop.py (model_registry), a line of
+ * peft-models(7) (t0001). Those that need asking for are a change of each key
+ * (tests/unit/model_KIN.c) and of each new switch (model_switches.c), a text
+ * (make_generate.py), cases of PEFT's files (cases_conform.py, exchange_peft.py).
  */
 #ifndef PT_MODEL_FAMILY_H
 #define PT_MODEL_FAMILY_H

@@ -5,7 +5,8 @@
  * forward and backward (recomputed: the same bits), takes an adapter (written
  * and read: the same bits; merged: the same outputs), is saved and opened
  * again (the same bits), and decodes with a cache as without. A new row needs
- * no test of its own for that; whether its formula is right the goldens tell.
+ * no test of its own for that; whether its formula is right the goldens tell,
+ * of which it must have each kind.
  */
 #define FIX_REAL_DEVICES
 #include "merge_fix.h"
@@ -416,9 +417,57 @@ static void test_rows(void **state)
 	assert_true(rows > 10 && n > 30);
 }
 
+/* What kinds of golden files there are of each row, as bits. */
+static void count_goldens(const char *pattern, unsigned bit, unsigned *have)
+{
+	const struct pt_family *f;
+	glob_t files;
+
+	assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct golden g;
+		const char *type;
+
+		golden_open(&g, files.gl_pathv[i]);
+		type = cJSON_GetStringValue(pt_json_get(pt_json_get(g.about, "config"), "model_type"));
+		for (int k = 0; (f = pt_family_at(k)); k++)
+			have[k] |= strcmp(type, f->model_type) ? 0 : 1u << bit;
+		golden_close(&g);
+	}
+	globfree(&files);
+}
+
+static void test_goldens(void **state)
+{
+	static const struct {
+		const char *files, *what;
+	} kinds[] = {
+		{ "tests/data/models/[!d]*/*.safetensors", "of a model" },
+		{ "tests/data/models/*/*bf16*.safetensors", "of a model stored in bf16" },
+		{ "tests/data/models/drop/*.safetensors", "with dropouts" },
+		{ "tests/data/lora/*/*.safetensors", "of an adapter" },
+	};
+	const struct pt_family *f;
+	unsigned have[100] = { 0 };
+	int lacks = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		count_goldens(kinds[i].files, i, have);
+	for (int k = 0; (f = pt_family_at(k)); k++) {
+		for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+			if (have[k] & 1u << i)
+				continue;
+			print_message("# %s has no golden %s\n", f->model_type, kinds[i].what);
+			lacks++;
+		}
+	}
+	assert_int_equal(lacks, 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_goldens) };
 
 	return cmocka_run_group_tests_name("model_registry", tests, NULL, NULL);
 }
