@@ -83,7 +83,7 @@ struct pt_k_linear {
 	void *y;			/* [N,Nout] forward */
 	bool acc_y;
 	const struct pt_k_rope *turn;	/* forward: y is rotated, where it stands (n, x, type unused); NULL: not */
-	const void *dy;			/* [N,Nout] backward */
+	void *dy;			/* [N,Nout] backward; read, unless dz is given */
 	float *dw, *dbias;		/* accumulated into, or NULL */
 	const struct pt_k_lowrank *term;	/* host array */
 	int nterms;
@@ -108,6 +108,7 @@ struct pt_k_linear_group {
 	bool acc_dx;
 	enum pt_act act;
 	void *z;			/* [N,Nout] forward: act(y of the first) * y of the second, of two; NULL: not wanted */
+	const void *dz;			/* backward: dy of both are made of it first, and of their y; that of the first may be dz; NULL: they are there */
 	bool round_bf16;
 	void *scratch;			/* scratch bytes as linear_scratch() asks */
 };
@@ -204,7 +205,7 @@ struct pt_k_rope {
 	bool inverse;
 };
 
-/* y = act(x) [* u]; backward: dx = dy act'(x) [* u], du = dy act(x). */
+/* y = act(x) [* u]; backward: dx = dy act'(x) [* u], du = dy act(x); dx may be dy. */
 struct pt_k_act {
 	enum pt_act act;
 	int64_t n;			/* elements */

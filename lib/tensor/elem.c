@@ -202,29 +202,12 @@ static int act_backward(struct pt_run *run, struct pt_node *node)
 	return run->err.status ? run->err.status : run->dev->k->act_bwd(run->dev, &k, &run->err);
 }
 
-static bool act_record(struct pt_run *run, const char *name, struct pt_tensor *x, struct pt_tensor *u, struct pt_tensor *y,
-		       enum pt_act kind, size_t mark)
-{
-	struct pt_tensor *in[2] = { x, u };
-	struct pt_node *node;
-
-	y->needs_grad = pt_op_wants(run, x) || pt_op_wants(run, u);
-	if (!run->record || !y->needs_grad)
-		return true;
-	node = pt_tape_push(run, name, act_backward, mark, in, u ? 2 : 1, &y, 1, sizeof(struct act_ctx));
-	if (!node)
-		return false;
-	*(struct act_ctx *)node->ctx = (struct act_ctx){ x, u, y, kind };
-	pt_tape_save(run, node, x);
-	pt_tape_save(run, node, u);
-	return true;
-}
-
 static struct pt_tensor *act(struct pt_run *run, const char *name, struct pt_tensor *x,
 			     struct pt_tensor *u, enum pt_act kind)
 {
 	size_t mark = pt_arena_mark(&run->arena);
-	struct pt_tensor *y;
+	struct pt_tensor *in[2] = { x, u }, *y;
+	struct pt_node *node;
 	struct pt_k_act k;
 
 	y = pt_op_like(run, x);
@@ -234,13 +217,16 @@ static struct pt_tensor *act(struct pt_run *run, const char *name, struct pt_ten
 		.u = u ? u->data : NULL, .y = y->data };
 	if (run->dev->k->act_fwd(run->dev, &k, &run->err))
 		return NULL;
-	return act_record(run, name, x, u, y, kind, mark) ? y : NULL;
-}
-
-bool pt_op_glu_record(struct pt_run *run, struct pt_tensor *gate, struct pt_tensor *up, struct pt_tensor *z,
-		      enum pt_act kind, size_t mark)
-{
-	return act_record(run, "glu", gate, up, z, kind, mark);
+	y->needs_grad = pt_op_wants(run, x) || pt_op_wants(run, u);
+	if (!run->record || !y->needs_grad)
+		return y;
+	node = pt_tape_push(run, name, act_backward, mark, in, u ? 2 : 1, &y, 1, sizeof(struct act_ctx));
+	if (!node)
+		return NULL;
+	*(struct act_ctx *)node->ctx = (struct act_ctx){ x, u, y, kind };
+	pt_tape_save(run, node, x);
+	pt_tape_save(run, node, u);
+	return y;
 }
 
 struct pt_tensor *pt_op_act(struct pt_run *run, struct pt_tensor *x, enum pt_act kind)

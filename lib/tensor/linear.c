@@ -23,6 +23,7 @@ struct linear_ctx {
 	struct pt_k_rope *turn;		/* [n]: what lin[].turn points at */
 	struct pt_tensor *x;
 	struct pt_tensor *index;	/* of the experts' route, or NULL */
+	struct pt_tensor *z;		/* of a gated unit: what it makes of y[0] and y[1]; NULL: none */
 	int n, all;
 };
 
@@ -162,12 +163,41 @@ static struct linear_ctx *new_ctx(struct pt_run *run, int n, int all, int nterms
 	return c->lin && c->back && c->host && c->y && c->turn ? c : NULL;
 }
 
+/*
+ * The gradients of a gated unit's inputs: left to the linears' own pass over them (g->dz), that of the gate in z's
+ * memory; made here where they are added to others or not both wanted.
+ */
+static int unit_backward(struct pt_run *run, struct linear_ctx *c, struct pt_k_linear_group *g)
+{
+	struct pt_tensor *gate = c->y[0], *up, *z = c->z;
+	struct pt_k_act k = { .act = g->act, .type = gate->type, .x = gate->data };
+	bool acc;
+
+	if (!z || !z->grad)
+		return 0;
+	up = c->y[1];
+	if (gate->needs_grad && up->needs_grad && !gate->grad && !up->grad) {
+		g->dz = pt_tape_grad_own(run, z);
+		pt_tape_move(run, gate, z);
+		pt_tape_grad(run, up, &acc);
+		return run->err.status;
+	}
+	k.n = pt_tensor_count(gate);
+	k.u = up->data;
+	k.dy = z->grad;
+	k.dx = pt_tape_grad(run, gate, &k.acc_dx);
+	k.du = pt_tape_grad(run, up, &k.acc_du);
+	return run->err.status ? run->err.status : run->dev->k->act_bwd(run->dev, &k, &run->err);
+}
+
 static int linear_backward(struct pt_run *run, struct pt_node *node)
 {
 	struct linear_ctx *c = *(struct linear_ctx **)node->ctx;
 	struct pt_k_linear_group g = c->g;
 	int n = 0;
 
+	if (unit_backward(run, c, &g))
+		return run->err.status;
 	g.n = 0;
 	for (int j = 0; j < c->n; j++)
 		g.n += c->y[j]->grad != NULL;
@@ -177,7 +207,7 @@ static int linear_backward(struct pt_run *run, struct pt_node *node)
 		if (!y->grad)
 			continue;
 		c->back[n] = c->lin[i];
-		c->back[n].y = NULL;
+		c->back[n].y = g.dz ? y->data : NULL;
 		c->back[n].dy = y->grad;
 		pt_op_linear_grads(run, &c->host[i], &c->back[n]);
 		n++;
@@ -260,7 +290,7 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	int nin = 0, nout = 0;
 
 	in = pt_pool_alloc(&run->pool, (size_t)(1 + 2 * c->all + 3 * nterms) * sizeof *in, &run->err);
-	out = pt_pool_alloc(&run->pool, (size_t)c->n * sizeof *out, &run->err);
+	out = pt_pool_alloc(&run->pool, (size_t)(c->n + 1) * sizeof *out, &run->err);
 	if (!in || !out)
 		return false;
 	in[nin++] = c->x;
@@ -275,6 +305,8 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	}
 	if (!nout)
 		return true;
+	if (c->z)
+		out[nout++] = c->z;
 	node = pt_tape_push(run, "linear", linear_backward, mark, in, nin, out, nout, sizeof c);
 	if (!node)
 		return false;
@@ -284,45 +316,40 @@ static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, 
 	for (int i = 1; i < nin; i++)
 		pt_tape_save(run, node, in[i]);
 	pt_tape_save(run, node, c->index);
+	for (int j = 0; j < c->n && c->z; j++)
+		pt_tape_save(run, node, c->y[j]);
 	return true;
 }
 
-/* Where a gated unit's output stands. */
-struct gated {
-	enum pt_act act;
-	struct pt_tensor *z;
-	size_t mark;
-};
-
-static bool make_gated(struct pt_run *run, struct linear_ctx *c, struct gated *z)
+static bool make_unit(struct pt_run *run, struct linear_ctx *c, enum pt_act act)
 {
 	if (c->lin[0].n != c->lin[1].n) {
 		pt_op_fail(run, PT_FAIL, "glu: gate and up of different sizes");
 		return false;
 	}
-	z->mark = pt_arena_mark(&run->arena);
-	z->z = pt_op_like(run, c->y[0]);
-	if (!z->z)
+	c->z = pt_op_like(run, c->y[0]);
+	if (!c->z)
 		return false;
-	c->g.act = z->act;
-	c->g.z = z->z->data;
+	c->z->needs_grad = c->y[0]->needs_grad || c->y[1]->needs_grad;
+	c->g.act = act;
+	c->g.z = c->z->data;
 	return true;
 }
 
 /* Nodes of what the call did. */
-static bool record(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms, const struct gated *z)
+static bool record(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms)
 {
 	if (run->record && !record_group(run, c, mark, nterms))
 		return false;
 	for (int i = 0; i < c->n; i++)
 		if (c->lin[i].turn && !pt_op_rope_record(run, c->y[i], &c->turn[i]))
 			return false;
-	return !z || pt_op_glu_record(run, c->y[0], c->y[1], z->z, z->act, z->mark);
+	return true;
 }
 
-/* n linears, or n of each expert of r; z: of two a gated unit (NULL: not). */
+/* n linears, or n of each expert of r; z: and what the gated unit act makes of two (NULL: nothing). */
 static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
-		   struct gated *z, struct pt_tensor **y)
+		   enum pt_act act, struct pt_tensor **z, struct pt_tensor **y)
 {
 	size_t mark = pt_arena_mark(&run->arena);
 	int nterms = 0, all = r ? n * r->experts : n;
@@ -356,14 +383,16 @@ static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, 
 		c->index = r->index;
 	}
 	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c) ||
-	    (z && !make_gated(run, c, z)))
+	    (z && !make_unit(run, c, act)))
 		return run->err.status;
 	if (pt_op_scratch(run, run->dev->k->linear_scratch(run->dev, &c->g, false), &c->g.scratch))
 		run->dev->k->linear_fwd(run->dev, &c->g, &run->err);
 	pt_op_scratch_drop(run, c->g.scratch);
 	c->g.scratch = c->g.z = NULL;
-	if (run->err.status || !record(run, c, mark, nterms, z))
+	if (run->err.status || !record(run, c, mark, nterms))
 		return run->err.status;
+	if (z)
+		*z = c->z;
 	memcpy(y, c->y, (size_t)n * sizeof(struct pt_tensor *));
 	return 0;
 }
@@ -371,7 +400,7 @@ static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, 
 int pt_op_linear_group(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin, int n,
 		       struct pt_tensor **y)
 {
-	return linears(run, x, NULL, lin, n, NULL, y);
+	return linears(run, x, NULL, lin, n, PT_ACT_NONE, NULL, y);
 }
 
 int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, const struct pt_linear *lin, int n,
@@ -384,15 +413,15 @@ int pt_op_experts(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, c
 	if (x->shape[0] != r->rows.n)
 		return pt_op_fail(run, PT_FAIL, "experts: %lld rows, the route has %lld", (long long)x->shape[0],
 				  (long long)r->rows.n);
-	return linears(run, x, r, lin, n, NULL, y);
+	return linears(run, x, r, lin, n, PT_ACT_NONE, NULL, y);
 }
 
 struct pt_tensor *pt_op_linear_glu(struct pt_run *run, struct pt_tensor *x, const struct pt_linear lin[2], enum pt_act act,
 				   struct pt_tensor *y[2])
 {
-	struct gated z = { .act = act };
+	struct pt_tensor *z;
 
-	return linears(run, x, NULL, lin, 2, &z, y) ? NULL : z.z;
+	return linears(run, x, NULL, lin, 2, act, &z, y) ? NULL : z;
 }
 
 struct pt_tensor *pt_op_linear(struct pt_run *run, struct pt_tensor *x, const struct pt_linear *lin)

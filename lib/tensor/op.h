@@ -68,10 +68,6 @@ bool pt_op_rope_fill(struct pt_run *run, const struct pt_tensor *x, int heads, i
 		     struct pt_k_rope *k);
 bool pt_op_rope_record(struct pt_run *run, struct pt_tensor *x, const struct pt_k_rope *k);
 
-/* The node of z = act(gate) * up when it was done; mark: taken before z was made. */
-bool pt_op_glu_record(struct pt_run *run, struct pt_tensor *gate, struct pt_tensor *up, struct pt_tensor *z,
-		      enum pt_act kind, size_t mark);
-
 /* Check one linear against K inputs and describe it to a kernel; term[] has room for lin->nterms. */
 bool pt_op_linear_fill(struct pt_run *run, const char *op, const struct pt_linear *lin, int64_t k,
 		       struct pt_k_linear *out, struct pt_k_lowrank *term);

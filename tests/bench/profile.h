@@ -110,6 +110,8 @@ static int timed_linear(const struct pt_k_linear_group *k, bool back, struct pt_
 		profile.bytes += n * (double)k->k * width(k->lin[i].wtype) + rows * n * width(k->type);
 	}
 	profile.bytes += back ? 2 * in_bytes : in_bytes;
+	if (back && k->dz)
+		profile.bytes += 4 * (double)k->rows * (double)k->lin->n * width(k->type);
 	snprintf(name, sizeof name, "linear %s %lld -> %lld", back ? "bwd" : "fwd", (long long)k->k, (long long)out);
 	if (profile.on) {
 		wait_for(in);

@@ -276,6 +276,7 @@ static int ref_dropout(struct pt_device *dev, const struct pt_k_dropout *k, stru
 
 static int ref_rope(struct pt_device *dev, const struct pt_k_rope *k, struct pt_error *err);
 static int ref_act_fwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
+static int ref_act_bwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_error *err);
 
 /* A rotation that belongs to another operation; NULL: none. */
 static void ref_turn(const struct pt_k_rope *turn, void *x, int64_t n, bool inverse)
@@ -434,10 +435,10 @@ static int ref_act_bwd(struct pt_device *dev, const struct pt_k_act *k, struct p
 	for (int64_t i = 0; i < k->n; i++) {
 		double d, y = ref_act(k->act, x[i], &d);
 
-		if (k->dx)
-			ref_put((float *)k->dx + i, k->acc_dx, dy[i] * d * (u ? u[i] : 1));
 		if (k->du)
 			ref_put((float *)k->du + i, k->acc_du, dy[i] * y);
+		if (k->dx)
+			ref_put((float *)k->dx + i, k->acc_dx, dy[i] * d * (u ? u[i] : 1));
 	}
 	return 0;
 }

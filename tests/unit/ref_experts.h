@@ -20,7 +20,7 @@ static struct pt_k_linear_group ref_expert(const struct pt_k_linear_group *g, in
 	for (int j = 0; j < g->n; j++) {
 		lin[j] = g->lin[e * g->n + j];
 		lin[j].y = lin[j].y ? (float *)lin[j].y + from * lin[j].n : NULL;
-		lin[j].dy = lin[j].dy ? (const float *)lin[j].dy + from * lin[j].n : NULL;
+		lin[j].dy = lin[j].dy ? (float *)lin[j].dy + from * lin[j].n : NULL;
 	}
 	return sub;
 }

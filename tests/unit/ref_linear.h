@@ -133,6 +133,12 @@ static int ref_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group 
 	ref_scratch_fill(g->scratch, ref_linear_scratch(dev, g, true));
 	if (g->experts)
 		return ref_experts(dev, g, ref_linear_bwd, err);
+	if (g->dz) {
+		struct pt_k_act act = { .act = g->act, .n = g->rows * g->lin->n, .x = g->lin[0].y, .u = g->lin[1].y,
+			.dy = g->dz, .dx = g->lin[0].dy, .du = g->lin[1].dy };
+
+		ref_act_bwd(dev, &act, err);
+	}
 	dx = ref_new(g->k);
 	for (int64_t i = 0; i < g->rows; i++) {
 		const float *x = g->x ? (const float *)g->x + i * g->k : NULL;

@@ -60,6 +60,51 @@ static void linear_group(void **state)
 	(void)state;
 }
 
+/* A gated unit of two linears; its inputs are used beside it in odd variants, nothing of the gate trains from 2 on. */
+static struct pt_tensor *unit(struct fix *f)
+{
+	struct pt_lowrank term = { par(f, "a"), par(f, "b"), NULL, 0.7f, 0, 0 };
+	struct pt_linear lin[2] = {
+		{ par(f, "w1"), NULL, false, NULL, 0, NULL },
+		{ par(f, "w2"), NULL, false, &term, 1, NULL },
+	};
+	struct pt_tensor *y[2], *x = f->variant < 2 ? act(f, "x", &f->rows) : &f->leaf, *z;
+
+	if (f->variant >= 2)
+		lin[0].w = (struct pt_tensor *)f->arg;
+	z = pt_op_linear_glu(&f->run, x, lin, PT_ACT_SILU, y);
+	return z && f->variant % 2 ? pt_op_add(&f->run, z, pt_op_add(&f->run, y[0], pt_op_scale(&f->run, y[1], 0.3f))) : z;
+}
+
+static void gated_unit(void **state)
+{
+	for (int i = 0; devices[i]; i++) {
+		for (int v = 0; v < 4; v++) {
+			float some[N * 7];
+			struct pt_tensor w;
+			struct fix f;
+
+			start(&f, devices[i]);
+			f.variant = v;
+			f.arg = &w;
+			pt_rng_normal(5, some, N * 7, 0, 0.8f);
+			pt_tensor_init(&f.leaf, PT_F32, 2, (int64_t[]){ N, 7 }, fix_put(&f, some, sizeof some));
+			pt_tensor_init(&w, PT_F32, 2, (int64_t[]){ 5, 7 }, f.leaf.data);
+			f.leaf.rows = &f.rows;
+			if (v < 2) {
+				fix_param(&f, "x", N, 7, 1);
+				fix_param(&f, "w1", 5, 7, 0.5f);
+			}
+			fix_param(&f, "w2", 5, 7, 0.5f);
+			fix_param(&f, "a", 3, 7, 0.5f);
+			fix_param(&f, "b", 5, 3, 0.5f);
+			fix_check(&f, unit, 1e-2, 3e-4);
+			fix_release(&f);
+		}
+	}
+	(void)state;
+}
+
 static struct pt_tensor *embed(struct fix *f)
 {
 	bool t = f->variant & 1;
@@ -449,6 +494,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(linear_group),
+		cmocka_unit_test(gated_unit),
 		cmocka_unit_test(embed_mean_affine_dropout),
 		cmocka_unit_test(norm_kinds),
 		cmocka_unit_test(activations),

@@ -128,6 +128,8 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 {
 #ifdef PT_HOPPER
 	using A = area<D, W, N>;
+	/* Threads that read tiles, lse and delta, and the warp that brings the next: a stage is free when they met. */
+	const int ALL = 128 * W + 32;
 	extern __shared__ char shared[];
 	uint32_t pad = -pt_shared(shared) & 1023, base = pt_shared(shared) + pad;
 	uint32_t sk = base, sv = sk + A::own, sq = sv + A::own, sg = sq + PT_ATTN_STAGES * A::tile;
@@ -168,7 +170,7 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 				delta[e] = in ? c.delta[h * k.nq + s.q0 + i] : 0;
 			}
 			if (t >= PT_ATTN_STAGES)
-				pt_bar_wait(b.a_free + 8 * st, (t / PT_ATTN_STAGES - 1) & 1);
+				pt_meet(1 + st, ALL);
 #pragma unroll
 			for (int e = 0; e < N / 32; e++) {
 				stat[st * 2 * N + e * 32 + threadIdx.x] = lse[e];
@@ -176,11 +178,12 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			}
 			if (threadIdx.x) {
 				pt_bar_arrive(b.a + 8 * st);
-				continue;
+			} else {
+				pt_bar_expect(b.a + 8 * st, 2 * A::tile);
+				pt_attn_load<D, N>(sq + st * A::tile, &mq, h * D, s.q0 + i0, b.a + 8 * st);
+				pt_attn_load<D, N>(sg + st * A::tile, &mg, h * D, s.q0 + i0, b.a + 8 * st);
 			}
-			pt_bar_expect(b.a + 8 * st, 2 * A::tile);
-			pt_attn_load<D, N>(sq + st * A::tile, &mq, h * D, s.q0 + i0, b.a + 8 * st);
-			pt_attn_load<D, N>(sg + st * A::tile, &mg, h * D, s.q0 + i0, b.a + 8 * st);
+			__syncwarp();
 		}
 	} else {
 		pt_regs_more<pt_attn_regs<W>::own>();
@@ -227,10 +230,8 @@ static void bwd_k(const __grid_constant__ struct pt_attn_call c, const __grid_co
 			pt_wgmma_fence();
 			pt_attn_add<D, N>(dk, q, tq);
 			pt_wgmma_wait<0>();
-			/* All of the warp have read lse and delta. */
-			__syncwarp();
-			if (lane == 0)
-				pt_bar_arrive(b.a_free + 8 * st);
+			if (t + PT_ATTN_STAGES < total)
+				pt_meet_on(1 + st, ALL);
 		}
 		if (k.dk)
 			store<D>((pt_bf16 *)k.dk + g * D, k.ldk, s.k0 + own, s.nk - own, k.acc_dk, c.turn_k, dk);

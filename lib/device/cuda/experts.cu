@@ -329,7 +329,7 @@ static int each_expert(struct pt_device *dev, const struct pt_k_linear_group *g,
 
 			lin[j] = g->lin[e * g->n + j];
 			lin[j].y = lin[j].y ? (char *)lin[j].y + at : NULL;
-			lin[j].dy = lin[j].dy ? (const char *)lin[j].dy + at : NULL;
+			lin[j].dy = lin[j].dy ? (char *)lin[j].dy + at : NULL;
 		}
 		if (fn(dev, &one, err)) {
 			free(lin);

@@ -64,6 +64,17 @@ static __device__ inline void pt_tile_load(uint32_t to, const CUtensorMap *map, 
 		     :: "r"(to), "l"(map), "r"(col), "r"(row), "r"(bar) : "memory");
 }
 
+/* A barrier of the block by number (0 is __syncthreads()), which so many threads meet, some of them without waiting. */
+static __device__ inline void pt_meet(int bar, int threads)
+{
+	asm volatile("bar.sync %0, %1;" :: "r"(bar), "r"(threads) : "memory");
+}
+
+static __device__ inline void pt_meet_on(int bar, int threads)
+{
+	asm volatile("bar.arrive %0, %1;" :: "r"(bar), "r"(threads) : "memory");
+}
+
 static __device__ inline void pt_map_prefetch(const CUtensorMap *map)
 {
 	asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory");

@@ -71,6 +71,9 @@ size_t pt_linear_lora_scratch(struct pt_device *dev, const struct pt_k_linear_gr
 		return 0;
 	n = pt_lora_scratch(dev, &all);
 	most = n > most ? n : most;
+	all.dz = g->dz;
+	n = pt_lora_scratch(dev, &all);
+	most = n > most ? n : most;
 	one.r = ranks;
 	one.job[0].n = g->k;
 	n = pt_lora_scratch(dev, &one);
@@ -78,8 +81,8 @@ size_t pt_linear_lora_scratch(struct pt_device *dev, const struct pt_k_linear_gr
 }
 
 /*
- * du of linears first to last - 1, and dB of those with one term, whose have_db is set, in one pass over dy.
- * False where that does not fit.
+ * du of linears first to last - 1, and dB of those with one term, whose have_db is set, in one pass over dy, which is
+ * made of g->dz where that is given. False where that does not fit.
  */
 static bool dy_pass(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w, int first,
 		    int last, bool *have_db)
@@ -112,8 +115,14 @@ static bool dy_pass(struct pt_device *dev, const struct pt_k_linear_group *g, co
 		k.jobs++;
 	}
 	if (!k.jobs)
-		return true;
-	if ((own && own != k.jobs) || !pt_lora_back(dev, &k))
+		return !g->dz;
+	if (g->dz) {
+		k.act = g->act;
+		k.dz = g->dz;
+		k.gate = g->lin[0].y;
+		k.up = g->lin[1].y;
+	}
+	if ((own != k.jobs && (own || g->dz)) || !pt_lora_back(dev, &k))
 		return false;
 	for (int i = first; i < last; i++)
 		have_db[i] = own && pt_linear_rank(&g->lin[i]);
@@ -210,7 +219,7 @@ static bool all_da(struct pt_device *dev, const struct pt_k_linear_group *g, con
 	k.m = g->rows;
 	k.r = w->ranks;
 	k.jobs = 1;
-	k.job[0] = { g->k, g->x, w->u, w->ranks, w->ranks, NULL, NULL, 0 };
+	k.job[0] = { g->k, (void *)g->x, w->u, w->ranks, w->ranks, NULL, NULL, 0 };
 	k.scratch = w->lora;
 	for (int i = 0; i < g->n; base += pt_linear_rank(&g->lin[i++])) {
 		const struct pt_k_linear *l = &g->lin[i];
@@ -235,14 +244,24 @@ static bool wants_da(const struct pt_k_linear_group *g)
 	return false;
 }
 
-/* Gradients of what trains. */
+/* Gradients of what trains; of a gated unit those of its outputs first, in the pass that reads them where it can be. */
 static int own_grads(struct pt_device *dev, const struct pt_k_linear_group *g, const struct pt_linear_work *w,
 		     struct pt_error *err)
 {
-	bool have_db[PT_LORA_MOST] = { false }, have_da;
+	bool have_db[PT_LORA_MOST] = { false }, have_da, have_du;
+	struct pt_k_linear_group made = *g;
 	int64_t base = 0;
 
-	if (base_grads(dev, g, err) || (w->ranks && all_du(dev, g, w, have_db, err)))
+	have_du = g->dz && w->ranks && dy_pass(dev, g, w, 0, g->n, have_db);
+	if (g->dz && !have_du) {
+		struct pt_k_act act = { g->act, g->rows * g->lin->n, g->type, g->lin[0].y, g->lin[1].y, NULL, g->dz,
+					g->lin[0].dy, g->lin[1].dy };
+
+		if (pt_cuda_act_bwd(dev, &act, err))
+			return err->status;
+	}
+	made.dz = NULL;
+	if (base_grads(dev, g, err) || (w->ranks && !have_du && all_du(dev, &made, w, have_db, err)))
 		return err->status;
 	have_da = wants_da(g) && all_da(dev, g, w);
 	for (int i = 0; i < g->n; base += pt_linear_rank(&g->lin[i++])) {

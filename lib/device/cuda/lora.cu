@@ -5,16 +5,20 @@
  * Backward: a block takes 512 channels and some of the rows, in tiles of 32
  * rows. Of each tile it makes its share of du (over its channels) and adds to
  * x' u (over its rows, in registers). Shares of du by channels and of x' u by
- * rows are stored and summed in order by a second kernel.
+ * rows are stored and summed in order by a second kernel. Of a gated unit a
+ * block takes the same 256 channels of both linears, and makes their gradients.
  */
 #include "device/cuda/lora.h"
 
+#include "device/cuda/act.h"
 #include "device/cuda/mma.h"
 
 #define THREADS 256
 #define TILE 128			/* of pt_lora_up: rows and columns */
 #define STRIP 512			/* of pt_lora_back: channels and rows of a tile */
+#define HALF 256			/* channels where two linears are taken together */
 #define ROWS 32
+#define CHUNKS 16			/* parts of the rows at most */
 
 template <int R, bool ACC> __global__ __launch_bounds__(THREADS)
 static void up(int64_t m, int64_t n, const pt_bf16 *u, int64_t ldu, const pt_bf16 *p, pt_bf16 *y, int64_t ldy)
@@ -117,18 +121,31 @@ struct shares {
 	size_t bytes;
 };
 
+/* Rows of a chunk, so that the rounds of all processors are few and full. */
+static int64_t rows_of(struct pt_device *dev, const struct pt_lora_back *k, int64_t across)
+{
+	int64_t at_once = pt_cuda_of(dev)->sms * (k->r == 16 ? 2 : 1), tiles = (k->m + ROWS - 1) / ROWS, best = tiles, least = 0;
+
+	for (int64_t chunks = 1; chunks <= CHUNKS; chunks++) {
+		int64_t each = (tiles + chunks - 1) / chunks, cost = (across * chunks + at_once - 1) / at_once * (each + 2);
+
+		if (least && cost >= least)
+			continue;
+		least = cost;
+		best = each;
+	}
+	return best * ROWS;
+}
+
 static struct shares shares_of(struct pt_device *dev, const struct pt_lora_back *k)
 {
 	struct pt_pieces p = { (char *)k->scratch, 0 };
-	int64_t want;
+	int64_t wide = k->dz ? HALF : STRIP;
 	struct shares s = { { 0 } };
 
 	for (int i = 0; i < k->jobs; i++)
-		s.strip[i + 1] = s.strip[i] + (int)((k->job[i].n + STRIP - 1) / STRIP);
-	want = 2 * pt_cuda_of(dev)->sms / (s.strip[k->jobs] ? s.strip[k->jobs] : 1);
-	s.rows = (k->m + want) / (want + 1);
-	s.rows = s.rows < 2 * ROWS ? 2 * ROWS : s.rows;
-	s.rows = (s.rows + ROWS - 1) / ROWS * ROWS;
+		s.strip[i + 1] = s.strip[i] + (int)((k->job[i].n + wide - 1) / wide);
+	s.rows = rows_of(dev, k, s.strip[k->dz ? 1 : k->jobs]);
 	s.chunks = (k->m + s.rows - 1) / s.rows;
 	for (int i = 0; i < k->jobs; i++) {
 		s.du[i] = (float *)pt_piece(&p, (size_t)((s.strip[i + 1] - s.strip[i]) * k->m * k->r) * sizeof(float));
@@ -160,6 +177,109 @@ static __device__ inline int job_of(const struct shares &s, int strip)
 	return job;
 }
 
+/* x' u of a tile of W channels, of which each warp has an eighth, added to c. */
+template <int R, int W> static __device__ inline void add_xu(float (&c)[W / 128][R / 8][4], uint32_t tx, uint32_t tu)
+{
+	const int LD = layout<R>::ld;
+	int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+#pragma unroll
+	for (int ks = 0; ks < ROWS / 16; ks++) {
+		uint32_t bu[R / 16][4], a[4];
+
+#pragma unroll
+		for (int r = 0; r < R / 16; r++)
+			pt_ldm4t(bu[r], tu + (ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * LD + (r * 2 + (lane >> 4)) * 16);
+#pragma unroll
+		for (int i = 0; i < W / 128; i++) {
+			pt_ldm4t(a, pt_tile_at<W>(tx, ks * 16 + (lane & 7) + ((lane >> 4) << 3),
+						  warp * (W / 64) + i * 2 + ((lane >> 3) & 1)));
+#pragma unroll
+			for (int r = 0; r < R / 16; r++) {
+				pt_mma(c[i][2 * r], a, bu[r][0], bu[r][1]);
+				pt_mma(c[i][2 * r + 1], a, bu[r][2], bu[r][3]);
+			}
+		}
+	}
+}
+
+/* x b of a tile of W channels, by quarters of them: red [4,ROWS,R]. */
+template <int R, int W> static __device__ inline void make_du(float *red, uint32_t tx, uint32_t sb)
+{
+	const int LD = layout<R>::ld;
+	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, mg = warp % 2, quarter = warp / 2;
+	float d[R / 8][4];
+
+#pragma unroll
+	for (int r = 0; r < R / 8; r++)
+		d[r][0] = d[r][1] = d[r][2] = d[r][3] = 0;
+#pragma unroll
+	for (int ks = 0; ks < W / 64; ks++) {
+		uint32_t a[4], b[4];
+
+		pt_load_a<W>(a, tx, mg * 16, quarter * (W / 64) + ks);
+#pragma unroll
+		for (int r = 0; r < R / 16; r++) {
+			pt_ldm4t(b, sb + (quarter * (W / 4) + ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * LD +
+				 (r * 2 + (lane >> 4)) * 16);
+			pt_mma(d[2 * r], a, b[0], b[1]);
+			pt_mma(d[2 * r + 1], a, b[2], b[3]);
+		}
+	}
+#pragma unroll
+	for (int r = 0; r < R / 8; r++)
+#pragma unroll
+		for (int e = 0; e < 4; e++)
+			red[(quarter * ROWS + mg * 16 + lane / 4 + 8 * (e >> 1)) * R + r * 8 + lane % 4 * 2 + (e & 1)] = d[r][e];
+}
+
+/* The quarters added up: n rows of a share of du. */
+template <int R> static __device__ inline void store_du(float *to, const float *red, int n)
+{
+	for (int i = threadIdx.x; i < n * R; i += THREADS)
+		to[i] = red[i] + red[ROWS * R + i] + red[2 * ROWS * R + i] + red[3 * ROWS * R + i];
+}
+
+/* A share of x' u: columns from j0 on of n. */
+template <int R, int W> static __device__ inline void store_xu(float *to, const float (&c)[W / 128][R / 8][4], int64_t j0, int64_t n)
+{
+	int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+#pragma unroll
+	for (int i = 0; i < W / 128; i++)
+#pragma unroll
+		for (int r = 0; r < R / 8; r++)
+#pragma unroll
+			for (int h = 0; h < 2; h++) {
+				int64_t col = j0 + warp * (W / 8) + i * 16 + lane / 4 + 8 * h;
+
+				if (col < n)
+					*(float2 *)&to[col * R + r * 8 + lane % 4 * 2] = make_float2(c[i][r][2 * h], c[i][r][2 * h + 1]);
+			}
+}
+
+/* Rows of u and of b to shared memory. */
+template <int R, class J> static __device__ inline void fetch_u(uint32_t to, const J &o, int64_t row0, int64_t last)
+{
+	for (int i = threadIdx.x; i < ROWS * (R / 8); i += THREADS) {
+		int row = i / (R / 8), piece = i % (R / 8);
+		bool in = row0 + row < last && piece * 8 < o.ur;
+
+		pt_cp_async(to + row * layout<R>::ld + piece * 16,
+			    in ? (const pt_bf16 *)o.u + (row0 + row) * o.ldu + piece * 8 : o.u, in);
+	}
+}
+
+template <int R, int W, class J> static __device__ inline void fetch_b(uint32_t to, const J &o, int64_t j0)
+{
+	for (int i = threadIdx.x; i < W * (R / 8); i += THREADS) {
+		int row = i / (R / 8), piece = i % (R / 8);
+
+		pt_cp_async(to + row * layout<R>::ld + piece * 16,
+			    j0 + row < o.n ? (const pt_bf16 *)o.b + (j0 + row) * R + piece * 8 : o.b, j0 + row < o.n);
+	}
+}
+
 template <int R, bool DU, bool XU> __global__ __launch_bounds__(THREADS, layout<R>::blocks)
 static void back(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s)
 {
@@ -170,16 +290,10 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 	int job = job_of(s, blockIdx.x), strip = blockIdx.x - s.strip[job];
 	const auto &o = k.job[job];
 	int64_t j0 = strip * (int64_t)STRIP, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m), n = o.n;
-	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, mg = warp % 2, quarter = warp / 2;
 	int tiles = (int)((last - first + ROWS - 1) / ROWS);
-	const pt_bf16 *x = (const pt_bf16 *)o.x, *u = (const pt_bf16 *)o.u, *b = (const pt_bf16 *)o.b;
-	float c[4][R / 8][4];
+	const pt_bf16 *x = (const pt_bf16 *)o.x;
+	float c[STRIP / 128][R / 8][4] = { 0 };
 
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		for (int t = 0; t < R / 8; t++)
-			for (int e = 0; e < 4; e++)
-				c[i][t][e] = 0;
 	auto fetch = [&](int t) {
 		int64_t i0 = first + t * ROWS;
 		int st = t % L::stages;
@@ -191,20 +305,11 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 			pt_cp_async(pt_tile_at<STRIP>(sx + st * L::tile, row, piece),
 				    in ? x + (i0 + row) * n + j0 + piece * 8 : x, in);
 		}
-		for (int i = threadIdx.x; XU && i < ROWS * (R / 8); i += THREADS) {
-			int row = i / (R / 8), piece = i % (R / 8);
-			bool in = i0 + row < last && piece * 8 < o.ur;
-
-			pt_cp_async(su + st * L::us + row * L::ld + piece * 16,
-				    in ? u + (i0 + row) * o.ldu + piece * 8 : u, in);
-		}
+		if (XU)
+			fetch_u<R>(su + st * L::us, o, i0, last);
 	};
-	for (int i = threadIdx.x; DU && i < STRIP * (R / 8); i += THREADS) {
-		int row = i / (R / 8), piece = i % (R / 8);
-
-		pt_cp_async(sb + row * L::ld + piece * 16, j0 + row < n ? b + (j0 + row) * R + piece * 8 : b,
-			    j0 + row < n);
-	}
+	if (DU)
+		fetch_b<R, STRIP>(sb, o, j0);
 	for (int t = 0; t < L::stages - 1; t++) {
 		if (t < tiles)
 			fetch(t);
@@ -212,79 +317,113 @@ static void back(const __grid_constant__ struct pt_lora_back k, const __grid_con
 	}
 	for (int t = 0; t < tiles; t++) {
 		uint32_t tx = sx + t % L::stages * L::tile, tu = su + t % L::stages * L::us;
+		int64_t row = first + t * ROWS;
 
 		pt_cp_wait<L::stages - 2>();
 		__syncthreads();
 		if (t + L::stages - 1 < tiles)
 			fetch(t + L::stages - 1);
 		pt_cp_commit();
-		if (XU) {
-#pragma unroll
-			for (int ks = 0; ks < ROWS / 16; ks++) {
-				uint32_t bu[R / 16][4], a[4];
-
-#pragma unroll
-				for (int r = 0; r < R / 16; r++)
-					pt_ldm4t(bu[r], tu + (ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * L::ld +
-						 (r * 2 + (lane >> 4)) * 16);
-#pragma unroll
-				for (int i = 0; i < 4; i++) {
-					pt_ldm4t(a, pt_tile_at<STRIP>(tx, ks * 16 + (lane & 7) + ((lane >> 4) << 3),
-								      warp * 8 + i * 2 + ((lane >> 3) & 1)));
-#pragma unroll
-					for (int r = 0; r < R / 16; r++) {
-						pt_mma(c[i][2 * r], a, bu[r][0], bu[r][1]);
-						pt_mma(c[i][2 * r + 1], a, bu[r][2], bu[r][3]);
-					}
-				}
-			}
-		}
+		if (XU)
+			add_xu<R, STRIP>(c, tx, tu);
 		if (DU) {
-			float d[R / 8][4];
-
-#pragma unroll
-			for (int r = 0; r < R / 8; r++)
-				d[r][0] = d[r][1] = d[r][2] = d[r][3] = 0;
-#pragma unroll
-			for (int ks = 0; ks < 8; ks++) {
-				uint32_t a[4], bb[4];
-
-				pt_load_a<STRIP>(a, tx, mg * 16, quarter * 8 + ks);
-#pragma unroll
-				for (int r = 0; r < R / 16; r++) {
-					pt_ldm4t(bb, sb + (quarter * 128 + ks * 16 + (lane & 7) + (((lane >> 3) & 1) << 3)) * L::ld +
-						 (r * 2 + (lane >> 4)) * 16);
-					pt_mma(d[2 * r], a, bb[0], bb[1]);
-					pt_mma(d[2 * r + 1], a, bb[2], bb[3]);
-				}
-			}
-#pragma unroll
-			for (int r = 0; r < R / 8; r++)
-#pragma unroll
-				for (int e = 0; e < 4; e++)
-					red[(quarter * ROWS + mg * 16 + lane / 4 + 8 * (e >> 1)) * R + r * 8 + lane % 4 * 2 + (e & 1)] = d[r][e];
+			make_du<R, STRIP>(red, tx, sb);
 			__syncthreads();
-			for (int i = threadIdx.x; i < ROWS * R; i += THREADS) {
-				int64_t row = first + t * ROWS + i / R;
-
-				if (row < last)
-					s.du[job][(strip * k.m + row) * R + i % R] =
-						red[i] + red[ROWS * R + i] + red[2 * ROWS * R + i] + red[3 * ROWS * R + i];
-			}
+			store_du<R>(s.du[job] + (strip * k.m + row) * R, red, (int)min(last - row, (int64_t)ROWS));
 		}
 	}
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-#pragma unroll
-		for (int r = 0; r < R / 8; r++)
-#pragma unroll
-			for (int h = 0; h < 2; h++) {
-				int64_t col = j0 + warp * 64 + i * 16 + lane / 4 + 8 * h;
+	if (XU)
+		store_xu<R, STRIP>(s.xu[job] + blockIdx.y * n * R, c, j0, n);
+}
 
-				if (XU && col < n)
-					*(float2 *)&s.xu[job][(blockIdx.y * n + col) * R + r * 8 + lane % 4 * 2] =
-						make_float2(c[i][r][2 * h], c[i][r][2 * h + 1]);
+template <int R> struct pair {
+	static const int tile = ROWS * HALF * 2, us = ROWS * layout<R>::ld, strip = HALF * layout<R>::ld, red = layout<R>::red;
+	static const int bytes = 4 * (tile + us) + 2 * (strip + red);
+};
+
+/* A gated unit's two: of each tile their gradients are made, stored and used; the next tile's numbers wait in registers. */
+template <int R> __global__ __launch_bounds__(THREADS, layout<R>::blocks)
+static void back_pair(const __grid_constant__ struct pt_lora_back k, const __grid_constant__ struct shares s)
+{
+	using L = pair<R>;
+	const int EACH = ROWS * (HALF / 8) / THREADS;
+	extern __shared__ __align__(16) char shared[];
+	uint32_t sx = pt_shared(shared), su = sx + 4 * L::tile, sb = su + 4 * L::us;
+	float *red = (float *)(shared + 4 * (L::tile + L::us) + 2 * L::strip);
+	int64_t j0 = blockIdx.x * (int64_t)HALF, first = blockIdx.y * s.rows, last = min(first + s.rows, k.m), n = k.job[0].n;
+	int tiles = (int)((last - first + ROWS - 1) / ROWS), piece = threadIdx.x % (HALF / 8), from = threadIdx.x / (HALF / 8);
+	uint4 gate[EACH], up[EACH], dz[EACH];
+	float c[2][HALF / 128][R / 8][4] = { 0 };
+
+	/* Of the thread's e-th piece: its row in the tile, whether it is there, its place. */
+	auto row_of = [&](int e) { return from + e * (THREADS / (HALF / 8)); };
+	auto in = [&](int64_t i0, int e) { return i0 + row_of(e) < last && j0 + piece * 8 < n; };
+	auto at = [&](int64_t i0, int e) { return ((i0 + row_of(e)) * n + j0) / 8 + piece; };
+	auto load = [&](int64_t i0) {
+#pragma unroll
+		for (int e = 0; e < EACH; e++) {
+			gate[e] = up[e] = dz[e] = make_uint4(0, 0, 0, 0);
+			if (!in(i0, e))
+				continue;
+			gate[e] = ((const uint4 *)k.gate)[at(i0, e)];
+			up[e] = ((const uint4 *)k.up)[at(i0, e)];
+			dz[e] = ((const uint4 *)k.dz)[at(i0, e)];
+		}
+	};
+	auto make = [&](int64_t i0, uint32_t tile) {
+#pragma unroll
+		for (int e = 0; e < EACH; e++) {
+			const __nv_bfloat162 *x = (const __nv_bfloat162 *)&gate[e], *u = (const __nv_bfloat162 *)&up[e],
+					     *g = (const __nv_bfloat162 *)&dz[e];
+			uint4 a, b;
+
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				float2 vx = __bfloat1622float2(x[j]), vu = __bfloat1622float2(u[j]), dy = __bfloat1622float2(g[j]), d;
+				float y0 = pt_act_fast(k.act, vx.x, &d.x), y1 = pt_act_fast(k.act, vx.y, &d.y);
+
+				(&a.x)[j] = pt_pack(dy.x * d.x * vu.x, dy.y * d.y * vu.y);
+				(&b.x)[j] = pt_pack(dy.x * y0, dy.y * y1);
 			}
+			*(uint4 *)(shared + (pt_tile_at<HALF>(tile, row_of(e), piece) - sx)) = a;
+			*(uint4 *)(shared + (pt_tile_at<HALF>(tile + L::tile, row_of(e), piece) - sx)) = b;
+			if (!in(i0, e))
+				continue;
+			((uint4 *)k.job[0].x)[at(i0, e)] = a;
+			((uint4 *)k.job[1].x)[at(i0, e)] = b;
+		}
+	};
+	auto fetch = [&](int t) {
+		for (int l = 0; l < 2; l++)
+			fetch_u<R>(su + (t % 2 * 2 + l) * L::us, k.job[l], first + t * ROWS, last);
+		load(first + t * ROWS);
+	};
+	for (int l = 0; l < 2; l++)
+		fetch_b<R, HALF>(sb + l * L::strip, k.job[l], j0);
+	fetch(0);
+	for (int t = 0; t < tiles; t++) {
+		uint32_t tile = sx + t % 2 * 2 * L::tile, tu = su + t % 2 * 2 * L::us;
+		int64_t row = first + t * ROWS;
+
+		make(row, tile);
+		pt_cp_commit();
+		pt_cp_wait<0>();
+		__syncthreads();
+		if (t + 1 < tiles)
+			fetch(t + 1);
+#pragma unroll
+		for (int l = 0; l < 2; l++) {
+			add_xu<R, HALF>(c[l], tile + l * L::tile, tu + l * L::us);
+			make_du<R, HALF>(red + l * (L::red / 4), tile + l * L::tile, sb + l * L::strip);
+		}
+		__syncthreads();
+		for (int l = 0; l < 2; l++)
+			store_du<R>(s.du[l] + (blockIdx.x * k.m + row) * R, red + l * (L::red / 4),
+				    (int)min(last - row, (int64_t)ROWS));
+	}
+#pragma unroll
+	for (int l = 0; l < 2; l++)
+		store_xu<R, HALF>(s.xu[l] + blockIdx.y * n * R, c[l], j0, n);
 }
 
 #define SLICES 8			/* of the chunks of a gradient, by the threads of a block */
@@ -362,15 +501,19 @@ __global__ static void sums(const __grid_constant__ struct pt_lora_back k, const
 		sum_grad(k, s, blockIdx.y - dus);
 }
 
-template <int R> static void back_launch(struct pt_device *dev, const struct pt_lora_back *k, const struct shares *s)
+/* False: more shared memory than there is. */
+template <int R> static bool back_launch(struct pt_device *dev, const struct pt_lora_back *k, const struct shares *s)
 {
-	dim3 grid((unsigned)s->strip[k->jobs], (unsigned)s->chunks);
-	cudaStream_t st = pt_cuda_stream(dev);
-	void (*fn)(struct pt_lora_back, struct shares) = k->job[0].b && k->job[0].u ? back<R, true, true> :
+	dim3 grid((unsigned)s->strip[k->dz ? 1 : k->jobs], (unsigned)s->chunks);
+	int bytes = k->dz ? pair<R>::bytes : layout<R>::bytes;
+	void (*fn)(struct pt_lora_back, struct shares) = k->dz ? back_pair<R> : k->job[0].b && k->job[0].u ? back<R, true, true> :
 							 k->job[0].b ? back<R, true, false> : back<R, false, true>;
 
-	cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, layout<R>::bytes);
-	fn<<<grid, THREADS, layout<R>::bytes, st>>>(*k, *s);
+	if ((size_t)bytes > pt_cuda_of(dev)->shared)
+		return false;
+	cudaFuncSetAttribute(fn, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+	fn<<<grid, THREADS, bytes, pt_cuda_stream(dev)>>>(*k, *s);
+	return true;
 }
 
 bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
@@ -379,17 +522,16 @@ bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k)
 	int dus = k->job[0].b ? k->jobs : 0;
 	int64_t most = dus ? (k->m * (k->r / 4) + THREADS - 1) / THREADS : 0;	/* blocks */
 
+	if (k->dz && (k->jobs != 2 || k->job[0].n != k->job[1].n || (k->act != PT_ACT_SILU && k->act != PT_ACT_GELU_TANH) ||
+		      !k->job[0].b || !k->job[0].u || !even(k->dz, k->job[0].n) || !even(k->gate, 8) || !even(k->up, 8)))
+		return false;
 	for (int i = 0; i < k->jobs; i++)
 		if (!even(k->job[i].x, k->job[i].n) || (k->job[i].b && !even(k->job[i].b, k->r)) ||
 		    (k->job[i].u && (!even(k->job[i].u, k->job[i].ldu) || k->job[i].ur % 8)))
 			return false;
-	switch (k->r) {
-	case 16: back_launch<16>(dev, k, &s); break;
-	case 32: back_launch<32>(dev, k, &s); break;
-	case 48: back_launch<48>(dev, k, &s); break;
-	case 64: back_launch<64>(dev, k, &s); break;
-	default: return false;
-	}
+	if (k->r == 16 ? !back_launch<16>(dev, k, &s) : k->r == 32 ? !back_launch<32>(dev, k, &s) :
+	    k->r == 48 ? !back_launch<48>(dev, k, &s) : k->r != 64 || !back_launch<64>(dev, k, &s))
+		return false;
 	for (int i = 0; i < k->grads; i++) {
 		int64_t n = (k->job[k->grad[i].job].n * ((k->grad[i].r + 3) / 4) + QUADS - 1) / QUADS;
 

@@ -28,13 +28,19 @@ struct pt_lora_back {
 	int jobs, grads;
 	struct {
 		int64_t n;
-		const void *x;
+		void *x;		/* read, unless dz is given */
 		const void *u;		/* NULL: no x' u, in all jobs */
 		int64_t ldu, ur;	/* columns of u that are there, a multiple of 8 */
 		const void *b;		/* NULL: no du, in all jobs */
 		void *du;
 		int64_t lddu;
 	} job[PT_LORA_JOBS];
+	/*
+	 * dz [m,n] given: x of the two jobs, which have all of the above, are made first: the gradients of gate and up
+	 * [m,n] where dz is that of act(gate) * up. x of the first may be dz.
+	 */
+	enum pt_act act;
+	const void *dz, *gate, *up;
 	struct {
 		int job;
 		bool transposed;

@@ -9,6 +9,7 @@
  */
 #include "device/cuda/mix.h"
 
+#include "device/cuda/act.h"
 #include "device/cuda/hopper.h"
 #include "device/cuda/mma.h"
 
@@ -179,15 +180,6 @@ template <int N> static __device__ inline void turn(const struct maps &p, const 
 	}
 }
 
-/* Both are x times a logistic function; by the fast instructions, since nothing is multiplied meanwhile. */
-static __device__ inline float gated(enum pt_act act, float x, float u)
-{
-	float t = act == PT_ACT_SILU ? x : 1.5957691216057308f * (x + 0.044715f * x * x * x), q;
-
-	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(q) : "f"(1 + pt_exp2(-1.4426950408889634f * t)));
-	return x * u * q;
-}
-
 /* A group's 64 rows to memory; of a gated unit both inputs as they are stored, and what it makes of them. */
 template <int N, enum form F> static __device__ inline void store(const struct maps &p, const struct place &at,
 								  const float (&d)[N / 2], int group, uint32_t out)
@@ -216,12 +208,12 @@ template <int N, enum form F> static __device__ inline void store(const struct m
 #pragma unroll
 	for (int c = 0; c < N / 128 && F == GATED; c++)
 		put(&p.y[2], at.col + c * 64, row, group, out + (turns++ & 1) * PANEL, [&](int n, int r) {
-			float v[2];
+			float v[2], slope;
 
 #pragma unroll
 			for (int e = 0; e < 2; e++)
-				v[e] = gated(p.act, pt_f(pt_t<pt_bf16>(d[c * 32 + n * 4 + 2 * r + e])),
-					     pt_f(pt_t<pt_bf16>(d[N / 4 + c * 32 + n * 4 + 2 * r + e])));
+				v[e] = pt_f(pt_t<pt_bf16>(d[N / 4 + c * 32 + n * 4 + 2 * r + e])) *
+				       pt_act_fast(p.act, pt_f(pt_t<pt_bf16>(d[c * 32 + n * 4 + 2 * r + e])), &slope);
 			return pt_pack(v[0], v[1]);
 		});
 }

@@ -3,59 +3,9 @@
  * point.cu - activations and gated units, dropout, rotary embedding: each one
  * pass.
  */
-#include "device/cuda/cuda.h"
+#include "device/cuda/act.h"
 
 #define BLOCK 256
-
-/* The logistic function, and its derivative without cancellation where it is near 1. */
-static __device__ inline float logistic(float x, float *d)
-{
-	float e = expf(-fabsf(x)), q = 1 / (1 + e);
-
-	*d = e * q * q;
-	return x < 0 ? e * q : q;
-}
-
-/* Value and derivative, as in the CPU's act.c; 1 + tanh(x) is twice the logistic function of 2 x. */
-template <int ACT> static __device__ inline float act_of(float x, float *d)
-{
-	const float r = 1.5957691216057308f;
-	float s, t;
-
-	switch (ACT) {
-	case PT_ACT_GELU:
-		s = 0.5f * (1 + erff(x * 0.7071067811865476f));
-		*d = s + x * expf(-x * x / 2) * 0.3989422804014327f;
-		return x * s;
-	case PT_ACT_GELU_TANH:
-		s = logistic(r * (x + 0.044715f * x * x * x), &t);
-		*d = s + x * t * r * (1 + 3 * 0.044715f * x * x);
-		return x * s;
-	case PT_ACT_SILU:
-		s = logistic(x, &t);
-		*d = s + x * t;
-		return x * s;
-	case PT_ACT_QUICK_GELU:
-		s = logistic(1.702f * x, &t);
-		*d = s + 1.702f * x * t;
-		return x * s;
-	case PT_ACT_RELU:
-		*d = x > 0;
-		return x > 0 ? x : 0;
-	case PT_ACT_TANH:
-		t = tanhf(x);
-		*d = 1 - t * t;
-		return t;
-	case PT_ACT_RELU2:
-		*d = x > 0 ? 2 * x : 0;
-		return x > 0 ? x * x : 0;
-	case PT_ACT_SIGMOID:
-		return logistic(x, d);
-	default:
-		*d = 1;
-		return x;
-	}
-}
 
 template <typename T, int V, int ACT> __global__ static void act_fwd(struct pt_k_act k)
 {
@@ -71,7 +21,7 @@ template <typename T, int V, int ACT> __global__ static void act_fwd(struct pt_k
 		b = *(const pt_vec<T, V> *)(u + i);
 #pragma unroll
 	for (int j = 0; j < V; j++) {
-		float v = act_of<ACT>(pt_f(a.e[j]), &d);
+		float v = pt_act_of<ACT>(pt_f(a.e[j]), &d);
 
 		a.e[j] = pt_t<T>(u ? v * pt_f(b.e[j]) : v);
 	}
@@ -96,7 +46,7 @@ template <typename T, int V, int ACT> __global__ static void act_bwd(struct pt_k
 		ou = *(pt_vec<T, V> *)(du + i);
 #pragma unroll
 	for (int j = 0; j < V; j++) {
-		float d, v = act_of<ACT>(pt_f(a.e[j]), &d), dy = pt_f(g.e[j]);
+		float d, v = pt_act_of<ACT>(pt_f(a.e[j]), &d), dy = pt_f(g.e[j]);
 		float vx = dy * d * (k.u ? pt_f(b.e[j]) : 1), vu = dy * v;
 
 		ox.e[j] = pt_t<T>(k.acc_dx ? pt_f(ox.e[j]) + vx : vx);

@@ -162,10 +162,10 @@ int pt_cpu_act_bwd(struct pt_device *dev, const struct pt_k_act *k, struct pt_er
 		float y[CHUNK], d[CHUNK];
 
 		both(k->act, (const float *)k->x + at, y, d, n);
-		if (k->dx)
-			store((float *)k->dx + at, k->acc_dx, dy, d, k->u ? (const float *)k->u + at : NULL, n);
 		if (k->du)
 			store((float *)k->du + at, k->acc_du, dy, y, NULL, n);
+		if (k->dx)
+			store((float *)k->dx + at, k->acc_dx, dy, d, k->u ? (const float *)k->u + at : NULL, n);
 	}
 	return 0;
 }

@@ -482,6 +482,15 @@ static void add_du(struct plan *p, const struct job *w)
 	}
 }
 
+/* dy of both linears of a gated unit. */
+static int gated_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
+{
+	struct pt_k_act act = { .act = g->act, .n = g->rows * g->lin->n, .type = g->type, .x = g->lin[0].y, .u = g->lin[1].y,
+		.dy = g->dz, .dx = g->lin[0].dy, .du = g->lin[1].dy };
+
+	return pt_cpu_act_bwd(dev, &act, err);
+}
+
 int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, struct pt_error *err)
 {
 	bool need_du = g->dx, need_u = false;
@@ -491,6 +500,8 @@ int pt_cpu_linear_bwd(struct pt_device *dev, const struct pt_k_linear_group *g, 
 		return pt_error(err, PT_DEVICE, "linear: the CPU computes in F32, not %s", pt_dtype_name(g->type));
 	if (!g->rows)
 		return 0;
+	if (g->dz && gated_bwd(dev, g, err))
+		return err->status;
 	for (int j = 0; j < experts_of(g) * g->n; j++) {
 		for (int i = 0; i < g->lin[j].nterms; i++) {
 			const struct pt_k_lowrank *t = &g->lin[j].term[i];
