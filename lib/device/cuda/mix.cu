@@ -40,7 +40,7 @@ enum form { PLAIN, ACROSS, GATED };
 
 template <int N> struct area {
 	static const int a = ROWS * 128, b = N * 128;
-	static const int stages = N == 128 ? 6 : 4;
+	static const int stages = N == 128 ? 6 : N == 320 ? 3 : 4;	/* 320: across only */
 	static const int out = stages * (a + b), bars = out + 4 * PANEL;
 	static const int bytes = bars + 16 * stages + 1024;	/* what aligning takes */
 };
@@ -102,7 +102,12 @@ template <int N> struct count {
 /* One step of 16 of the inner size. */
 template <int N, enum form F> static __device__ inline void step(float (&d)[N / 2], uint32_t sa, uint32_t sb, int ks)
 {
-	if (F == ACROSS)
+	if constexpr (N > 256) {
+		/* More columns than one product has. */
+		pt_wgmma<1>(*(float (*)[96])&d[0], pt_operand(sa + ks * 32), pt_operand_across(sb + ks * 2048, PANEL), true);
+		pt_wgmma<1>(*(float (*)[N / 2 - 96])&d[96], pt_operand(sa + ks * 32),
+			    pt_operand_across(sb + 3 * PANEL + ks * 2048, PANEL), true);
+	} else if (F == ACROSS)
 		pt_wgmma<1>(d, pt_operand(sa + ks * 32), pt_operand_across(sb + ks * 2048, PANEL), true);
 	else
 		pt_wgmma<0>(d, pt_operand(sa + ks * 32), pt_operand(sb + ks * 32), true);
@@ -350,7 +355,10 @@ template <int N> static bool launch(struct pt_device *dev, const struct pt_mix *
 					  pt_tiles(dev, &m.b[j], p->part[j].b, p->out[i].n, p->part[j].k, p->part[j].ldb, N)))
 				return false;
 	}
-	return p->across ? start<N, ACROSS>(dev, &m) : start<N, PLAIN>(dev, &m);
+	if constexpr (N > 256)
+		return start<N, ACROSS>(dev, &m);
+	else
+		return p->across ? start<N, ACROSS>(dev, &m) : start<N, PLAIN>(dev, &m);
 }
 
 /*
@@ -410,7 +418,7 @@ static int whole_heads(const struct pt_mix *p)
 
 bool pt_mix(struct pt_device *dev, const struct pt_mix *p)
 {
-	int64_t c256 = cost(dev, p, 256), c192 = cost(dev, p, 192), c128 = cost(dev, p, 128);
+	int64_t c320 = cost(dev, p, 320), c256 = cost(dev, p, 256), c192 = cost(dev, p, 192), c128 = cost(dev, p, 128);
 	int head = whole_heads(p);
 
 	if (!pt_cuda_of(dev)->hopper || p->m >= (int64_t)1 << 30 || !head)
@@ -425,6 +433,8 @@ bool pt_mix(struct pt_device *dev, const struct pt_mix *p)
 		return launch_gated(dev, p);
 	if (head == 128)
 		return c256 <= c128 ? launch<256>(dev, p) : launch<128>(dev, p);
+	if (p->across && c320 < c256 && c320 < c192 && c320 < c128)
+		return launch<320>(dev, p);
 	if (c256 <= c192 && c256 <= c128)
 		return launch<256>(dev, p);
 	return c192 <= c128 ? launch<192>(dev, p) : launch<128>(dev, p);
