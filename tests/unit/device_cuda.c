@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device_cuda.c - the GPU against the CPU: every operation, forward and
- * backward, on random odd shapes, in f32 and with bf16 activations, twice with
- * the same bytes; a third of the cases on few processors, so that blocks go
- * round their loops and tiles of all widths are taken, and a third without
- * Hopper's code. What the GPU's memory held before is NaN. Skipped where no
- * GPU opens.
+ * device_cuda.c - the GPU against the CPU: operations of language models,
+ * forward and backward, on random odd shapes, in f32 and with bf16 activations,
+ * twice with the same bytes; a third of the cases on few processors, so that
+ * blocks go round their loops and tiles of all widths are taken, and a third
+ * without Hopper's code. What the GPU's memory held before is NaN. Skipped where
+ * no GPU opens. (Experts, pairs and spans: tensor_experts and tensor_pairs, which
+ * run on a GPU by PEFT_TEST_DEVICE.)
  */
 #include "device_fix.h"
 
