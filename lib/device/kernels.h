@@ -110,7 +110,7 @@ struct pt_k_linear_group {
 	void *z;			/* [N,Nout] forward: act(y of the first) * y of the second, of two; NULL: not wanted */
 	const void *dz;			/* backward: dy of both are made of it first, and of their y; that of the first may be dz; NULL: they are there */
 	bool round_bf16;
-	void *scratch;			/* scratch bytes as linear_scratch() asks */
+	void *scratch;			/* scratch bytes as linear_scratch() asks; what it asks is enough for fewer rows */
 };
 
 #define PT_EXPERTS_MAX 1024

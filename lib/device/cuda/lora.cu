@@ -15,9 +15,9 @@
 
 #define THREADS 256
 #define TILE 128			/* of pt_lora_up: rows and columns */
-#define STRIP 512			/* of pt_lora_back: channels and rows of a tile */
-#define HALF 256			/* channels where two linears are taken together */
-#define ROWS 32
+#define STRIP 512			/* of pt_lora_back: channels of a tile */
+#define HALF 256			/* where two linears are taken together */
+#define ROWS 32				/* of a tile */
 #define CHUNKS 16			/* parts of the rows at most */
 
 template <int R, bool ACC> __global__ __launch_bounds__(THREADS)
@@ -140,16 +140,18 @@ static int64_t rows_of(struct pt_device *dev, const struct pt_lora_back *k, int6
 static struct shares shares_of(struct pt_device *dev, const struct pt_lora_back *k)
 {
 	struct pt_pieces p = { (char *)k->scratch, 0 };
-	int64_t wide = k->dz ? HALF : STRIP;
+	int64_t wide = k->dz ? HALF : STRIP, most = (k->m + ROWS - 1) / ROWS;
 	struct shares s = { { 0 } };
 
 	for (int i = 0; i < k->jobs; i++)
 		s.strip[i + 1] = s.strip[i] + (int)((k->job[i].n + wide - 1) / wide);
 	s.rows = rows_of(dev, k, s.strip[k->dz ? 1 : k->jobs]);
 	s.chunks = (k->m + s.rows - 1) / s.rows;
+	/* Not the chunks that there are: fewer rows, which may have more of them, take no more room. */
+	most = most < CHUNKS ? most : CHUNKS;
 	for (int i = 0; i < k->jobs; i++) {
 		s.du[i] = (float *)pt_piece(&p, (size_t)((s.strip[i + 1] - s.strip[i]) * k->m * k->r) * sizeof(float));
-		s.xu[i] = (float *)pt_piece(&p, (size_t)(s.chunks * k->job[i].n * k->r) * sizeof(float));
+		s.xu[i] = (float *)pt_piece(&p, (size_t)(most * k->job[i].n * k->r) * sizeof(float));
 	}
 	s.bytes = p.used;
 	return s;

@@ -51,7 +51,7 @@ struct pt_lora_back {
 	void *scratch;			/* pt_lora_scratch() bytes */
 };
 
-/* Of m, r, and the n of all jobs. */
+/* Of m, r, the n of all jobs, and whether dz is given; fewer rows take no more. */
 size_t pt_lora_scratch(struct pt_device *dev, const struct pt_lora_back *k);
 /* False: addresses or sizes do not fit, nothing was done. */
 bool pt_lora_back(struct pt_device *dev, const struct pt_lora_back *k);
