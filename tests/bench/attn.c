@@ -7,54 +7,10 @@
  * usage: attn DEVICE {HEADS KV_HEADS HEAD_DIM SEQUENCES LENGTH}...
  */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/clock.h"
-#include "base/rng.h"
-#include "device/device.h"
-#include "device/kernels.h"
+#include "kernel.h"
 
 #define RUNS 30
-
-static struct pt_device *dev;
-static struct pt_error err;
-
-static void check(int status)
-{
-	if (!status)
-		return;
-	fprintf(stderr, "attn: %s\n", err.msg);
-	exit(status);
-}
-
-static void *on_device(size_t bytes, const void *host)
-{
-	void *p;
-
-	check(dev->alloc(dev, bytes, &p, &err));
-	if (host)
-		check(dev->upload(dev, p, host, bytes, &err));
-	return p;
-}
-
-/* n normal numbers; the same again after each million. */
-static void *random_rows(int64_t n)
-{
-	int64_t some = n < 1 << 20 ? n : 1 << 20;
-	uint16_t *host = malloc((size_t)n * sizeof *host);
-	float *x = malloc((size_t)some * sizeof *x);
-	void *p;
-
-	pt_rng_normal(pt_rng_mix(1, (uint64_t)n), x, (size_t)some, 0, 1);
-	for (int64_t i = 0; i < n; i++)
-		host[i] = pt_f32_to_bf16(x[i % some]);
-	p = on_device((size_t)n * sizeof *host, host);
-	free(host);
-	free(x);
-	return p;
-}
 
 static double seconds(struct pt_k_attn *k, bool back)
 {
@@ -88,10 +44,10 @@ static void measure(int heads, int kv, int d, int batch, int len)
 		cu[b + 1] = cu[b] + len;
 	k.host_cu_q = k.host_cu_k = cu;
 	k.cu_q = k.cu_k = on_device(((size_t)batch + 1) * sizeof *cu, cu);
-	k.q = random_rows(q);
-	k.k = random_rows(kk);
-	k.v = random_rows(kk);
-	k.doo = random_rows(q);
+	k.q = numbers(q, 1, true);
+	k.k = numbers(kk, 1, true);
+	k.v = numbers(kk, 1, true);
+	k.doo = numbers(q, 1, true);
 	k.o = on_device((size_t)q * 2, NULL);
 	k.dq = on_device((size_t)q * 2, NULL);
 	k.dk = on_device((size_t)kk * 2, NULL);
