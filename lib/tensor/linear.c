@@ -241,15 +241,15 @@ static bool keep_u(struct pt_run *run, struct linear_ctx *c)
 	return true;
 }
 
-static bool turns(struct pt_run *run, struct linear_ctx *c, bool unit)
+static bool turns(struct pt_run *run, struct linear_ctx *c)
 {
 	for (int i = 0; i < c->n; i++) {
 		const struct pt_turn *t = c->host[i].turn;
 
 		if (!t)
 			continue;
-		if (c->g.experts || unit)
-			return pt_op_fail(run, PT_FAIL, "linear: outputs of experts and of gated units are not rotated"), false;
+		if (c->g.experts)
+			return pt_op_fail(run, PT_FAIL, "linear: outputs of experts are not rotated"), false;
 		if (!pt_op_rope_fill(run, c->y[i], t->heads, t->head_dim, t->rope, &c->turn[i]))
 			return false;
 		c->lin[i].turn = &c->turn[i];
@@ -257,7 +257,7 @@ static bool turns(struct pt_run *run, struct linear_ctx *c, bool unit)
 	return true;
 }
 
-static bool make_outputs(struct pt_run *run, struct linear_ctx *c, bool unit)
+static bool make_outputs(struct pt_run *run, struct linear_ctx *c)
 {
 	struct pt_tensor *x = c->x;
 
@@ -279,7 +279,7 @@ static bool make_outputs(struct pt_run *run, struct linear_ctx *c, bool unit)
 		c->lin[i].y = y->data;
 		y->needs_grad |= pt_op_linear_trains(run, &c->host[i]);
 	}
-	return turns(run, c, unit) && keep_u(run, c);
+	return turns(run, c) && keep_u(run, c);
 }
 
 static bool record_group(struct pt_run *run, struct linear_ctx *c, size_t mark, int nterms)
@@ -382,7 +382,7 @@ static int linears(struct pt_run *run, struct pt_tensor *x, struct pt_route *r, 
 		c->g.offset = r->offset;
 		c->index = r->index;
 	}
-	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c, z != NULL) ||
+	if (!pt_op_rng(run, "linear", x->rows, drop, &c->g.rng) || !make_outputs(run, c) ||
 	    (z && !make_unit(run, c, act)))
 		return run->err.status;
 	if (pt_op_scratch(run, run->dev->k->linear_scratch(run->dev, &c->g, false), &c->g.scratch))
@@ -421,6 +421,10 @@ struct pt_tensor *pt_op_linear_glu(struct pt_run *run, struct pt_tensor *x, cons
 {
 	struct pt_tensor *z;
 
+	if (lin[0].turn || lin[1].turn) {
+		pt_op_fail(run, PT_FAIL, "linear: outputs of gated units are not rotated");
+		return NULL;
+	}
 	return linears(run, x, NULL, lin, 2, act, &z, y) ? NULL : z;
 }
 
